@@ -1,0 +1,48 @@
+"""Loaders, one module a data set; all of the classification sets come as `LabelledImages`."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A split of a classification data set.
+
+    Attributes:
+        images: RGB, 0 to 255.
+        labels: index into `classes`.
+        classes: class names, in the order of the labels.
+        source: where the images came from, in words for a table or a card.
+    """
+
+    images: UInt8[Tensor, "n 3 height width"]
+    labels: Int[Tensor, " n"]
+    classes: tuple[str, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def floats(self) -> Float[Tensor, "n 3 height width"]:
+        """The images as float32 in [0, 1]."""
+        return self.images.float() / 255
+
+    def subset(self, indices: Int[Tensor, " k"]) -> "LabelledImages":
+        """The images at `indices`, in that order."""
+        return LabelledImages(
+            self.images[indices], self.labels[indices], self.classes, self.source
+        )
+
+    def sample(self, count: int, seed: int) -> "LabelledImages":
+        """`count` images drawn without replacement, the same for the same seed.
+
+        Raises:
+            ValueError: `count` is larger than the split.
+        """
+        if not 0 < count <= len(self):
+            raise ValueError(f"count={count}: this split has {len(self)} images ({self.source})")
+        generator = torch.Generator().manual_seed(seed)
+        return self.subset(torch.randperm(len(self), generator=generator)[:count])

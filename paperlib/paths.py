@@ -1,0 +1,23 @@
+"""Where things are: the project's folders, the cache of downloads, the outputs of runs."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+CHECKPOINTS = DATA / "checkpoints"
+CLAIMS = DATA / "claims"
+NOTEBOOKS = ROOT / "notebooks"
+FIGURES = ROOT / "figures"
+
+
+def cache_dir() -> Path:
+    """Folder for downloads: ``$PAPERLIB_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("PAPERLIB_CACHE") or platformdirs.user_cache_dir("paperlib"))
+
+
+def outputs_dir() -> Path:
+    """Folder for what runs write: ``$PAPERLIB_OUTPUTS``, else ``outputs`` in the project."""
+    return Path(os.environ.get("PAPERLIB_OUTPUTS") or ROOT / "outputs")

@@ -1,0 +1,80 @@
+"""What every run shares: seeds, threads, the device, progress and the peak of memory."""
+
+import os
+import random
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from tqdm.auto import tqdm as automatic_tqdm
+from tqdm.std import tqdm
+
+
+def seed_everything(seed: int) -> None:
+    """Seed `random`, numpy's global generator and torch (every device).
+
+    Raises:
+        ValueError: `seed` is not between 0 and 2³² - 1, the range that numpy takes.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed}: valid are 0 to {2**32 - 1}")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def device() -> torch.device:
+    """The device to compute on: ``$PAPERLIB_DEVICE``, else CUDA where there is one, else the CPU."""
+    named = os.environ.get("PAPERLIB_DEVICE")
+    return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def set_threads() -> int:
+    """Let torch use ``$OMP_NUM_THREADS`` threads, else one a physical core; returns how many.
+
+    Raises:
+        ValueError: ``$OMP_NUM_THREADS`` is not a whole number above 0.
+    """
+    named = os.environ.get("OMP_NUM_THREADS")
+    if named and (not named.isdecimal() or int(named) < 1):
+        raise ValueError(f"OMP_NUM_THREADS={named}: valid are whole numbers above 0")
+    threads = int(named) if named else psutil.cpu_count(logical=False) or 1
+    torch.set_num_threads(threads)
+    return threads
+
+
+def progress(iterable: Iterable[Any], description: str, total: int | None = None) -> tqdm:
+    """`iterable` with a progress bar where a person watches, and without one elsewhere.
+
+    The bar goes to the terminal named by ``$PAPERLIB_TTY`` if that is set, and never into the
+    outputs of a notebook; in an interactive kernel (``$PAPERLIB_BATCH`` unset) it is a widget
+    that disappears when it is done; otherwise nothing is shown.
+
+    Args:
+        iterable: what to loop over.
+        description: what is being done, in a few words.
+        total: number of steps, where `iterable` has no length.
+    """
+    terminal = os.environ.get("PAPERLIB_TTY")
+    if terminal:
+        try:
+            stream = open(terminal, "w")  # noqa: SIM115 - lives as long as the bar
+        except OSError:  # the terminal was closed during the run
+            return tqdm(iterable, description, total, disable=True)
+        return tqdm(iterable, description, total, leave=False, file=stream)
+    if "ipykernel" in sys.modules and not os.environ.get("PAPERLIB_BATCH"):
+        return automatic_tqdm(iterable, description, total, leave=False)
+    return tqdm(iterable, description, total, disable=True)
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

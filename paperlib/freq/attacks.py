@@ -16,7 +16,7 @@ import contextlib
 import logging
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
 
 
@@ -97,7 +98,7 @@ def linf_pgd(
     algorithm = foolbox.attacks.LinfPGD(
         abs_stepsize=step_size, steps=steps, random_start=random_start
     )
-    with _frozen(model):
+    with frozen(model):
         wrapped = _foolbox_model(_Autocast(model) if autocast else model, images.device)
         return algorithm.run(wrapped, images, labels, epsilon=epsilon).detach()
 
@@ -146,7 +147,7 @@ def attack(
             strict=True,
         )
     )
-    with _seeded(seed), _frozen(model), _quiet():
+    with _seeded(seed), frozen(model), _quiet():
         return torch.cat(
             [
                 run(name, model, x, y, epsilon, steps).detach()
@@ -161,8 +162,8 @@ def robust_images(
     labels: Tensor,
     names: Sequence[str] = ("fgsm", "pgd_linf", "square_linf"),
     epsilon: float | None = None,
+    steps: Mapping[str, int] | None = None,
     seed: int = 0,
-    **steps: int,
 ) -> Bool[Tensor, " n"]:
     """Which images the model gets right unattacked and under every attack (the worst case).
 
@@ -171,12 +172,13 @@ def robust_images(
     Args:
         names: attacks of one norm; SimBA has no bound, so it is not among the valid names.
         epsilon: bound for all of them; None takes each one's default.
-        steps: budget by name of the attack, the default for others (``square_linf=1000``).
+        steps: budget by name of the attack, ``{"square_linf": 1000}``; the default for others.
         model, images, labels, seed: as for `attack`.
 
     Raises:
         ValueError: attacks of several norms, without a bound, or as for `attack`.
     """
+    steps = steps or {}
     for name in [*names, *steps]:
         _specification(name)
     norms = sorted({ATTACKS[name].norm for name in names})
@@ -205,7 +207,7 @@ def predict(
     model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 250
 ) -> Int[Tensor, " n"]:
     """Class with the largest logit, in eval mode."""
-    with _frozen(model), torch.inference_mode():
+    with frozen(model), torch.inference_mode():
         return torch.cat([model(x).argmax(-1) for x in images.float().split(batch_size)])
 
 
@@ -295,23 +297,6 @@ class _Autocast(nn.Module):
 
 def _foolbox_model(model: nn.Module, device: torch.device) -> foolbox.PyTorchModel:
     return foolbox.PyTorchModel(model, bounds=(0, 1), device=device)
-
-
-@contextlib.contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode, and no gradients for parameters (a third of the work); both restored."""
-    modes = [(module, module.training) for module in model.modules()]
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,164 @@
+r"""Occluded Frequency (OF): how much a model's prediction rests on each frequency.
+
+Remove the component $(u, v)$ from every channel of an image $x$ with true class $y$ and see by how
+much the score $s_y$ of that class changes, as a share of the changes by all components:
+
+$$\mathrm{OF}_{uv} = \frac{|\delta_{uv}|}{\sum_{u'v'} |\delta_{u'v'}|}, \qquad
+\delta_{uv} = s_y(x) - s_y\bigl(x - X_{uv}\, c_u c_v^\top\bigr).$$
+
+$c_k$ is row $k$ of the DCT basis, so that zeroing a coefficient is a rank-one subtraction and needs
+no transform. The same with a band of components in place of one. Source: Wang et al., arXiv
+2005.03141; the paper's normalisation could not be read, so this one is ours: absolute, because a
+component whose removal raises the score is used as well, and over each image to a sum of 1, so
+that images with large scores do not outweigh the others. The signed changes $\delta$ are
+`component_changes` and `band_changes`.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from paperlib.freq.bands import Shape, low_mask
+from paperlib.freq.dct import dct2, dct_matrix, idct2
+from paperlib.models.frozen import frozen
+from paperlib.runtime import progress
+
+Score = Literal["logit", "probability"]
+
+
+def occluded_frequency(
+    model: nn.Module,
+    images: Float[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"],
+    score: Score = "logit",
+    batch: int = 256,
+    autocast: bool = False,
+) -> Float[Tensor, "n height width"]:
+    """OF of every component, one map an image, each summing to 1 (0 where nothing changes).
+
+    Args:
+        model: takes images in [0, 1], returns logits (n, classes); measured in eval mode.
+        images: in [0, 1]; what is left after removal is not clipped.
+        labels: true classes.
+        score: of the true class: its logit, or its probability after softmax.
+        batch: most images in one forward pass, which bounds the memory.
+        autocast: run the model in bfloat16 where torch's autocast does (changes below about 1 %
+            of the score then drown in rounding).
+
+    Raises:
+        ValueError: unknown `score`, or `batch` below 1.
+    """
+    return normalise(component_changes(model, images, labels, score, batch, autocast))
+
+
+def occluded_bands(
+    model: nn.Module,
+    images: Float[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"],
+    masks: Bool[Tensor, "bands height width"],
+    score: Score = "logit",
+    batch: int = 256,
+    autocast: bool = False,
+) -> Float[Tensor, "n bands"]:
+    """OF of every band in `masks` (as of `band_masks`), removed as a whole; rows sum to 1.
+
+    Other arguments and errors as for `occluded_frequency`.
+    """
+    return normalise(band_changes(model, images, labels, masks, score, batch, autocast))
+
+
+def component_changes(
+    model: nn.Module,
+    images: Float[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"],
+    score: Score = "logit",
+    batch: int = 256,
+    autocast: bool = False,
+) -> Float[Tensor, "n height width"]:
+    """Fall δ of the true class's score when each component is removed; arguments as above."""
+    height, width = images.shape[-2:]
+    coefficients = dct2(images).flatten(2)  # (n, channels, height · width)
+    rows = dct_matrix(height, images.dtype, images.device)
+    columns = dct_matrix(width, images.dtype, images.device)
+
+    def without(image: Tensor, component: Tensor) -> Tensor:
+        u, v = component // width, component % width
+        wave = rows[u][:, :, None] * columns[v][:, None, :]  # (pairs, height, width)
+        size = coefficients[image, :, component][:, :, None, None]
+        return torch.addcmul(images[image], size, wave[:, None], value=-1)
+
+    changes = _changes(model, images, labels, without, height * width, score, batch, autocast)
+    return changes.unflatten(1, (height, width))
+
+
+def band_changes(
+    model: nn.Module,
+    images: Float[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"],
+    masks: Bool[Tensor, "bands height width"],
+    score: Score = "logit",
+    batch: int = 256,
+    autocast: bool = False,
+) -> Float[Tensor, "n bands"]:
+    """Fall δ of the true class's score when each band is removed; arguments as above."""
+    coefficients, kept = dct2(images), ~masks
+
+    def without(image: Tensor, band: Tensor) -> Tensor:
+        return idct2(coefficients[image] * kept[band][:, None])
+
+    return _changes(model, images, labels, without, len(masks), score, batch, autocast)
+
+
+def normalise(changes: Float[Tensor, "n *components"]) -> Float[Tensor, "n *components"]:
+    """Absolute changes as shares of their sum over each image; zeros where nothing changes."""
+    size = changes.abs()
+    total = size.flatten(1).sum(1).clamp(min=torch.finfo(size.dtype).tiny)
+    return size / total.view(-1, *[1] * (size.ndim - 1))
+
+
+def low_share(
+    occluded: Float[Tensor, "n size size"], cutoff: float, shape: Shape = "square"
+) -> Float[Tensor, " n"]:
+    """Share of OF in components with radius < `cutoff`, the constant among them; 0 to 1."""
+    low = low_mask(occluded.shape[-1], cutoff, shape).to(occluded)
+    return (occluded * low).sum((-2, -1))
+
+
+def _changes(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    without: Callable[[Tensor, Tensor], Tensor],
+    parts: int,
+    score: Score,
+    batch: int,
+    autocast: bool,
+) -> Tensor:
+    """Fall of the score for all (image, part) pairs, at most `batch` of them in one forward."""
+    if score not in ("logit", "probability"):
+        raise ValueError(f"score={score!r}: valid are 'logit' and 'probability'")
+    if batch < 1:
+        raise ValueError(f"batch={batch}: whole numbers from 1 are valid")
+
+    def scores(x: Tensor, y: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=autocast):
+            logits = model(x)
+        outputs = logits.to(images.dtype)
+        outputs = outputs.softmax(-1) if score == "probability" else outputs
+        return outputs.gather(1, y[:, None]).squeeze(1)
+
+    pairs = torch.arange(len(images) * parts, device=images.device).split(batch)
+    with frozen(model), torch.inference_mode():
+        whole = torch.cat(
+            [scores(x, y) for x, y in zip(images.split(batch), labels.split(batch), strict=True)]
+        )
+        changes = [
+            whole[pair // parts]
+            - scores(without(pair // parts, pair % parts), labels[pair // parts])
+            for pair in progress(pairs, "Occluded Frequency")
+        ]
+        changes = torch.cat(changes)
+    return changes.clone().view(len(images), parts)

@@ -1,0 +1,89 @@
+r"""The spectrum of a data set and of a linear model.
+
+$|X_{uv}|$ is the magnitude of a DCT coefficient of an image in [0, 1]; means are over images and
+RGB. What tells classes apart is not in magnitudes but in the class means $\bar X^{(k)}$:
+
+$$B_{uv} = \sqrt{\textstyle\frac1K \sum_k (\bar X^{(k)}_{uv} - \bar X_{uv})^2},$$
+
+with $\bar X$ the mean of the $K$ class means. A linear classifier sees each class through one
+template, whose spectrum can be laid beside $B$. Source: Wang et al., arXiv 2005.03141, on how the
+distribution of frequencies in the data decides which the model uses; $B$ is our choice of
+statistic. Radial profiles: `paperlib.freq.bands.radial_mean`.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from paperlib.freq.dct import dct2
+from paperlib.models.frozen import frozen
+
+
+def mean_spectrum(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "height width"]:
+    """Mean |X| over images and RGB, of images in [0, 1]."""
+    return dct2(images).abs().mean((0, 1))
+
+
+def class_spectra(
+    images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"], classes: int
+) -> Float[Tensor, "classes height width"]:
+    """Mean |X| of every class.
+
+    Raises:
+        ValueError: a class without an image.
+    """
+    return _class_means(dct2(images).abs(), labels, classes).mean(1)
+
+
+def between_class_spectrum(
+    images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"], classes: int
+) -> Float[Tensor, "height width"]:
+    """Spread B of the class means around their mean, averaged over RGB.
+
+    Raises:
+        ValueError: a class without an image.
+    """
+    means = _class_means(dct2(images), labels, classes)
+    return means.std(0, correction=0).mean(0)
+
+
+def templates(
+    model: nn.Module, height: int = 32, width: int = 32
+) -> Float[Tensor, "classes 3 height width"]:
+    """What an affine classifier multiplies an image in [0, 1] with, one template a class.
+
+    The model's normalisation is part of it (it is the Jacobian), and the mean over classes is
+    taken off, as softmax ignores it.
+
+    Raises:
+        ValueError: the model is not affine.
+    """
+    flat = torch.zeros(3 * height * width, device=next(model.parameters()).device)
+
+    def logits(x: Tensor) -> Tensor:
+        return model(x.view(1, 3, height, width)).squeeze(0)
+
+    with frozen(model):
+        weights = torch.autograd.functional.jacobian(logits, flat)  # (classes, pixels)
+        probe = torch.linspace(0, 1, len(flat), device=flat.device)
+        difference = logits(probe) - logits(flat)
+    if not torch.allclose(weights @ probe, difference, rtol=1e-3, atol=1e-3):
+        raise ValueError("templates need an affine model, such as 'linear'")
+    return (weights - weights.mean(0)).unflatten(1, (3, height, width))
+
+
+def weight_spectrum(
+    model: nn.Module, height: int = 32, width: int = 32
+) -> Float[Tensor, "height width"]:
+    """Mean |W| over classes and RGB of the DCT of an affine model's `templates`."""
+    return dct2(templates(model, height, width)).abs().mean((0, 1))
+
+
+def _class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    counts = torch.bincount(labels, minlength=classes)
+    if len(counts) > classes or not counts.all():
+        raise ValueError(
+            f"images of each of {classes} classes are needed: counts {counts.tolist()}"
+        )
+    one_hot = nn.functional.one_hot(labels, classes).to(values)
+    return torch.einsum("nk,n...->k...", one_hot, values) / counts.view(-1, 1, 1, 1)

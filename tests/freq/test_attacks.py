@@ -1,0 +1,191 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paperlib.freq.attacks import (
+    ATTACKS,
+    attack,
+    linf_pgd,
+    predict,
+    robust_accuracy,
+    robust_images,
+)
+
+EPSILONS = {name: 0.1 if ATTACKS[name].norm == "linf" else 1.5 for name in ATTACKS}
+STEPS = {"hopskipjump_l2": 5, "square_linf": 40, "simba_pixel": 400, "simba_dct": 60, "cw_l2": 20}
+EPSILONS |= {"simba_pixel": 0.3, "simba_dct": 0.3}
+
+
+@pytest.fixture
+def eight(colours):
+    return colours[0][:8], colours[1][:8]
+
+
+@pytest.fixture(params=ATTACKS)
+def attacked(request, trained, eight):
+    name = request.param
+    return name, attack(name, trained, *eight, EPSILONS[name], STEPS.get(name), seed=3)
+
+
+def sizes(name, clean, adversarial):
+    change = (adversarial - clean).flatten(1)
+    return change.abs().amax(1) if ATTACKS[name].norm == "linf" else change.norm(dim=1)
+
+
+def test_bounds_and_effect(attacked, trained, eight):
+    name, adversarial = attacked
+    clean, labels = eight
+    assert adversarial.shape == clean.shape and adversarial.dtype == torch.float32
+    assert adversarial.min() >= 0 and adversarial.max() <= 1
+    bound = EPSILONS[name]
+    if name.startswith("simba"):
+        bound *= STEPS[name] ** 0.5
+    assert sizes(name, clean, adversarial).max() <= bound + 1e-5
+    assert (predict(trained, clean) == labels).all()
+    assert (predict(trained, adversarial) == labels).float().mean() < 0.7
+
+
+def test_same_seed_same_images(attacked, trained, eight):
+    name, adversarial = attacked
+    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    again = attack(name, trained, *eight, EPSILONS[name], STEPS.get(name), seed=3)
+    assert torch.equal(again, adversarial)
+    assert random.getstate() == states[0]
+    assert (np.random.get_state()[1] == states[1]).all()
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_seeds_differ(trained, eight):
+    first, second = (attack("pgd_linf", trained, *eight, seed=seed) for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_model_is_left_as_it_was(attacked, trained):
+    assert trained.training
+    assert all(p.requires_grad and p.grad is None for p in trained.parameters())
+
+
+def test_attacks_are_silent(trained, eight, capfd, recwarn, monkeypatch):
+    monkeypatch.setenv("PAPERLIB_BATCH", "1")
+    monkeypatch.delenv("PAPERLIB_TTY", raising=False)
+    for name in ("cw_l2", "square_linf", "simba_dct"):
+        attack(name, trained, *eight, EPSILONS[name], 5)
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(48, 2)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+
+
+def test_fgsm_on_a_linear_model_in_closed_form():
+    torch.manual_seed(0)
+    model, x, y = Linear(), torch.rand(6, 3, 4, 4), torch.tensor([0, 1, 0, 1, 1, 0])
+    towards = model.layer.weight[1 - y] - model.layer.weight[y]
+    expected = (x + 0.05 * towards.sign().view_as(x)).clamp(0, 1)
+    torch.testing.assert_close(attack("fgsm", model, x, y, 0.05), expected.detach())
+    pgd = attack("pgd_linf", model, x, y, 0.05, steps=10)
+    torch.testing.assert_close(pgd, expected.detach())
+
+
+def test_unbounded_cw_finds_the_boundary_of_a_linear_model():
+    torch.manual_seed(0)
+    model, x = Linear(), torch.rand(6, 3, 4, 4) / 2 + 0.25
+    with torch.no_grad():
+        logits = model(x)
+    y = logits.argmax(1)
+    normal = (model.layer.weight[0] - model.layer.weight[1]).norm()
+    distance = ((logits[:, 0] - logits[:, 1]).abs() / normal).detach()
+    adversarial = attack("cw_l2", model, x, y, steps=200)
+    assert (predict(model, adversarial) != y).all()
+    found = (adversarial - x).flatten(1).norm(dim=1)
+    assert (found >= distance - 1e-4).all()
+    torch.testing.assert_close(found, distance, rtol=0.2, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["cw_l2", "hopskipjump_l2"])
+def test_images_that_nothing_fools_come_back_unchanged(name, eight):
+    class Stubborn(nn.Module):
+        def forward(self, x):
+            return torch.tensor([[9.0, 0, 0, 0]]).expand(len(x), 4) + 0 * x.mean()
+
+    images = eight[0]
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    adversarial = attack(name, Stubborn(), images, labels, steps=5)
+    torch.testing.assert_close(adversarial, images)
+
+
+def test_gradients_of_hopskipjump_do_not_depend_on_the_batch(trained, eight):
+    x, y = eight
+    far = [
+        (attack("hopskipjump_l2", trained, x, y, steps=3, batch_size=b) - x).flatten(1).norm(dim=1)
+        for b in (1, 8)
+    ]
+    assert far[1].mean() < 2 * far[0].mean()
+
+
+def test_linf_pgd_in_training(trained, eight):
+    x, y = eight
+    torch.manual_seed(5)
+    first = linf_pgd(trained, x, y, 0.03, 0.0375, 1)
+    assert trained.training and not first.requires_grad
+    torch.manual_seed(5)
+    assert torch.equal(linf_pgd(trained, x, y, 0.03, 0.0375, 1), first)
+    assert (first - x).abs().max() <= 0.03 + 1e-6
+    fixed = linf_pgd(trained, x, y, 0.03, 0.03, 1, random_start=False)
+    torch.testing.assert_close(fixed, attack("fgsm", trained, x, y, 0.03))
+    low = linf_pgd(trained, x, y, 0.03, 0.01, 3, autocast=True)
+    assert low.dtype == torch.float32 and (low - x).abs().max() <= 0.03 + 1e-6
+
+
+def test_robust_means_that_no_attack_succeeds(trained, eight):
+    x, y = eight
+    y = y.clone()
+    y[0] = (y[0] + 1) % 4  # wrong already without an attack
+    names = ("fgsm", "pgd_linf")
+    robust = robust_images(trained, x, y, names, epsilon=0.02)
+    alone = [predict(trained, attack(name, trained, x, y, 0.02)) == y for name in ("fgsm",)]
+    assert not robust[0]
+    assert not (robust & ~alone[0]).any()
+    assert robust_accuracy(trained, x, y, names=names, epsilon=0.02) == robust.float().mean()
+    assert robust_accuracy(trained, x, y, names=names, epsilon=1e-4) == pytest.approx(7 / 8)
+    assert robust_accuracy(trained, x, y, names=("square_linf",), epsilon=0.3) < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "fgms"}, "'fgms' is unknown: valid are fgsm, pgd_linf, pgd_l2, cw_l2, hopskip"),
+        ({"images": torch.rand(8, 1, 16, 16)}, r"shape \(8, 1, 16, 16\): \(n, 3, height, width\)"),
+        ({"images": torch.rand(8, 3, 16, 16) * 255}, "floats from 0 to 1 are valid"),
+        ({"images": torch.zeros(8, 3, 16, 16, dtype=torch.uint8)}, "images are torch.uint8"),
+        ({"labels": torch.zeros(7, dtype=torch.int64)}, r"int64 of shape \(8,\) is valid"),
+        ({"labels": torch.zeros(8)}, "labels are torch.float32"),
+        ({"epsilon": 0.0}, "epsilon=0.0: numbers above 0"),
+        ({"steps": 0}, "steps=0: whole numbers from 1"),
+        ({"batch_size": 0}, "batch_size=0: whole numbers from 1"),
+    ],
+)
+def test_wrong_values_are_named(change, message, trained, eight):
+    options = {"name": "fgsm", "images": eight[0], "labels": eight[1]} | change
+    with pytest.raises(ValueError, match=message):
+        attack(model=trained, **options)
+
+
+def test_robustness_needs_one_norm_and_a_bound(trained, eight):
+    with pytest.raises(ValueError, match="one norm"):
+        robust_images(trained, *eight, ("fgsm", "pgd_l2"))
+    with pytest.raises(ValueError, match="cw_l2 has no bound"):
+        robust_images(trained, *eight, ("pgd_l2", "cw_l2"))
+    with pytest.raises(ValueError, match="simba_dct has no bound"):
+        robust_images(trained, *eight, ("simba_dct",), epsilon=1.0)
+    with pytest.raises(ValueError, match="'pgd' is unknown"):
+        robust_images(trained, *eight, steps={"pgd": 3})

@@ -1,0 +1,112 @@
+import pytest
+import torch
+
+from paperlib.freq.bands import band_masks, low_mask
+from paperlib.freq.dct import dct2, idct2
+from paperlib.freq.occlusion import (
+    band_changes,
+    component_changes,
+    low_share,
+    normalise,
+    occluded_bands,
+    occluded_frequency,
+)
+
+
+def plain_loop(model, images, labels, masks, score):
+    """Transform, zero, transform back, ask the model: one image and one mask at a time."""
+    changes = torch.zeros(len(images), len(masks))
+    model.eval()
+    with torch.no_grad():
+        for i, (x, y) in enumerate(zip(images, labels, strict=True)):
+            for k, mask in enumerate(masks):
+                X = dct2(x)
+                X[:, mask] = 0
+                logits = model(torch.stack([x, idct2(X)]))
+                values = logits.softmax(-1) if score == "probability" else logits
+                changes[i, k] = values[0, y] - values[1, y]
+    model.train()
+    return changes
+
+
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_components_equal_the_plain_loop(trained, colours, score):
+    images, labels = colours[0][:2], colours[1][:2]
+    single = torch.eye(256, dtype=torch.bool).view(256, 16, 16)
+    expected = plain_loop(trained, images, labels, single, score)
+    ours = component_changes(trained, images, labels, score, batch=100)
+    torch.testing.assert_close(ours.flatten(1), expected, atol=1e-5, rtol=0)
+    share = expected.abs() / expected.abs().sum(1, keepdim=True)
+    maps = occluded_frequency(trained, images, labels, score)
+    torch.testing.assert_close(maps.flatten(1), share, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_bands_equal_the_plain_loop(trained, colours, score):
+    images, labels, masks = colours[0][:6], colours[1][:6], band_masks(16, 5)
+    expected = plain_loop(trained, images, labels, masks, score)
+    ours = band_changes(trained, images, labels, masks, score, batch=7)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+    shares = occluded_bands(trained, images, labels, masks, score)
+    torch.testing.assert_close(shares.sum(1), torch.ones(6))
+
+
+def test_rectangular_images(trained):
+    images, labels = torch.rand(2, 3, 12, 16), torch.tensor([0, 3])
+    single = torch.eye(192, dtype=torch.bool).view(192, 12, 16)
+    expected = plain_loop(trained, images, labels, single, "logit")
+    ours = component_changes(trained, images, labels)
+    torch.testing.assert_close(ours.flatten(1), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("batch", [1, 50, 10_000])
+def test_no_forward_pass_exceeds_the_batch(trained, colours, batch):
+    images, labels, masks = colours[0][:3], colours[1][:3], band_masks(16, 4)
+    trained.batches.clear()
+    band_changes(trained, images, labels, masks, batch=batch)
+    if batch > 1:
+        component_changes(trained, images, labels, batch=batch)
+        assert sum(trained.batches) == 3 * 256 + 3 + 3 * 4 + 3
+    assert 0 < max(trained.batches) <= batch
+
+
+def test_a_linear_model_in_closed_form():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5)).double()
+    images = torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    labels = torch.tensor([4, 0, 0, 2])
+    template = model[1].weight.view(5, 3, 8, 8)[labels].detach()
+    expected = (dct2(images) * dct2(template)).sum(1)  # the DCT keeps inner products
+    torch.testing.assert_close(component_changes(model, images, labels), expected)
+
+
+def test_model_is_left_as_it_was(trained, colours):
+    trained.train()
+    before = {k: v.clone() for k, v in trained.state_dict().items()}
+    occluded_bands(trained, colours[0][:2], colours[1][:2], band_masks(16, 2), autocast=True)
+    assert trained.training
+    assert all(p.requires_grad and p.grad is None for p in trained.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in trained.state_dict().items())
+
+
+def test_normalise():
+    changes = torch.tensor([[[1.0, -3.0]], [[0.0, 0.0]]])
+    torch.testing.assert_close(normalise(changes), torch.tensor([[[0.25, 0.75]], [[0.0, 0.0]]]))
+
+
+def test_low_share():
+    flat = torch.full((3, 16, 16), 1 / 256)
+    torch.testing.assert_close(low_share(flat, 4), torch.full((3,), 16 / 256))
+    expected = low_mask(16, 4, "radial").sum() / 256
+    torch.testing.assert_close(low_share(flat, 4, "radial"), expected.expand(3))
+    corner = torch.zeros(2, 16, 16)
+    corner[:, 3, 3] = 1
+    assert low_share(corner, 4).tolist() == [1, 1]
+    assert low_share(corner, 3).tolist() == [0, 0]
+
+
+def test_wrong_values_are_named(trained, colours):
+    images, labels = colours[0][:2], colours[1][:2]
+    with pytest.raises(ValueError, match="score='loss': valid are 'logit' and 'probability'"):
+        occluded_frequency(trained, images, labels, "loss")
+    with pytest.raises(ValueError, match="batch=0"):
+        occluded_frequency(trained, images, labels, batch=0)

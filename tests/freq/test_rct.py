@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from paperlib.freq.dct import dct2, dct_matrix
+from paperlib.freq.rct import FLOOR, changed, energy_shares, rct_images, rct_map
+
+
+@pytest.fixture
+def clean():
+    return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def wave(u, v, size=8):
+    C = dct_matrix(size)
+    return C[u][:, None] * C[v][None, :]
+
+
+def test_one_component_changes_one_place(clean):
+    attacked = clean + 0.25 * wave(2, 5)
+    of_set, of_images = rct_map(clean, attacked), rct_images(clean, attacked)
+    magnitude = dct2(clean).abs().mean(1)[:, 2, 5]
+    torch.testing.assert_close(of_set[2, 5], 0.25 / (magnitude.mean() + FLOOR))
+    torch.testing.assert_close(of_images[:, 2, 5], 0.25 / (magnitude + FLOOR))
+    others = torch.ones(8, 8, dtype=torch.bool)
+    others[2, 5] = False
+    assert of_set[others].max() < 1e-4
+    assert of_images[:, others].max() < 1e-4
+
+
+def test_plain_loops(clean):
+    attacked = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    numerator, denominator = torch.zeros(8, 8), torch.zeros(8, 8)
+    for x, y, ours in zip(clean, attacked, rct_images(clean, attacked), strict=True):
+        change = sum(dct2(y[c] - x[c]).abs() for c in range(3)) / 3
+        magnitude = sum(dct2(x[c]).abs() for c in range(3)) / 3
+        torch.testing.assert_close(ours, change / (magnitude + FLOOR), atol=1e-5, rtol=1e-4)
+        numerator += change
+        denominator += magnitude + FLOOR
+    torch.testing.assert_close(
+        rct_map(clean, attacked), numerator / denominator, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_a_component_that_is_missing_stays_finite():
+    grey = torch.full((2, 3, 8, 8), 0.5)
+    attacked = grey + 0.01 * wave(7, 7)
+    assert rct_map(grey, attacked)[7, 7] == pytest.approx(0.01 / FLOOR, rel=1e-3)
+    assert rct_map(grey, attacked).isfinite().all()
+
+
+def test_energy_shares(clean):
+    attacked = clean + 0.1 * wave(0, 1) + 0.2 * wave(7, 7)
+    attacked[4] = clean[4]
+    shares = energy_shares(clean, attacked, 2, "square")
+    torch.testing.assert_close(shares[:4], torch.tensor([[0.2, 0.8]]).expand(4, 2))
+    assert shares[4].isnan().all()
+    assert changed(clean, attacked).tolist() == [True] * 4 + [False]

@@ -27,7 +27,7 @@ def seed_everything(seed: int) -> None:
 
 
 def device() -> torch.device:
-    """The device to compute on: ``$PAPERLIB_DEVICE``, else CUDA where there is one, else the CPU."""
+    """The device to compute on: ``$PAPERLIB_DEVICE``, else CUDA if there is one, else the CPU."""
     named = os.environ.get("PAPERLIB_DEVICE")
     return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
 

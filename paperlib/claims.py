@@ -18,9 +18,9 @@ scorecard) and ``check README.md`` (exit 1 when it is stale).
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, SupportsFloat, TypeVar
 
 import yaml
 from pydantic import (
@@ -201,7 +201,7 @@ def load_claims(folder: Path | None = None) -> dict[str, Claim]:
 
 def measure(
     claim_id: str,
-    values: Sequence[float],
+    values: Iterable[SupportsFloat],
     *,
     profile: str,
     dataset: str,
@@ -302,8 +302,8 @@ def load_measurements(
     return found
 
 
-def _six_digits(value: float) -> float:
-    return float(f"{value:.6g}")
+def _six_digits(value: SupportsFloat) -> float:
+    return float(f"{float(value):.6g}")
 
 
 def _claim(claim_id: str, claims: dict[str, Claim], file: str) -> Claim:

@@ -1,8 +1,8 @@
 """One style for every figure, one colour for every method, and saving a figure with its numbers.
 
-The colours are those of seaborn's colour-blind palette (Wong 2011) without the two that are too
-pale on white; training variants and attacks are named apart, and an attack has the colour of the
-training that uses it.
+The colours are from seaborn's colour-blind palette, without those that are too pale on white, and
+near-black. Training variants and attacks are told apart among themselves; an attack has the colour
+of the training that uses it.
 """
 
 import io
@@ -26,7 +26,7 @@ from paperlib.provenance import source_hash, versions, write_files
 
 DPI = 200
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
-BROWN, GREY, SKY, BLACK = "#ca9161", "#949494", "#56b4e9", "#222222"
+GREY, SKY, BLACK = "#949494", "#56b4e9", "#222222"
 
 VARIANTS = ("natural", "low_pass", "high_pass", "gaussian", "fgsm_rs", "pgd")
 ATTACKS = (
@@ -42,7 +42,7 @@ METHOD_COLOURS: dict[str, str] = {
     "pgd": VERMILION,
     "fgsm": ORANGE,
     "pgd_linf": VERMILION,
-    "pgd_l2": BROWN,
+    "pgd_l2": GREY,
     "cw_l2": PURPLE,
     "square": BLUE,
     "simba_pixel": SKY,
@@ -201,6 +201,8 @@ def frequency_map(
         norm=LogNorm(low, high) if log else Normalize(low, high),
     )
     ax.set(title=title, xlabel="horizontal frequency v", ylabel="vertical frequency u")
+    rows, columns = values.shape
+    ax.set(yticks=range(0, rows, -(-rows // 4)), xticks=range(0, columns, -(-columns // 4)))
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
     return image
 
@@ -224,7 +226,10 @@ def band_curve(
 
 
 def image_row(
-    axes: Sequence[Axes], images: ArrayLike, titles: Sequence[str] = (), label: str = ""
+    axes: Sequence[Axes] | np.ndarray,
+    images: ArrayLike,
+    titles: Sequence[str] = (),
+    label: str = "",
 ) -> None:
     """Draw images side by side, each pixel as a square, without ticks.
 

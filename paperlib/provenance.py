@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("paperlib", "torch", "numpy", "scipy", "pandas", "matplotlib")
+import paperlib
+
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib")
 
 
 def versions() -> dict[str, str]:
-    """Version of Python and of every package in `PACKAGES` that is installed."""
-    found = {"python": platform.python_version()}
+    """Version of Python, of this package and of every one in `PACKAGES` that is installed."""
+    found = {"python": platform.python_version(), "paperlib": paperlib.__version__}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)

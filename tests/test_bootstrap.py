@@ -34,6 +34,7 @@ def test_rows_stay_together():
     assert (low == low[0]).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_values_are_named():
     with pytest.raises(ValueError, match="0 rows"):
         bootstrap_mean(torch.empty(0, 3))

@@ -204,7 +204,7 @@ def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, **options)
 
 
 def predict(
-    model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 250
+    model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 100
 ) -> Int[Tensor, " n"]:
     """Class with the largest logit, in eval mode."""
     with frozen(model), torch.inference_mode():

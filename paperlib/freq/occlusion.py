@@ -34,7 +34,7 @@ def occluded_frequency(
     images: Float[Tensor, "n channels height width"],
     labels: Int[Tensor, " n"],
     score: Score = "logit",
-    batch: int = 256,
+    batch: int = 64,
     autocast: bool = False,
 ) -> Float[Tensor, "n height width"]:
     """OF of every component, one map an image, each summing to 1 (0 where nothing changes).
@@ -60,7 +60,7 @@ def occluded_bands(
     labels: Int[Tensor, " n"],
     masks: Bool[Tensor, "bands height width"],
     score: Score = "logit",
-    batch: int = 256,
+    batch: int = 64,
     autocast: bool = False,
 ) -> Float[Tensor, "n bands"]:
     """OF of every band in `masks` (as of `band_masks`), removed as a whole; rows sum to 1.
@@ -75,7 +75,7 @@ def component_changes(
     images: Float[Tensor, "n channels height width"],
     labels: Int[Tensor, " n"],
     score: Score = "logit",
-    batch: int = 256,
+    batch: int = 64,
     autocast: bool = False,
 ) -> Float[Tensor, "n height width"]:
     """Fall δ of the true class's score when each component is removed; arguments as above."""
@@ -100,7 +100,7 @@ def band_changes(
     labels: Int[Tensor, " n"],
     masks: Bool[Tensor, "bands height width"],
     score: Score = "logit",
-    batch: int = 256,
+    batch: int = 64,
     autocast: bool = False,
 ) -> Float[Tensor, "n bands"]:
     """Fall δ of the true class's score when each band is removed; arguments as above."""

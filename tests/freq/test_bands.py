@@ -76,6 +76,7 @@ def test_radial_mean_of_a_flat_map():
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_values_are_named():
     with pytest.raises(ValueError, match="'radial' and 'square'"):
         radius(8, shape="round")

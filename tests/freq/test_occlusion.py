@@ -104,6 +104,7 @@ def test_low_share():
     assert low_share(corner, 3).tolist() == [0, 0]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_values_are_named(trained, colours):
     images, labels = colours[0][:2], colours[1][:2]
     with pytest.raises(ValueError, match="score='loss': valid are 'logit' and 'probability'"):

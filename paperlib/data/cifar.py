@@ -15,7 +15,6 @@ is given and the cache is empty, the archive is downloaded.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -96,11 +95,7 @@ EDITIONS = {
 }
 
 
-def load_cifar(
-    name: Literal["cifar10", "cifar100"],
-    split: Literal["train", "test"],
-    source: Path | str | None = None,
-) -> LabelledImages:
+def load_cifar(name: str, split: str, source: Path | str | None = None) -> LabelledImages:
     """A split of CIFAR-10 or CIFAR-100 (fine labels), all of what the copy at hand has.
 
     Args:

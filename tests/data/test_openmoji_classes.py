@@ -1,4 +1,4 @@
-"""The two lists of drawn objects: every name unique and readable, every drawing there, in colour."""
+"""The lists of drawn objects: names unique and readable, every drawing there and in colour."""
 
 import csv
 import unicodedata
@@ -108,4 +108,4 @@ def test_drawings_are_in_colour_and_all_different():
         assert len(np.unique(opaque // 16, axis=0)) >= 2, codepoint
         assert image.tobytes() not in coloured, codepoint
         coloured[image.tobytes()] = (np.ptp(opaque, axis=1) > 64).mean() > 0.05
-    assert np.mean(list(coloured.values())) > 0.8
+    assert np.mean(list(coloured.values())) > 0.7

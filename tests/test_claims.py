@@ -227,6 +227,15 @@ def test_an_id_stands_once_in_all_files(tmp_path):
         load_claims(tmp_path / "claims")
 
 
+def test_claims_come_in_the_order_of_their_files_and_rows(tmp_path):
+    names = [f"{letter}-{number}" for letter in "gbhaecfd" for number in (2, 1)]
+    for second, first in zip(names[::2], names[1::2], strict=True):
+        rows = [ROW | {"id": second}, ROW | {"id": first}]
+        write_claims(tmp_path, rows, name=f"{first[0]}.yaml")
+    due = [f"{letter}-{number}" for letter in "abcdefgh" for number in (2, 1)]
+    assert list(load_claims(tmp_path / "claims")) == due
+
+
 def test_what_stands_beside_the_claims_holds_for_every_row_that_does_not_say_otherwise(tmp_path):
     row = {key: value for key, value in ROW.items() if key not in ("paper", "source")}
     write_claims(tmp_path, [row, row | {"id": "a-2", "source": "own"}], paper="P", source="file")
@@ -356,6 +365,8 @@ def test_check_fails_after_a_measurement_or_a_claim_changed(project):
         scorecard.BEGIN,
         scorecard.END + scorecard.BEGIN,
         2 * (scorecard.BEGIN + scorecard.END),
+        scorecard.BEGIN + scorecard.BEGIN + scorecard.END,
+        scorecard.BEGIN + scorecard.END + scorecard.END,
     ],
 )
 def test_a_readme_without_its_marks_fails_and_stays(project, capsys, text):

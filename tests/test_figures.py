@@ -150,9 +150,10 @@ def test_logarithmic_colours_leave_out_what_is_not_above_0(ax):
 
 
 def test_signed_colours_are_white_at_0_and_limits_are_kept(ax):
-    image = frequency_map(ax, np.array([[-1.0, 3.0]]), "map", signed=True)
-    assert (image.norm.vmin, image.norm.vmax) == (-3, 3)
-    assert min(image.cmap(image.norm(0.0))[:3]) > 0.95
+    for values in ([[-1.0, 3.0]], [[-3.0, 1.0]]):
+        image = frequency_map(ax, np.array(values), "map", signed=True)
+        assert (image.norm.vmin, image.norm.vmax) == (-3, 3)
+        assert min(image.cmap(image.norm(0.0))[:3]) > 0.95
     image = frequency_map(ax, np.array([[-1.0, 3.0]]), "map", limits=(0.0, 2.0))
     assert (image.norm.vmin, image.norm.vmax) == (0, 2)
 

@@ -14,21 +14,24 @@ HopSkipJump find nothing come back unchanged (foolbox: black images, and an erro
 
 import contextlib
 import logging
+import os
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import eagerpy
-import foolbox
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
+
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # or importing foolbox fails without git
+import foolbox
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,17 @@ ATTACKS = {
     "simba_dct": Attack("SimBA DCT", "l2", "black-box", 0.2, 500, 1, TOOLBOX),
 }
 CW_SEARCHES = 5  # rounds of the search for C&W's trade-off constant
+
+
+def specification(name: str) -> Attack:
+    """The row of `ATTACKS`.
+
+    Raises:
+        ValueError: there is none, with the names that are valid.
+    """
+    if name not in ATTACKS:
+        raise ValueError(f"attack {name!r} is unknown: valid are {', '.join(ATTACKS)}")
+    return ATTACKS[name]
 
 
 def linf_pgd(
@@ -135,15 +149,15 @@ def attack(
     Raises:
         ValueError: unknown name, or images or labels of the wrong shape, type or range.
     """
-    specification = _specification(name)
+    chosen = specification(name)
     _check(images, labels, epsilon, steps, batch_size)
-    epsilon = specification.epsilon if epsilon is None else epsilon
-    steps = steps or specification.steps
-    run = _run_foolbox if specification.library == FOOLBOX else _run_toolbox
+    epsilon = chosen.epsilon if epsilon is None else epsilon
+    steps = steps or chosen.steps
+    run = _run_foolbox if chosen.library == FOOLBOX else _run_toolbox
     batches = list(
         zip(
-            images.float().split(batch_size or specification.batch_size),
-            labels.split(batch_size or specification.batch_size),
+            images.float().split(batch_size or chosen.batch_size),
+            labels.split(batch_size or chosen.batch_size),
             strict=True,
         )
     )
@@ -151,64 +165,9 @@ def attack(
         return torch.cat(
             [
                 run(name, model, x, y, epsilon, steps).detach()
-                for x, y in progress(batches, specification.title)
+                for x, y in progress(batches, chosen.title)
             ]
         )
-
-
-def robust_images(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    names: Sequence[str] = ("fgsm", "pgd_linf", "square_linf"),
-    epsilon: float | None = None,
-    steps: Mapping[str, int] | None = None,
-    seed: int = 0,
-) -> Bool[Tensor, " n"]:
-    """Which images the model gets right unattacked and under every attack (the worst case).
-
-    Each attack sees only the images that stood until then, so put the cheap ones first.
-
-    Args:
-        names: attacks of one norm; SimBA has no bound, so it is not among the valid names.
-        epsilon: bound for all of them; None takes each one's default.
-        steps: budget by name of the attack, ``{"square_linf": 1000}``; the default for others.
-        model, images, labels, seed: as for `attack`.
-
-    Raises:
-        ValueError: attacks of several norms, without a bound, or as for `attack`.
-    """
-    steps = steps or {}
-    for name in [*names, *steps]:
-        _specification(name)
-    norms = sorted({ATTACKS[name].norm for name in names})
-    if len(norms) != 1:
-        raise ValueError(f"names={tuple(names)}: attacks of one norm are needed, not of {norms}")
-    for name in names:
-        if name.startswith("simba") or (epsilon is None and ATTACKS[name].epsilon is None):
-            raise ValueError(f"{name} has no bound: robustness needs one, as PGD with an epsilon")
-    _check(images, labels, epsilon, None, None)
-    robust = predict(model, images) == labels
-    for name in names:
-        standing = robust.nonzero().squeeze(1)
-        if len(standing):
-            x, y = images[standing], labels[standing]
-            adversarial = attack(name, model, x, y, epsilon, steps.get(name), seed)
-            robust[standing] = predict(model, adversarial) == y
-    return robust
-
-
-def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, **options) -> float:
-    """Share of `robust_images`, 0 to 1; takes the same options."""
-    return robust_images(model, images, labels, **options).float().mean().item()
-
-
-def predict(
-    model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 100
-) -> Int[Tensor, " n"]:
-    """Class with the largest logit, in eval mode."""
-    with frozen(model), torch.inference_mode():
-        return torch.cat([model(x).argmax(-1) for x in images.float().split(batch_size)])
 
 
 def _run_foolbox(
@@ -324,12 +283,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _specification(name: str) -> Attack:
-    if name not in ATTACKS:
-        raise ValueError(f"attack {name!r} is unknown: valid are {', '.join(ATTACKS)}")
-    return ATTACKS[name]
 
 
 def _check(

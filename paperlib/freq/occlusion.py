@@ -35,7 +35,6 @@ def occluded_frequency(
     labels: Int[Tensor, " n"],
     score: Score = "logit",
     batch: int = 64,
-    autocast: bool = False,
 ) -> Float[Tensor, "n height width"]:
     """OF of every component, one map an image, each summing to 1 (0 where nothing changes).
 
@@ -45,13 +44,11 @@ def occluded_frequency(
         labels: true classes.
         score: of the true class: its logit, or its probability after softmax.
         batch: most images in one forward pass, which bounds the memory.
-        autocast: run the model in bfloat16 where torch's autocast does (changes below about 1 %
-            of the score then drown in rounding).
 
     Raises:
         ValueError: unknown `score`, or `batch` below 1.
     """
-    return normalise(component_changes(model, images, labels, score, batch, autocast))
+    return normalise(component_changes(model, images, labels, score, batch))
 
 
 def occluded_bands(
@@ -61,13 +58,12 @@ def occluded_bands(
     masks: Bool[Tensor, "bands height width"],
     score: Score = "logit",
     batch: int = 64,
-    autocast: bool = False,
 ) -> Float[Tensor, "n bands"]:
     """OF of every band in `masks` (as of `band_masks`), removed as a whole; rows sum to 1.
 
     Other arguments and errors as for `occluded_frequency`.
     """
-    return normalise(band_changes(model, images, labels, masks, score, batch, autocast))
+    return normalise(band_changes(model, images, labels, masks, score, batch))
 
 
 def component_changes(
@@ -76,7 +72,6 @@ def component_changes(
     labels: Int[Tensor, " n"],
     score: Score = "logit",
     batch: int = 64,
-    autocast: bool = False,
 ) -> Float[Tensor, "n height width"]:
     """Fall δ of the true class's score when each component is removed; arguments as above."""
     height, width = images.shape[-2:]
@@ -90,7 +85,7 @@ def component_changes(
         size = coefficients[image, :, component][:, :, None, None]
         return torch.addcmul(images[image], size, wave[:, None], value=-1)
 
-    changes = _changes(model, images, labels, without, height * width, score, batch, autocast)
+    changes = _changes(model, images, labels, without, height * width, score, batch)
     return changes.unflatten(1, (height, width))
 
 
@@ -101,7 +96,6 @@ def band_changes(
     masks: Bool[Tensor, "bands height width"],
     score: Score = "logit",
     batch: int = 64,
-    autocast: bool = False,
 ) -> Float[Tensor, "n bands"]:
     """Fall δ of the true class's score when each band is removed; arguments as above."""
     coefficients, kept = dct2(images), ~masks
@@ -109,7 +103,7 @@ def band_changes(
     def without(image: Tensor, band: Tensor) -> Tensor:
         return idct2(coefficients[image] * kept[band][:, None])
 
-    return _changes(model, images, labels, without, len(masks), score, batch, autocast)
+    return _changes(model, images, labels, without, len(masks), score, batch)
 
 
 def normalise(changes: Float[Tensor, "n *components"]) -> Float[Tensor, "n *components"]:
@@ -135,7 +129,6 @@ def _changes(
     parts: int,
     score: Score,
     batch: int,
-    autocast: bool,
 ) -> Tensor:
     """Fall of the score for all (image, part) pairs, at most `batch` of them in one forward."""
     if score not in ("logit", "probability"):
@@ -144,10 +137,7 @@ def _changes(
         raise ValueError(f"batch={batch}: whole numbers from 1 are valid")
 
     def scores(x: Tensor, y: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=autocast):
-            logits = model(x)
-        outputs = logits.to(images.dtype)
-        outputs = outputs.softmax(-1) if score == "probability" else outputs
+        outputs = model(x).softmax(-1) if score == "probability" else model(x)
         return outputs.gather(1, y[:, None]).squeeze(1)
 
     pairs = torch.arange(len(images) * parts, device=images.device).split(batch)

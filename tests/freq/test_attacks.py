@@ -1,18 +1,15 @@
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from paperlib.freq.attacks import (
-    ATTACKS,
-    attack,
-    linf_pgd,
-    predict,
-    robust_accuracy,
-    robust_images,
-)
+from paperlib.freq.attacks import ATTACKS, attack, linf_pgd
+from paperlib.freq.robustness import predict, robust_accuracy, robust_images
 
 EPSILONS = {name: 0.1 if ATTACKS[name].norm == "linf" else 1.5 for name in ATTACKS}
 STEPS = {"hopskipjump_l2": 5, "square_linf": 40, "simba_pixel": 400, "simba_dct": 60, "cw_l2": 20}
@@ -75,6 +72,13 @@ def test_attacks_are_silent(trained, eight, capfd, recwarn, monkeypatch):
         attack(name, trained, *eight, EPSILONS[name], 5)
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
+
+
+def test_import_needs_no_git(tmp_path):
+    environment = os.environ | {"PATH": str(tmp_path)}
+    environment.pop("GIT_PYTHON_REFRESH", None)
+    command = [sys.executable, "-c", "import paperlib.freq.attacks"]
+    subprocess.run(command, env=environment, check=True)
 
 
 class Linear(nn.Module):

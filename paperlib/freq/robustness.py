@@ -1,0 +1,68 @@
+"""Robust accuracy: the share of images that a model gets right whatever the attack.
+
+An image counts only if every attack of an ensemble fails on it, as in AutoAttack (Croce and Hein,
+arXiv 2003.01690): a single attack can fail for reasons of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from paperlib.freq.attacks import ATTACKS, attack, specification
+from paperlib.models.frozen import frozen
+
+
+def robust_images(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    names: Sequence[str] = ("fgsm", "pgd_linf", "square_linf"),
+    epsilon: float | None = None,
+    steps: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> Bool[Tensor, " n"]:
+    """Which images the model gets right unattacked and under every attack (the worst case).
+
+    Each attack sees only the images that stood until then, so put the cheap ones first.
+
+    Args:
+        names: attacks of one norm; SimBA has no bound, so it is not among the valid names.
+        epsilon: bound for all of them; None takes each one's default.
+        steps: budget by name of the attack, ``{"square_linf": 1000}``; the default for others.
+        model, images, labels, seed: as for `attack`.
+
+    Raises:
+        ValueError: attacks of several norms, without a bound, or as for `attack`.
+    """
+    steps = steps or {}
+    for name in [*names, *steps]:
+        specification(name)
+    norms = sorted({ATTACKS[name].norm for name in names})
+    if len(norms) != 1:
+        raise ValueError(f"names={tuple(names)}: attacks of one norm are needed, not of {norms}")
+    for name in names:
+        if name.startswith("simba") or (epsilon is None and ATTACKS[name].epsilon is None):
+            raise ValueError(f"{name} has no bound: robustness needs one, as PGD with an epsilon")
+    robust = predict(model, images) == labels
+    for name in names:
+        standing = robust.nonzero().squeeze(1)
+        if len(standing):
+            x, y = images[standing], labels[standing]
+            adversarial = attack(name, model, x, y, epsilon, steps.get(name), seed)
+            robust[standing] = predict(model, adversarial) == y
+    return robust
+
+
+def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, **options) -> float:
+    """Share of `robust_images`, 0 to 1; takes the same options."""
+    return robust_images(model, images, labels, **options).float().mean().item()
+
+
+def predict(
+    model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 100
+) -> Int[Tensor, " n"]:
+    """Class with the largest logit, in eval mode."""
+    with frozen(model), torch.inference_mode():
+        return torch.cat([model(x).argmax(-1) for x in images.float().split(batch_size)])

@@ -78,13 +78,14 @@ def markdown(folders: Iterable[Path]) -> str:
     claims, found = _load(folders, PUBLISHED)
     paper_data = sorted({_dataset(claim.dataset) for claim in claims.values()})
     default_data = sorted({_dataset(m.dataset) for m in found.values() if m.profile == "default"})
-    heads = ["paper", "where", "claim, what we measure, what must hold", "reported"]
-    heads.append(f"default profile ({', '.join(default_data) or 'embedded data'})")
+    heads = ["paper", "where, notebook", "claim, what we measure, what must hold", "reported"]
+    heads.append(f"default profile ({', '.join(default_data) or 'OpenMoji'})")
     heads.append(f"paper profile ({', '.join(paper_data)})")
     lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
     for claim in claims.values():
         what = f"{claim.statement}<br>*{claim.quantity}*: {claim.check} ({claim.unit})"
-        cells = [claim.paper, claim.where, what, _reported(claim)]
+        where = f"{claim.where}<br>[{claim.notebook}](notebooks/{claim.notebook}.ipynb)"
+        cells = [claim.paper, where, what, _reported(claim)]
         cells += [_cell(claim, found.get((claim.id, profile))) for profile in PUBLISHED]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     counts = [f"{profile} profile: {_count(claims, found, profile)}" for profile in PUBLISHED]

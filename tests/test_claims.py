@@ -2,12 +2,13 @@ import json
 import statistics
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
 import yaml
 
-from paperlib import claims, paths, scorecard
+from paperlib import claims, paths, profiles, scorecard
 from paperlib.claims import Check, ClaimError, load_claims, load_measurements, measure
 
 ROW = {
@@ -308,6 +309,7 @@ def test_the_markdown_tells_value_status_scale_data_and_note(project):
         RUN["source"],
         r"a\|b",
         "1 of 3",
+        "(notebooks/01_first.ipynb)",
     ):
         assert part in rows[0]
     assert rows[0].replace(r"\|", "").count("|") == 7
@@ -424,4 +426,10 @@ def test_the_claims_of_the_frequency_paper():
 
 
 def test_the_statuses_are_these_four():
-    assert claims.Status.__args__ == ("reproduced", "scaled-down", "disagrees", "not run")
+    assert get_args(claims.Status) == ("reproduced", "scaled-down", "disagrees", "not run")
+
+
+def test_profiles_and_data_sets_are_those_of_the_notebooks():
+    assert get_args(claims.Profile) == profiles.PROFILES
+    assert set(scorecard.DATASET_NAMES) == set(profiles.DATASETS)
+    assert {claim.notebook for claim in load_claims(paths.CLAIMS).values()} <= set(profiles.SIZES)

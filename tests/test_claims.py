@@ -320,8 +320,8 @@ def test_the_markdown_tells_value_status_scale_data_and_note(project):
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_plain_table_fits_the_terminal(project, width):
     take([0.3, -0.1, 0.4], folder=project, note="word " * 30)
-    for profiles in (("default",), ("default", "paper")):
-        text = scorecard.plain([project], profiles, width)
+    for shown in (("default",), ("default", "paper")):
+        text = scorecard.plain([project], shown, width)
         assert max(map(len, text.splitlines())) <= width
         assert "scaled-down" in text and "1 of 3 seeds" in text
 

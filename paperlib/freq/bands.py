@@ -36,9 +36,7 @@ def radius(
     raise ValueError(f"shape={shape!r}: valid are 'radial' and 'square'")
 
 
-def band_index(
-    size: int, bands: int, shape: Shape = "radial"
-) -> Int[Tensor, "size size"]:
+def band_index(size: int, bands: int, shape: Shape = "radial") -> Int[Tensor, "size size"]:
     """Band of every component: equal steps of radius, 0 the lowest.
 
     The corner beyond radius `size` (radial only) belongs to the last band.
@@ -51,9 +49,7 @@ def band_index(
     return (radius(size, shape=shape) * bands / size).long().clamp(max=bands - 1)
 
 
-def band_masks(
-    size: int, bands: int, shape: Shape = "radial"
-) -> Bool[Tensor, "bands size size"]:
+def band_masks(size: int, bands: int, shape: Shape = "radial") -> Bool[Tensor, "bands size size"]:
     """One mask a band; they do not overlap and cover every component."""
     return band_index(size, bands, shape) == torch.arange(bands)[:, None, None]
 

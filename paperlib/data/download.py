@@ -14,7 +14,7 @@ import pooch
 from paperlib.runtime import progress
 
 
-class DownloadError(OSError):
+class DownloadError(FileNotFoundError):
     """A file is not on this machine, whole, and could not be fetched."""
 
 

@@ -1,0 +1,211 @@
+"""Checkpoints: what is saved comes back, and damage of every kind is named."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paperlib.models.checkpoints import (
+    CheckpointError,
+    load_card,
+    load_checkpoint,
+    read_weights,
+    save_checkpoint,
+)
+from paperlib.models.cnn import CNNS, build_cnn
+from paperlib.paths import CHECKPOINTS
+
+CARD = {
+    "architecture": "resnet20",
+    "data": "random numbers",
+    "accuracy": 0.1,
+    "command": "python -m train --all",
+}
+
+
+def published_weights() -> dict[str, Tensor]:
+    """Weights with the names and shapes of the published ResNet-20: no batch counters."""
+    generator = torch.Generator().manual_seed(0)
+
+    def norm(name: str, channels: int) -> dict[str, Tensor]:
+        return {
+            f"{name}.weight": torch.rand(channels, generator=generator) + 0.5,
+            f"{name}.bias": torch.randn(channels, generator=generator) * 0.2,
+            f"{name}.running_mean": torch.randn(channels, generator=generator) * 0.2,
+            f"{name}.running_var": torch.rand(channels, generator=generator) + 0.5,
+        }
+
+    def convolution(name: str, out: int, into: int) -> dict[str, Tensor]:
+        weight = torch.randn(out, into, 3, 3, generator=generator) / (9 * into) ** 0.5
+        return {f"{name}.weight": weight}
+
+    weights = convolution("conv1", 16, 3) | norm("bn1", 16)
+    into = 16
+    for stage, channels in enumerate((16, 32, 64), 1):
+        for block in range(3):
+            for number in (1, 2):
+                weights |= convolution(f"layer{stage}.{block}.conv{number}", channels, into)
+                weights |= norm(f"layer{stage}.{block}.bn{number}", channels)
+                into = channels
+    weights["linear.weight"] = torch.randn(10, 64, generator=generator)
+    weights["linear.bias"] = torch.randn(10, generator=generator)
+    return weights
+
+
+@pytest.fixture
+def saved(tmp_path, randomised):
+    save_checkpoint(randomised("resnet20"), "small", CARD, tmp_path)
+    return tmp_path
+
+
+def test_published_weights_give_the_published_logits(tmp_path, images, plain):
+    path = tmp_path / "resnet20.safetensors"
+    weights = published_weights()
+    assert len(weights) == 97
+    save_file(weights, path)
+    model = read_weights(build_cnn("resnet20"), path)
+    assert not model.training
+    with torch.inference_mode():
+        logits = model(images())
+    torch.testing.assert_close(logits, plain["resnet20"](weights, images()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CNNS)
+def test_saved_model_comes_back(name, tmp_path, randomised):
+    model = randomised(name).to(memory_format=torch.channels_last)
+    path = save_checkpoint(model, "mine", CARD | {"architecture": name}, tmp_path)
+    again = load_checkpoint("mine", tmp_path)
+    assert path == tmp_path / "mine.safetensors"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mine.json", "mine.safetensors"]
+    assert not again.training
+    assert again.state_dict().keys() == model.state_dict().keys()
+    for key, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+
+
+def test_card_has_the_checksum(saved):
+    card = load_card("small", saved)
+    weights = (saved / "small.safetensors").read_bytes()
+    assert card == CARD | {"sha256": hashlib.sha256(weights).hexdigest()}
+
+
+def test_interrupted_save_leaves_the_old_files(saved, monkeypatch):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def full(self: Path, data: bytes) -> int:
+        with open(self, "wb") as file:
+            file.write(data[:100])
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="no space left"):
+            save_checkpoint(build_cnn("resnet20"), "small", CARD, saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+def test_missing_card_names_those_that_exist(saved, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no card .*other\.json.* that folder are small"):
+        load_checkpoint("other", saved)
+    with pytest.raises(CheckpointError, match=r"no card .* that folder are none"):
+        load_checkpoint("other", tmp_path / "nowhere")
+
+
+def test_missing_weights_name_the_command(saved):
+    (saved / "small.safetensors").unlink()
+    message = r"no weights .*small\.safetensors: train them with `python -m train --all`"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint("small", saved)
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "empty"])
+def test_damaged_weights(damage, saved):
+    path = saved / "small.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes({"flipped bit": data, "truncated": data[:-1000], "empty": b""}[damage])
+    size = f"{os.path.getsize(path):,}"
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint("small", saved)
+    text = str(caught.value)
+    assert f"small.safetensors ({size} bytes) is damaged" in text
+    assert "`python -m train --all`" in text
+
+
+def test_card_that_is_no_json(saved):
+    (saved / "small.json").write_text('{"architecture": "resn')
+    with pytest.raises(CheckpointError, match=r"small\.json is no JSON"):
+        load_checkpoint("small", saved)
+
+
+def test_card_of_another_architecture(saved):
+    card = load_card("small", saved) | {"architecture": "vgg_small"}
+    (saved / "small.json").write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match=r"small\.safetensors does not fit SmallVGG"):
+        load_checkpoint("small", saved)
+
+
+def test_card_of_an_unknown_architecture(saved):
+    card = load_card("small", saved) | {"architecture": "resnet18"}
+    (saved / "small.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="'resnet18' is unknown: valid are resnet20"):
+        load_checkpoint("small", saved)
+
+
+def change_weights(folder: Path, change: str) -> Path:
+    path = folder / "changed.safetensors"
+    weights = published_weights()
+    if change == "other shape":
+        weights["linear.weight"] = torch.zeros(100, 64)
+    elif change == "missing":
+        del weights["layer2.0.conv1.weight"]
+    elif change == "too many":
+        weights["layer4.weight"] = torch.zeros(1)
+    save_file(weights, path)
+    if change == "truncated":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif change == "no safetensors":
+        path.write_bytes(b"<html>not found</html>")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("other shape", "does not fit ResNet20: .*linear.weight"),
+        ("missing", "does not fit ResNet20: .*layer2.0.conv1.weight"),
+        ("too many", "does not fit ResNet20: .*layer4.weight"),
+        ("truncated", "is no whole safetensors file"),
+        ("no safetensors", "is no whole safetensors file"),
+    ],
+)
+def test_weights_that_do_not_fit(change, message, tmp_path):
+    path = change_weights(tmp_path, change)
+    with pytest.raises(CheckpointError, match=rf"(?s)changed\.safetensors {message}"):
+        read_weights(build_cnn("resnet20"), path)
+
+
+def test_no_weights_at_all(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no weights at .*other\.safetensors"):
+        read_weights(build_cnn("resnet20"), tmp_path / "other.safetensors")
+
+
+# --- the committed ones ---------------------------------------------------------------------
+
+
+def test_committed_checkpoints_load_and_are_small():
+    names = sorted(path.stem for path in CHECKPOINTS.glob("*.json"))
+    assert names == sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
+    for name in names:
+        model = load_checkpoint(name)
+        assert type(model) is CNNS[load_card(name)["architecture"]]
+        assert all(value.isfinite().all() for value in model.state_dict().values()), name
+    assert sum(path.stat().st_size for path in CHECKPOINTS.glob("*")) < 30e6

@@ -1,0 +1,194 @@
+"""Training variants that differ only in what the model sees: filters, noise, attacks.
+
+| variant   | the model is trained on                                                    |
+|-----------|----------------------------------------------------------------------------|
+| natural   | the images                                                                 |
+| low_pass  | DCT components with max(u, v) < 8 of 32                                    |
+| high_pass | DCT components with max(u, v) >= 4 of 32, plus mid-grey                    |
+| gaussian  | the images plus noise of standard deviation 0.1                            |
+| fgsm_rs   | one step of 1.25 ε from a random start (Wong et al., arXiv 2001.03994)      |
+| pgd       | seven steps of ε/4 from a random start (Madry et al., arXiv 1706.06083)     |
+
+ε = 8/255 in the L∞ norm. Filtered and noisy images are clipped to [0, 1].
+``python -m paperlib.freq.training --help`` trains the checkpoints in ``data/checkpoints``.
+"""
+
+import argparse
+import time
+from dataclasses import asdict, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from paperlib.data import LabelledImages
+from paperlib.data.cifar import load_cifar
+from paperlib.data.openmoji import openmoji10
+from paperlib.freq.attacks import linf_pgd
+from paperlib.freq.bands import high_pass, low_pass
+from paperlib.models.checkpoints import load_checkpoint, save_checkpoint
+from paperlib.models.cnn import CNNS, build_cnn
+from paperlib.models.training import Prepare, Recipe, accuracy, train
+
+EPSILON = 8 / 255
+LOW_CUTOFF, HIGH_CUTOFF = 8, 4
+NOISE = 0.1
+
+
+def low_passed(images: Tensor) -> Tensor:
+    """Images in [0, 1] with the low frequencies only, clipped to [0, 1]."""
+    return low_pass(images, LOW_CUTOFF).clamp(0, 1)
+
+
+def high_passed(images: Tensor) -> Tensor:
+    """Images in [0, 1] without the lowest frequencies, on mid-grey, clipped to [0, 1]."""
+    return (high_pass(images, HIGH_CUTOFF) + 0.5).clamp(0, 1)
+
+
+def noisy(images: Tensor) -> Tensor:
+    """Images in [0, 1] plus Gaussian noise, clipped to [0, 1]."""
+    return (images + NOISE * torch.randn_like(images)).clamp(0, 1)
+
+
+def _attacked(steps: int, step_size: float, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return linf_pgd(model, x, y, EPSILON, step_size, steps, autocast=True)
+
+
+VARIANTS: dict[str, Prepare | None] = {
+    "natural": None,
+    "low_pass": lambda model, images, labels: low_passed(images),
+    "high_pass": lambda model, images, labels: high_passed(images),
+    "gaussian": lambda model, images, labels: noisy(images),
+    "fgsm_rs": partial(_attacked, 1, 1.25 * EPSILON),
+    "pgd": partial(_attacked, 7, EPSILON / 4),
+}
+FILTERS = {"full": lambda images: images, "low_pass": low_passed, "high_pass": high_passed}
+
+
+def train_variant(
+    architecture: str,
+    variant: str,
+    data: LabelledImages,
+    recipe: Recipe,
+    seed: int = 0,
+    start: nn.Module | None = None,
+) -> nn.Module:
+    """Train a model on one variant of the images, from `start` if it is given.
+
+    Raises:
+        ValueError: unknown architecture or variant, with the valid ones.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant {variant!r} is unknown: valid are {', '.join(VARIANTS)}")
+    torch.manual_seed(seed)
+    model = start if start is not None else build_cnn(architecture)
+    return train(model, data, recipe, seed, VARIANTS[variant])
+
+
+# Epochs and peak learning rate by data set, architecture and kind of training.
+RECIPES = {
+    ("openmoji", "resnet20"): Recipe(8, 0.2),
+    ("openmoji", "vgg_small"): Recipe(8, 0.1),
+    ("openmoji", "linear"): Recipe(10, 0.01, shift=2),
+    ("cifar10", "resnet20"): Recipe(20, 0.2),
+    ("cifar10", "vgg_small"): Recipe(15, 0.1),
+    ("cifar10", "linear"): Recipe(10, 0.01, shift=2),
+}
+OPENMOJI_IMAGES = {"train": 12_000, "test": 2_000}
+
+
+def load_images(dataset: str, split: str) -> LabelledImages:
+    """The whole split of a data set that the variants are trained or measured on.
+
+    Raises:
+        ValueError: unknown data set.
+        FileNotFoundError: CIFAR-10 is not there; the message says where to put it.
+    """
+    if dataset == "openmoji":
+        return openmoji10(split, OPENMOJI_IMAGES[split])
+    if dataset == "cifar10":
+        return load_cifar("cifar10", split)
+    raise ValueError(f"dataset {dataset!r} is unknown: valid are openmoji, cifar10")
+
+
+def checkpoint_name(dataset: str, architecture: str, variant: str) -> str:
+    """Name of the checkpoint in ``data/checkpoints``, such as ``cifar10-resnet20-pgd``."""
+    return f"{dataset}-{architecture}-{variant}"
+
+
+def load_variant(dataset: str, architecture: str, variant: str) -> nn.Module:
+    """The committed model of a variant, in eval mode."""
+    return load_checkpoint(checkpoint_name(dataset, architecture, variant))
+
+
+def robust_accuracy_pgd(model: nn.Module, data: LabelledImages, steps: int = 20) -> float:
+    """Accuracy under PGD with ε = 8/255, from a random start; a figure for the card."""
+    correct = 0
+    for images, labels in zip(data.floats().split(250), data.labels.split(250), strict=True):
+        attacked = linf_pgd(model, images, labels, EPSILON, 2.5 * EPSILON / steps, steps)
+        with torch.inference_mode():
+            correct += (model(attacked).argmax(-1) == labels).sum().item()
+    return correct / len(data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train one variant and save it with its card.")
+    parser.add_argument("--dataset", choices=["openmoji", "cifar10"], required=True)
+    parser.add_argument("--architecture", choices=list(CNNS), required=True)
+    parser.add_argument("--variant", choices=list(VARIANTS), required=True)
+    parser.add_argument("--epochs", type=int, help="passes over the images (default: the recipe's)")
+    parser.add_argument("--learning-rate", type=float, help="peak (default: the recipe's)")
+    parser.add_argument("--start", help="variant to start from (default: random weights)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    recipe = RECIPES[options.dataset, options.architecture]
+    recipe = replace(
+        recipe,
+        epochs=options.epochs or recipe.epochs,
+        learning_rate=options.learning_rate or recipe.learning_rate,
+        flip=True,
+    )
+    data = load_images(options.dataset, "train")
+    start = options.start and load_variant(options.dataset, options.architecture, options.start)
+    began = time.monotonic()
+    model = train_variant(
+        options.architecture, options.variant, data, recipe, options.seed, start or None
+    )
+    seconds = round(time.monotonic() - began)
+    test = load_images(options.dataset, "test")
+    given = {
+        "--dataset": options.dataset,
+        "--architecture": options.architecture,
+        "--variant": options.variant,
+        "--epochs": recipe.epochs,
+        "--learning-rate": recipe.learning_rate,
+        "--start": options.start,
+        "--seed": options.seed,
+    }
+    words = " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
+    card = {
+        "architecture": options.architecture,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "variant": options.variant,
+        "data": f"{data.source}, {len(data):,} training images",
+        "recipe": asdict(recipe) | {"start": options.start or "random weights"},
+        "training_seconds": seconds,
+        "test": f"{test.source}, {len(test):,} test images",
+        "test_accuracy": round(accuracy(model, test), 4),
+        "pgd20_accuracy_first_1000": round(
+            robust_accuracy_pgd(model, test.subset(torch.arange(1000))), 4
+        ),
+        "command": f"python -m paperlib.freq.training {words}",
+    }
+    path = save_checkpoint(
+        model, checkpoint_name(options.dataset, options.architecture, options.variant), card
+    )
+    print(
+        f"{path.name}: {seconds} s, accuracy {card['test_accuracy']:.1%}, "
+        f"PGD-20 {card['pgd20_accuracy_first_1000']:.1%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Trained weights in ``data/checkpoints``: ``NAME.safetensors`` and a card ``NAME.json`` beside it.
+
+The card says what the model is and where it comes from (architecture, data, recipe, accuracy, the
+command that trains it) and carries the SHA-256 of the weights, which is checked on loading.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from paperlib.models.cnn import build_cnn
+from paperlib.paths import CHECKPOINTS
+from paperlib.provenance import write_files
+
+
+class CheckpointError(ValueError):
+    """Weights that are missing, damaged or of another architecture."""
+
+
+def save_checkpoint(
+    model: nn.Module, name: str, card: dict[str, Any], folder: Path = CHECKPOINTS
+) -> Path:
+    """Write weights and card together; neither is ever left half-written."""
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    weights = save(tensors)
+    card = card | {"sha256": hashlib.sha256(weights).hexdigest()}
+    path = folder / f"{name}.safetensors"
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    write_files({path: weights, path.with_suffix(".json"): text.encode()})
+    return path
+
+
+def load_card(name: str, folder: Path = CHECKPOINTS) -> dict[str, Any]:
+    """The card of a checkpoint.
+
+    Raises:
+        CheckpointError: there is no such card, or it is no JSON; with the names that exist.
+    """
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        names = ", ".join(sorted(card.stem for card in folder.glob("*.json"))) or "none"
+        raise CheckpointError(f"no card {path}: checkpoints in that folder are {names}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(
+            f"{path} is no JSON ({error}): restore it from the repository"
+        ) from None
+
+
+def load_checkpoint(name: str, folder: Path = CHECKPOINTS) -> nn.Module:
+    """The trained model of a card, in eval mode.
+
+    Raises:
+        CheckpointError: a file is missing, the weights are not those of the card, or they do not
+            fit the architecture that the card names.
+    """
+    card = load_card(name, folder)
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"no weights {path}: train them with `{card['command']}`")
+    weights = path.read_bytes()
+    if hashlib.sha256(weights).hexdigest() != card["sha256"]:
+        raise CheckpointError(
+            f"{path} ({len(weights):,} bytes) is damaged: its SHA-256 is not the card's. Restore "
+            f"it from the repository, or train it again with `{card['command']}`"
+        )
+    return read_weights(build_cnn(card["architecture"]), path)
+
+
+def read_weights(model: nn.Module, path: Path) -> nn.Module:
+    """Load a safetensors file into a model and set eval mode.
+
+    Takes our checkpoints and the published ones of the same architecture and key names.
+
+    Raises:
+        CheckpointError: the file is missing, no safetensors, or has other keys or shapes.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}")
+    try:
+        tensors = load(path.read_bytes())
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no whole safetensors file ({error})") from None
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        kind = type(model).__name__
+        raise CheckpointError(f"{path} does not fit {kind}: {error}") from None
+    return model.eval()

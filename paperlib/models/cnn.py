@@ -1,0 +1,132 @@
+"""Small CNNs for 32 × 32 images: ResNet-20, a VGG with BatchNorm, a linear classifier.
+
+Every model takes RGB in [0, 1], normalises it itself and returns logits, so that attacks and
+filters work in pixel space.
+
+Sources: He et al., arXiv 1512.03385, section 4.2 (ResNet-20 with option A shortcuts; parameter
+names of the checkpoints published in akamaster/pytorch_resnet_cifar10); Simonyan and Zisserman,
+arXiv 1409.1556 (VGG).
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+VGG_SMALL = (32, "pool", 64, 64, "pool", 128, 128, "pool", 256, 256)
+
+
+class Normalised(nn.Module):
+    """A classifier that shifts and scales pixels in [0, 1] by the published mean and deviation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n classes"]:
+        """Logits of RGB images in [0, 1]."""
+        return self.logits((images - self.mean) / self.std)
+
+    def logits(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3 × 3 convolutions; the shortcut subsamples and pads channels with zeros (option A)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(channels_in, channels, stride), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = _conv(channels, channels), nn.BatchNorm2d(channels)
+        self.stride, self.pad = stride, (channels - channels_in) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        return F.relu(out + F.pad(shortcut, (0, 0, 0, 0, self.pad, self.pad)))
+
+
+class ResNet20(Normalised):
+    """Three stages of three blocks, 16, 32 and 64 channels; 269,722 parameters for ten classes."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(3, 16), nn.BatchNorm2d(16)
+        self.layer1 = self._stage(16, 16, 1)
+        self.layer2 = self._stage(16, 32, 2)
+        self.layer3 = self._stage(32, 64, 2)
+        self.linear = nn.Linear(64, classes)
+
+    @staticmethod
+    def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+        first = BasicBlock(channels_in, channels, stride)
+        return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(2)))
+
+    def logits(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+class SmallVGG(Normalised):
+    """Seven 3 × 3 convolutions with BatchNorm in four stages (`VGG_SMALL`), then a linear layer."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for step in VGG_SMALL:
+            if step == "pool":
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [_conv(channels, step), nn.BatchNorm2d(step), nn.ReLU()]
+                channels = step
+        self.features = nn.Sequential(*layers)
+        self.linear = nn.Linear(channels, classes)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.linear(self.features(x).mean((2, 3)))
+
+
+class Linear(Normalised):
+    """One weight a pixel, channel and class: its spectrum can be read off directly."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * 32 * 32, classes)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1))
+
+    def weight_images(self) -> Float[Tensor, "classes 3 32 32"]:
+        """Weights as images, one a class, in units of logit per unit of pixel value."""
+        weights = self.linear.weight.detach().view(-1, 3, 32, 32)
+        return weights / self.std
+
+
+CNNS: dict[str, Callable[[], Normalised]] = {
+    "resnet20": ResNet20,
+    "vgg_small": SmallVGG,
+    "linear": Linear,
+}
+
+
+def build_cnn(name: str) -> Normalised:
+    """A model with random weights for ten classes.
+
+    Raises:
+        ValueError: `name` is not in `CNNS`.
+    """
+    if name not in CNNS:
+        raise ValueError(f"model {name!r} is unknown: valid are {', '.join(CNNS)}")
+    return CNNS[name]()

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from paperlib import claims, figures, profiles, runtime
 from paperlib.parameters import ParameterError, check_parameters, closest, injected
-from paperlib.paths import outputs_dir
+from paperlib.paths import outputs_dir, run_folder
 from paperlib.scorecard import measured_text, scorecard
 
 
@@ -100,11 +100,6 @@ class Run:
         table = scorecard([self.folder], [self.profile]).loc[mine]
         measured, status = f"{self.profile} measured", f"{self.profile} status"
         return table[["quantity", "unit", "check", "reported", measured, status]]
-
-
-def run_folder(profile: str, dataset: str, seed: int) -> str:
-    """Name of the folder of a run's results, below the outputs."""
-    return f"{profile}-{dataset}-seed{seed}"
 
 
 def start(name: str, *, profile: str, seed: int, dataset: str, **added: Any) -> Run:

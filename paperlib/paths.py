@@ -21,3 +21,8 @@ def cache_dir() -> Path:
 def outputs_dir() -> Path:
     """Folder for what runs write: ``$PAPERLIB_OUTPUTS``, else ``outputs`` in the project."""
     return Path(os.environ.get("PAPERLIB_OUTPUTS") or ROOT / "outputs")
+
+
+def run_folder(profile: str, dataset: str, seed: int) -> str:
+    """Name of the folder of one run's results, below the outputs."""
+    return f"{profile}-{dataset}-seed{seed}"

@@ -49,8 +49,8 @@ def set_threads() -> int:
 def progress(iterable: Iterable[Any], description: str, total: int | None = None) -> tqdm:
     """`iterable` with a progress bar where a person watches, and without one elsewhere.
 
-    The bar goes to the terminal named by ``$PAPERLIB_TTY`` if that is set, and never into the
-    outputs of a notebook; in an interactive kernel (``$PAPERLIB_BATCH`` unset) it is a widget
+    The bar goes to the terminal named by ``$PAPERLIB_TTY`` if that is set, with the notebook's
+    name from ``$PAPERLIB_NOTEBOOK``, and never into the outputs of a notebook; in an interactive kernel (``$PAPERLIB_BATCH`` unset) it is a widget
     that disappears when it is done; otherwise nothing is shown.
 
     Args:
@@ -59,6 +59,7 @@ def progress(iterable: Iterable[Any], description: str, total: int | None = None
         total: number of steps, where `iterable` has no length.
     """
     terminal = os.environ.get("PAPERLIB_TTY")
+    description = " ".join(filter(None, [os.environ.get("PAPERLIB_NOTEBOOK"), description]))
     if terminal:
         try:
             stream = open(terminal, "w")  # noqa: SIM115 - lives as long as the bar

@@ -1,0 +1,205 @@
+"""The graph of the notebooks: what each needs and makes, and running it with Snakemake.
+
+``notebooks/graph.yaml`` is the table, ``notebooks/Snakefile`` makes rules of it, and
+``python -m paperlib.graph --profile smoke --dataset openmoji --seed 0`` runs them: what is
+finished and unchanged stays, the rest runs side by side where cores and memory allow.
+"""
+
+import argparse
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import psutil
+import yaml
+
+from paperlib.paths import (
+    CHECKPOINTS,
+    CLAIMS,
+    DATA,
+    FIGURES,
+    NOTEBOOKS,
+    ROOT,
+    outputs_dir,
+    run_folder,
+)
+from paperlib.profiles import DATASETS, PROFILES, STANDARD_DATASET, STANDARD_SEED
+
+TABLE = NOTEBOOKS / "graph.yaml"
+SNAKEFILE = NOTEBOOKS / "Snakefile"
+CODE = ("*.py", "data/*.py", "models/*.py")  # of the package, used by every notebook
+MEBIBYTE = 2**20
+STOPPED = 130  # exit code of a run that a person stopped
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One notebook's row of the table.
+
+    Attributes:
+        name: of the notebook, without extension.
+        package: of paperlib, one a paper.
+        memory: of its kernel, in MB, by profile.
+        checkpoints: names, with {dataset} to be filled in.
+        figures: names.
+        claims: ids of the claims that it measures, and the files they stand in.
+    """
+
+    name: str
+    package: str
+    memory: dict[str, int]
+    checkpoints: tuple[str, ...]
+    figures: tuple[str, ...]
+    claims: dict[str, Path]
+
+    def inputs(self, dataset: str) -> list[str]:
+        """Files whose change makes the notebook run again."""
+        code = ROOT / "paperlib"
+        files = {NOTEBOOKS / f"{self.name}.py", *self.claims.values(), *DATA.glob("*.csv")}
+        for pattern in (*CODE, f"{self.package}/*.py"):
+            files |= set(code.glob(pattern))
+        for checkpoint in self.checkpoints:
+            stem = checkpoint.format(dataset=dataset)
+            files |= {CHECKPOINTS / f"{stem}.safetensors", CHECKPOINTS / f"{stem}.json"}
+        return sorted(map(str, files))
+
+    def outputs(self) -> list[str]:
+        """Files that it makes in its folder."""
+        figures = [f"{name}.{kind}" for name in self.figures for kind in ("png", "csv", "json")]
+        return figures + [f"claims/{claim}.json" for claim in self.claims]
+
+
+def read_table(table: Path = TABLE, claims: Path = CLAIMS) -> dict[str, Entry]:
+    """The table's rows, by notebook, in their order."""
+    measured: dict[str, dict[str, Path]] = {}
+    for file in sorted(claims.glob("*.yaml")):
+        for claim in yaml.safe_load(file.read_text(encoding="utf-8"))["claims"]:
+            measured.setdefault(claim["notebook"], {})[claim["id"]] = file
+    return {
+        name: Entry(
+            name,
+            row["package"],
+            row["memory"],
+            tuple(row["checkpoints"]),
+            tuple(row["figures"]),
+            measured.get(name, {}),
+        )
+        for name, row in yaml.safe_load(table.read_text(encoding="utf-8")).items()
+    }
+
+
+def published(profile: str, dataset: str, seed: int) -> Path | None:
+    """Folder of the committed results of such a run; None if they are not committed."""
+    standard = (STANDARD_DATASET[profile], STANDARD_SEED) == (dataset, seed)
+    return FIGURES / profile if standard and profile != "smoke" else None
+
+
+def available_memory() -> int:
+    """Memory that new processes can have, in MB; a container's limit counts."""
+    free = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, limit - used)
+    except (OSError, ValueError):  # no such group, or no limit
+        pass
+    return free // MEBIBYTE
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(profile: str, dataset: str, seed: int, only: str | None) -> int:
+    """Run what is not up to date; returns the exit code.
+
+    Stopped by a signal, it lets Snakemake stop every notebook and delete unfinished results.
+    """
+    outputs = outputs_dir().resolve()
+    folder = outputs / run_folder(profile, dataset, seed)
+    entries = [only] if only else list(read_table())
+    before = {name: _modified(folder / f"{name}.ipynb") for name in entries}
+    outputs.mkdir(parents=True, exist_ok=True)
+    config = {"profile": profile, "dataset": dataset, "seed": seed}
+    if only:
+        config["only"] = only
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+    command += ["--directory", str(outputs), "--config"]
+    command += [f"{name}={value}" for name, value in config.items()]
+    command += ["--cores", str(cores()), "--resources", f"mem_mb={available_memory()}"]
+    command += ["--keep-going", "--rerun-incomplete"]
+    os.environ["PAPERLIB_PYTHON"] = sys.executable  # not in the graph, where it would be a change
+    log = outputs / "snakemake.log"
+    with open(outputs / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system's: it ends with us
+        except BlockingIOError:
+            print(f"another run is writing to {outputs}; wait for it to end", file=sys.stderr)
+            return 1
+        descriptor = lock.fileno()
+        with open(log, "w") as messages:
+            if any((outputs / ".snakemake" / "locks").glob("*")):  # left by a run that was killed
+                subprocess.run([*command, "--unlock"], stderr=messages, check=True)
+            code = _wait(
+                subprocess.Popen(command, stderr=messages, pass_fds=[descriptor], process_group=0)
+            )
+    if code == STOPPED:
+        print("stopped; what was finished is kept", file=sys.stderr)
+    elif code:
+        _explain(log)
+    else:
+        for name in entries:
+            if _modified(folder / f"{name}.ipynb") == before[name]:
+                print(f"{name:<16}unchanged")
+    return code
+
+
+def _modified(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
+def _wait(process: subprocess.Popen) -> int:
+    """Exit code of `process`; a signal to stop goes to it and to all that it started."""
+    stopped = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        os.killpg(process.pid, signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    code = process.wait()
+    return STOPPED if stopped else min(abs(code), 1)
+
+
+def _explain(log: Path) -> None:
+    """Say what a failed run has not said yet: a notebook's own failure stands above."""
+    text = log.read_text()
+    if not re.search(r"Error in rule run_", text):
+        print(text, file=sys.stderr)
+    print(f"not everything succeeded; Snakemake's messages are in {log}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m paperlib.graph", description="Run the notebooks that are not up to date."
+    )
+    parser.add_argument("--profile", choices=PROFILES, required=True)
+    parser.add_argument("--dataset", choices=DATASETS, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--only", choices=list(read_table()))
+    options = parser.parse_args(arguments)
+    return run(options.profile, options.dataset, options.seed, options.only)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -137,7 +137,8 @@ def _changes(
         raise ValueError(f"batch={batch}: whole numbers from 1 are valid")
 
     def scores(x: Tensor, y: Tensor) -> Tensor:
-        outputs = model(x).softmax(-1) if score == "probability" else model(x)
+        logits = model(x.contiguous(memory_format=torch.channels_last))  # faster on a CPU
+        outputs = logits.softmax(-1) if score == "probability" else logits
         return outputs.gather(1, y[:, None]).squeeze(1)
 
     pairs = torch.arange(len(images) * parts, device=images.device).split(batch)

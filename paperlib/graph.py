@@ -1,8 +1,8 @@
 """The graph of the notebooks: what each needs and makes, and running it with Snakemake.
 
 ``notebooks/graph.yaml`` is the table, ``notebooks/Snakefile`` makes rules of it, and
-``python -m paperlib.graph --profile smoke --dataset openmoji --seed 0`` runs them: what is
-finished and unchanged stays, the rest runs side by side where cores and memory allow.
+``python -m paperlib.graph --profile smoke`` runs them and shows the scorecard: what is finished
+and unchanged stays, the rest runs side by side where cores and memory allow.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from types import FrameType
 import psutil
 import yaml
 
+from paperlib import scorecard
 from paperlib.paths import (
     CHECKPOINTS,
     CLAIMS,
@@ -193,12 +194,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m paperlib.graph", description="Run the notebooks that are not up to date."
     )
-    parser.add_argument("--profile", choices=PROFILES, required=True)
-    parser.add_argument("--dataset", choices=DATASETS, required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--profile", choices=PROFILES, default="default")
+    parser.add_argument("--dataset", choices=DATASETS, help="default: the profile's standard one")
+    parser.add_argument("--seed", type=int, default=STANDARD_SEED)
     parser.add_argument("--only", choices=list(read_table()))
     options = parser.parse_args(arguments)
-    return run(options.profile, options.dataset, options.seed, options.only)
+    dataset = options.dataset or STANDARD_DATASET[options.profile]
+    code = run(options.profile, dataset, options.seed, options.only)
+    if code != STOPPED:
+        code = _scorecard(options.profile, dataset, options.seed) or code
+    return code
+
+
+def _scorecard(profile: str, dataset: str, seed: int) -> int:
+    """Print the scorecard, and bring the README's up to date if the run is a standard one."""
+    folder = outputs_dir().resolve() / run_folder(profile, dataset, seed)
+    if not any(folder.glob("*/claims/*.json")):
+        return 0
+    print()
+    if not published(profile, dataset, seed):
+        return scorecard.main(["show", "--run", str(folder)])
+    return scorecard.main(["write", str(ROOT / "README.md")]) or scorecard.main(["show"])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ Robustness Toolbox (Nicolae et al., arXiv 1807.01069) the others.
 
 Deviations from the libraries, each where it is made: foolbox's HopSkipJump divides the gradient of
 an image by the norm of the whole batch, ours by that image's own; images on which C&W or
-HopSkipJump find nothing come back unchanged (foolbox: black images, and an error).
+HopSkipJump find nothing come back unchanged (foolbox: black images, and an error); SimBA tries
+cosines in random order (the toolbox: the lowest first), so that the order favours no frequency.
 """
 
 import contextlib
@@ -235,7 +236,9 @@ def _run_toolbox(
     options = {"max_iter": steps, "verbose": False}
     if simba:
         basis = name.removeprefix("simba_").replace("pixel", "px")
-        algorithm = SimBA(classifier, attack=basis, epsilon=epsilon, **options)
+        algorithm = SimBA(
+            classifier, attack=basis, epsilon=epsilon, freq_dim=x.shape[-1], **options
+        )  # all cosines in random order; the toolbox's default takes the lowest first
     else:
         algorithm = SquareAttack(classifier, eps=epsilon, batch_size=len(x), **options)
     one_hot = nn.functional.one_hot(y, classes).float().cpu().numpy()

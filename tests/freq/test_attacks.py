@@ -12,7 +12,7 @@ from paperlib.freq.attacks import ATTACKS, attack, linf_pgd
 from paperlib.freq.robustness import predict, robust_accuracy, robust_images
 
 EPSILONS = {name: 0.1 if ATTACKS[name].norm == "linf" else 1.5 for name in ATTACKS}
-STEPS = {"hopskipjump_l2": 5, "square_linf": 40, "simba_pixel": 400, "simba_dct": 60, "cw_l2": 20}
+STEPS = {"hopskipjump_l2": 5, "square_linf": 40, "simba_pixel": 400, "simba_dct": 400, "cw_l2": 20}
 EPSILONS |= {"simba_pixel": 0.3, "simba_dct": 0.3, "hopskipjump_l2": 2.5}
 
 

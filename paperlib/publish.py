@@ -5,6 +5,7 @@ from ``notebooks/NAME.py``, outputs and execution counts from the executed noteb
 differ from run to run or not show on a page is refused: stderr, errors and widgets.
 """
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,17 @@ def publish(executed: Path, source: Path) -> None:
     done = nbformat.read(executed, as_version=4)
     text = nbformat.writes(with_outputs(notebook, done, source.stem), version=4)
     write_files({source.with_suffix(".ipynb"): f"{text.rstrip()}\n".encode()})
+    pair(source)
+
+
+def pair(source: Path) -> None:
+    """Bring the ``.ipynb`` beside a ``.py`` up to date with it; outputs stay.
+
+    Raises:
+        CalledProcessError: jupytext failed.
+    """
+    command = [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "ipynb"]
+    subprocess.run([*command, source.name], cwd=source.parent, check=True)
 
 
 def main() -> int:

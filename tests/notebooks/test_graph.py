@@ -1,0 +1,60 @@
+"""The graph's table says what the notebooks do, and the committed results are those it lists."""
+
+import ast
+
+import pytest
+
+from paperlib.graph import read_table
+from paperlib.paths import CHECKPOINTS, FIGURES, NOTEBOOKS, ROOT
+from paperlib.profiles import DATASETS, PROFILES, SIZES
+
+TABLE = read_table()
+each = pytest.mark.parametrize("name", TABLE)
+
+
+def calls(name, method):
+    """First string argument of every ``run.<method>(...)`` in a notebook."""
+    tree = ast.parse((NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="run"), attr=attribute), args=args):
+                texts = [a.value for a in args if isinstance(a, ast.Constant)]
+                if attribute == method and texts:
+                    found.add(texts[0])
+    return found
+
+
+def test_table_sizes_and_notebooks_are_the_same_set():
+    notebooks = sorted(file.stem for file in NOTEBOOKS.glob("[0-9]*.py"))
+    assert list(TABLE) == notebooks == sorted(SIZES)
+
+
+@each
+def test_figures_are_those_that_the_notebook_saves(name):
+    assert set(TABLE[name].figures) == calls(name, "save_figure")
+
+
+@each
+def test_claims_are_those_that_the_notebook_checks(name):
+    assert set(TABLE[name].claims) == calls(name, "check")
+
+
+@each
+def test_needs_exist(name):
+    entry = TABLE[name]
+    assert set(entry.memory) == set(PROFILES) == set(SIZES[name])
+    assert list((ROOT / "paperlib" / entry.package).glob("*.py"))
+    for dataset in DATASETS:
+        for checkpoint in entry.checkpoints:
+            assert (CHECKPOINTS / f"{checkpoint.format(dataset=dataset)}.safetensors").is_file()
+
+
+def test_committed_results_are_those_of_the_table():
+    due = {f"{entry.name}/{file}" for entry in TABLE.values() for file in entry.outputs()}
+    for profile in FIGURES.iterdir() if FIGURES.is_dir() else ():
+        found = {str(f.relative_to(profile)) for f in profile.rglob("*") if f.is_file()}
+        assert profile.name in ("default", "paper")
+        assert found <= due
+        if profile.name == "default":
+            assert found == due

@@ -16,6 +16,8 @@ def randomised(name: str, seed: int = 0) -> torch.nn.Module:
     for key, value in model.state_dict().items():
         if key.endswith("running_mean") or (value.dim() == 1 and key.endswith("bias")):
             value.normal_(0, 0.3)
+        elif key == "linear.weight":
+            value.normal_(0, 0.05)
         elif key.endswith("running_var") or value.dim() == 1:
             value.uniform_(0.5, 1.5)
     return model.eval()

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paperlib.models.cnn import MEAN, STD, VGG_SMALL, build_cnn
+from paperlib.models.cnn import VGG_SMALL, build_cnn
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the published checkpoints
 
 
 def randomised(name: str, seed: int = 0) -> torch.nn.Module:

@@ -122,18 +122,18 @@ def test_images_that_nothing_fools_come_back_unchanged(name, eight):
             return torch.tensor([[9.0, 0, 0, 0]]).expand(len(x), 4) + 0 * x.mean()
 
     images = eight[0]
-    labels = torch.zeros(len(images), dtype=torch.int64)
+    labels = torch.tensor([0, 0, 0, 1, 0, 0, 0, 0])  # the fourth is wrong before any attack
     adversarial = attack(name, Stubborn(), images, labels, steps=5)
     torch.testing.assert_close(adversarial, images)
 
 
-def test_gradients_of_hopskipjump_do_not_depend_on_the_batch(trained, eight):
-    x, y = eight
-    far = [
-        (attack("hopskipjump_l2", trained, x, y, steps=3, batch_size=b) - x).flatten(1).norm(dim=1)
-        for b in (1, 8)
-    ]
-    assert far[1].mean() < 2 * far[0].mean()
+def test_steps_of_hopskipjump_do_not_shrink_with_the_batch(trained, colours):
+    x, y = colours[0][:16], colours[1][:16]
+    alone, together = (
+        (attack("hopskipjump_l2", trained, x, y, steps=4, batch_size=b) - x).flatten(1).norm(dim=1)
+        for b in (1, 16)
+    )
+    assert together.mean() < 1.3 * alone.mean()  # foolbox's own: 1.7 times as far
 
 
 def test_linf_pgd_in_training(trained, eight):

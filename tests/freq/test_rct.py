@@ -49,9 +49,12 @@ def test_a_component_that_is_missing_stays_finite():
 
 
 def test_energy_shares(clean):
-    attacked = clean + 0.1 * wave(0, 1) + 0.2 * wave(7, 7)
+    attacked = clean.clone()
+    attacked[:, 0] += 0.3 * wave(7, 7)
+    attacked[:, 1] += 0.1 * wave(0, 1)
+    attacked[:, 2] += 0.2 * wave(1, 0)
     attacked[4] = clean[4]
     shares = energy_shares(clean, attacked, 2, "square")
-    torch.testing.assert_close(shares[:4], torch.tensor([[0.2, 0.8]]).expand(4, 2))
+    torch.testing.assert_close(shares[:4], torch.tensor([[5 / 14, 9 / 14]]).expand(4, 2))
     assert shares[4].isnan().all()
     assert changed(clean, attacked).tolist() == [True] * 4 + [False]

@@ -50,8 +50,9 @@ def progress(iterable: Iterable[Any], description: str, total: int | None = None
     """`iterable` with a progress bar where a person watches, and without one elsewhere.
 
     The bar goes to the terminal named by ``$PAPERLIB_TTY`` if that is set, with the notebook's
-    name from ``$PAPERLIB_NOTEBOOK``, and never into the outputs of a notebook; in an interactive kernel (``$PAPERLIB_BATCH`` unset) it is a widget
-    that disappears when it is done; otherwise nothing is shown.
+    name from ``$PAPERLIB_NOTEBOOK``, and never into the outputs of a notebook; in an interactive
+    kernel (``$PAPERLIB_BATCH`` unset) it is a widget that disappears when it is done; otherwise
+    nothing is shown.
 
     Args:
         iterable: what to loop over.

@@ -1,0 +1,62 @@
+"""What a notebook needs and makes, and what of a run is committed."""
+
+import pytest
+
+from paperlib import graph
+from paperlib.paths import CHECKPOINTS, FIGURES, NOTEBOOKS, ROOT
+
+TABLE = """
+01_one: {package: freq, memory: {smoke: 1, default: 2, paper: 3},
+  checkpoints: ["{dataset}-net", plain], figures: [a, b]}
+"""
+CLAIMS = "{claims: [{id: x, notebook: 01_one}, {id: y, notebook: 02_two}]}"
+
+
+@pytest.fixture
+def entry(tmp_path):
+    (tmp_path / "graph.yaml").write_text(TABLE)
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "few.yaml").write_text(CLAIMS)
+    return graph.read_table(tmp_path / "graph.yaml", tmp_path / "claims")["01_one"]
+
+
+def test_outputs(entry):
+    assert entry.outputs() == [
+        *("a.png", "a.csv", "a.json", "b.png", "b.csv", "b.json"),
+        "claims/x.json",
+    ]
+
+
+def test_inputs(entry, tmp_path):
+    inputs = entry.inputs("cifar10")
+    needed = [
+        NOTEBOOKS / "01_one.py",
+        ROOT / "paperlib" / "freq" / "dct.py",
+        ROOT / "paperlib" / "data" / "__init__.py",
+        ROOT / "paperlib" / "models" / "__init__.py",
+        ROOT / "paperlib" / "profiles.py",
+        CHECKPOINTS / "cifar10-net.safetensors",
+        CHECKPOINTS / "cifar10-net.json",
+        CHECKPOINTS / "plain.safetensors",
+        tmp_path / "claims" / "few.yaml",
+    ]
+    assert set(map(str, needed)) <= set(inputs)
+    assert inputs == sorted(inputs)
+    assert not [file for file in inputs if "openmoji-net" in file]
+
+
+def test_published():
+    assert graph.published("default", "openmoji", 0) == FIGURES / "default"
+    assert graph.published("paper", "cifar10", 0) == FIGURES / "paper"
+    for run in (
+        ("smoke", "openmoji", 0),
+        ("default", "openmoji", 1),
+        ("default", "cifar10", 0),
+        ("paper", "openmoji", 0),
+    ):
+        assert graph.published(*run) is None
+
+
+def test_room():
+    assert graph.cores() >= 1
+    assert 0 < graph.available_memory() < 2**30

@@ -1,0 +1,79 @@
+"""Seeds, threads, progress, memory."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from paperlib import runtime
+
+
+def draw():
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def test_seeds_of_all_three_generators():
+    runtime.seed_everything(3)
+    first = draw()
+    runtime.seed_everything(3)
+    assert draw() == first
+    runtime.seed_everything(4)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range(seed):
+    with pytest.raises(ValueError, match=f"seed={seed}: valid are 0 to 4294967295"):
+        runtime.seed_everything(seed)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads(monkeypatch, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert runtime.set_threads() == 2 == torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert runtime.set_threads() >= 1
+    for wrong in ("0", "many", "-1", "1.5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", wrong)
+        with pytest.raises(ValueError, match="valid are whole numbers above 0"):
+            runtime.set_threads()
+
+
+def test_device(monkeypatch):
+    monkeypatch.setenv("PAPERLIB_DEVICE", "meta")
+    assert runtime.device() == torch.device("meta")
+    monkeypatch.delenv("PAPERLIB_DEVICE")
+    assert runtime.device().type in ("cpu", "cuda")
+
+
+def test_progress_is_silent_where_nobody_watches(monkeypatch, capfd):
+    monkeypatch.delenv("PAPERLIB_TTY", raising=False)
+    monkeypatch.setenv("PAPERLIB_BATCH", "1")
+    assert list(runtime.progress(range(3), "counting")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_goes_to_the_terminal_that_is_named(monkeypatch, capfd, tmp_path):
+    terminal = tmp_path / "terminal"
+    terminal.touch()
+    monkeypatch.setenv("PAPERLIB_TTY", str(terminal))
+    monkeypatch.setenv("PAPERLIB_NOTEBOOK", "01_one")
+    assert list(runtime.progress(iter("ab"), "counting", total=2)) == ["a", "b"]
+    assert "01_one counting" in terminal.read_text()
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setenv("PAPERLIB_TTY", str(tmp_path / "gone" / "terminal"))
+    assert list(runtime.progress("ab", "counting")) == ["a", "b"]
+
+
+def test_peak_memory_grows_by_what_is_used():
+    before = runtime.peak_memory()
+    torch.ones(200 * 2**20, dtype=torch.uint8)
+    assert before > 50 * 2**20
+    assert runtime.peak_memory() >= before

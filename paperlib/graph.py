@@ -48,7 +48,7 @@ class Entry:
         name: of the notebook, without extension.
         package: of paperlib, one a paper.
         memory: of its kernel, in MB, by profile.
-        checkpoints: names, with {dataset} to be filled in.
+        checkpoints: names, with {dataset} to be filled in, or patterns with *.
         figures: names.
         claims: ids of the claims that it measures, and the files they stand in.
     """
@@ -67,8 +67,9 @@ class Entry:
         for pattern in (*CODE, f"{self.package}/*.py"):
             files |= set(code.glob(pattern))
         for checkpoint in self.checkpoints:
-            stem = checkpoint.format(dataset=dataset)
-            files |= {CHECKPOINTS / f"{stem}.safetensors", CHECKPOINTS / f"{stem}.json"}
+            for kind in ("safetensors", "json"):
+                file = f"{checkpoint.format(dataset=dataset)}.{kind}"
+                files |= set(CHECKPOINTS.glob(file)) if "*" in file else {CHECKPOINTS / file}
         return sorted(map(str, files))
 
     def outputs(self) -> list[str]:

@@ -23,6 +23,7 @@ import yaml
 from paperlib.parameters import ParameterError, assigned, check_parameters, closest
 from paperlib.paths import NOTEBOOKS, outputs_dir
 
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 MEBIBYTE = 2**20
 STOPPED = 130  # exit code of a run that a person stopped
 ERASE_LINE = "\r\033[K"  # a progress bar may stand there
@@ -40,9 +41,7 @@ def read_notebook(file: Path) -> Any:
         names = sorted(path.stem for path in file.parent.glob("*.py"))
         raise ParameterError(f"notebook {file.stem}: {closest(file.stem, names)}")
     notebook = jupytext.read(file)
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
-    }
+    notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", KERNEL)}
     for number, cell in enumerate(notebook.cells):
         cell.id = hashlib.sha256(f"{file.stem} {number}".encode()).hexdigest()[:8]
     return notebook

@@ -7,7 +7,9 @@
 A notebook reads them as ``run.sizes.images``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 PROFILES = ("smoke", "default", "paper")
 DATASETS = ("openmoji", "cifar10")
@@ -20,17 +22,14 @@ class SpectrumSizes:
     """01_spectrum.
 
     Attributes:
-        images: images whose spectrum is taken.
-        bands: rings of the radial profile.
-        train_images, test_images: of the models trained on filtered data.
-        epochs: of their training.
+        images: test images for each seed.
+        seeds: draws of the images.
+        bands: rings of the radial profiles.
     """
 
     images: int
+    seeds: int
     bands: int
-    train_images: int
-    test_images: int
-    epochs: int
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,18 @@ class RctSizes:
     """02_rct.
 
     Attributes:
-        images: images attacked.
-        queries: budget of every black-box attack, calls of the model an image.
+        images: attacked by every white-box attack, for each seed.
+        black_box_images: attacked by every black-box attack, for each seed.
         seeds: evaluation seeds.
+        bootstrap: resamples of the confidence bands.
+        steps: of an attack by its name; one that is not here takes its usual number.
     """
 
     images: int
-    queries: int
+    black_box_images: int
     seeds: int
+    bootstrap: int
+    steps: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,16 @@ class OcclusionSizes:
     """03_occlusion.
 
     Attributes:
-        images: images whose components are occluded, one at a time.
-        bands: rings of the radial curve.
-        bootstrap: resamples of the confidence band.
-        seeds: evaluation seeds.
+        images: whose components are occluded, for each seed.
+        seeds: draws of the images.
+        bands: rings of the radial curves.
+        bootstrap: resamples of the confidence bands.
     """
 
     images: int
+    seeds: int
     bands: int
     bootstrap: int
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,16 @@ class RobustnessSizes:
     """04_robustness.
 
     Attributes:
-        images: images attacked.
-        steps: of PGD.
-        queries: of Square, calls of the model an image.
-        seeds: evaluation seeds.
+        images: attacked for each seed.
+        occluded_images: of these, whose bands are occluded.
+        seeds: draws of the images.
+        steps: of the attacks.
     """
 
     images: int
-    steps: int
-    queries: int
+    occluded_images: int
     seeds: int
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -87,44 +90,55 @@ class CutoffSizes:
     """05_cutoffs.
 
     Attributes:
-        images: images whose class is predicted at every cut-off.
-        cutoffs: how many cut-offs, from one component to all.
+        images: classified at every cut-off, for each seed.
+        seeds: draws of the images.
+        step: from one cut-off to the next, in component indices.
     """
 
     images: int
-    cutoffs: int
+    seeds: int
+    step: int
 
 
+FEW_STEPS = {
+    "pgd_linf": 5,
+    "pgd_l2": 5,
+    "cw_l2": 5,
+    "hopskipjump_l2": 1,
+    "square_linf": 10,
+    "simba_pixel": 20,
+    "simba_dct": 20,
+}
 SIZES = {
     "01_spectrum": {
-        "smoke": SpectrumSizes(200, 16, 400, 200, 1),
-        "default": SpectrumSizes(2000, 32, 4000, 1000, 5),
-        "paper": SpectrumSizes(10000, 32, 50000, 10000, 30),
+        "smoke": SpectrumSizes(100, 1, 16),
+        "default": SpectrumSizes(1000, 3, 32),
+        "paper": SpectrumSizes(5000, 3, 32),
     },
     "02_rct": {
-        "smoke": RctSizes(8, 20, 1),
-        "default": RctSizes(50, 200, 3),
-        "paper": RctSizes(200, 1000, 3),
+        "smoke": RctSizes(4, 2, 1, 50, FEW_STEPS),
+        "default": RctSizes(50, 10, 3, 1000, {}),
+        "paper": RctSizes(200, 200, 3, 1000, {}),
     },
     "03_occlusion": {
-        "smoke": OcclusionSizes(4, 16, 50, 1),
-        "default": OcclusionSizes(50, 16, 500, 3),
-        "paper": OcclusionSizes(500, 16, 1000, 3),
+        "smoke": OcclusionSizes(2, 1, 16, 50),
+        "default": OcclusionSizes(20, 3, 16, 1000),
+        "paper": OcclusionSizes(200, 3, 16, 1000),
     },
     "04_robustness": {
-        "smoke": RobustnessSizes(16, 3, 20, 1),
-        "default": RobustnessSizes(200, 20, 200, 3),
-        "paper": RobustnessSizes(1000, 20, 1000, 3),
+        "smoke": RobustnessSizes(8, 2, 1, 3),
+        "default": RobustnessSizes(100, 20, 3, 20),
+        "paper": RobustnessSizes(1000, 200, 3, 20),
     },
     "05_cutoffs": {
-        "smoke": CutoffSizes(200, 8),
-        "default": CutoffSizes(1000, 16),
-        "paper": CutoffSizes(10000, 32),
+        "smoke": CutoffSizes(50, 1, 8),
+        "default": CutoffSizes(300, 3, 2),
+        "paper": CutoffSizes(2000, 3, 1),
     },
 }
 
 
-def sizes(notebook: str, profile: str) -> object:
+def sizes(notebook: str, profile: str) -> Any:
     """Sizes of a notebook in a profile: the dataclass that is named after it above.
 
     Raises:

@@ -1,6 +1,8 @@
 """The graph's table says what the notebooks do, and the committed results are those it lists."""
 
 import ast
+import dataclasses
+import re
 
 import pytest
 
@@ -65,3 +67,10 @@ def test_committed_results_are_those_of_the_table():
         assert found <= due
         if profile.name == "default":
             assert found == due
+
+
+@each
+def test_every_size_is_used_and_every_used_size_stands_in_the_profiles(name):
+    used = set(re.findall(r"\brun\.sizes\.(\w+)", source_of(name)))
+    for profile in PROFILES:
+        assert {field.name for field in dataclasses.fields(SIZES[name][profile])} == used

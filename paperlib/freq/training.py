@@ -15,9 +15,11 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ from paperlib.freq.attacks import linf_pgd
 from paperlib.freq.bands import high_pass, low_pass
 from paperlib.models.checkpoints import load_checkpoint, save_checkpoint
 from paperlib.models.cnn import CNNS, build_cnn
-from paperlib.models.training import Prepare, Recipe, accuracy, train
+from paperlib.models.training import Prepare, Recipe, accuracy, predict, train
 
 EPSILON = 8 / 255
 LOW_CUTOFF, HIGH_CUTOFF = 8, 4
@@ -62,6 +64,13 @@ VARIANTS: dict[str, Prepare | None] = {
     "fgsm_rs": partial(_attacked, 1, 1.25 * EPSILON),
     "pgd": partial(_attacked, 7, EPSILON / 4),
 }
+# Variants with checkpoints in data/checkpoints, and the one that stands for adversarial training.
+TRAINED = {
+    "openmoji": ("natural", "low_pass", "high_pass", "gaussian", "fgsm_rs", "pgd"),
+    "cifar10": ("natural", "low_pass", "high_pass", "gaussian", "fgsm_rs"),
+}
+ADVERSARIAL = {"openmoji": "pgd", "cifar10": "fgsm_rs"}
+ARCHITECTURES = ("resnet20", "vgg_small")
 FILTERS = {"full": lambda images: images, "low_pass": low_passed, "high_pass": high_passed}
 
 
@@ -87,8 +96,8 @@ def train_variant(
 
 # Epochs and peak learning rate by data set, architecture and kind of training.
 RECIPES = {
-    ("openmoji", "resnet20"): Recipe(8, 0.2),
-    ("openmoji", "vgg_small"): Recipe(8, 0.1),
+    ("openmoji", "resnet20"): Recipe(6, 0.2),
+    ("openmoji", "vgg_small"): Recipe(6, 0.1),
     ("openmoji", "linear"): Recipe(10, 0.01, shift=2),
     ("cifar10", "resnet20"): Recipe(20, 0.2),
     ("cifar10", "vgg_small"): Recipe(15, 0.1),
@@ -119,6 +128,16 @@ def checkpoint_name(dataset: str, architecture: str, variant: str) -> str:
 def load_variant(dataset: str, architecture: str, variant: str) -> nn.Module:
     """The committed model of a variant, in eval mode."""
     return load_checkpoint(checkpoint_name(dataset, architecture, variant))
+
+
+def transfer_matrix(models: Sequence[nn.Module], data: LabelledImages) -> np.ndarray:
+    """Accuracy of every model (rows) on the images through each of `FILTERS` (columns), 0 to 1."""
+    images = data.floats()
+    right = [
+        [predict(model, through(images)) == data.labels for through in FILTERS.values()]
+        for model in models
+    ]
+    return np.array([[float(hits.float().mean()) for hits in row] for row in right])
 
 
 def robust_accuracy_pgd(model: nn.Module, data: LabelledImages, steps: int = 20) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from paperlib.freq.attacks import ATTACKS, attack, linf_pgd
+from paperlib.freq.dct import dct2
 from paperlib.freq.robustness import predict, robust_accuracy, robust_images
 
 EPSILONS = {name: 0.1 if ATTACKS[name].norm == "linf" else 1.5 for name in ATTACKS}
@@ -47,6 +48,7 @@ def test_bounds_and_effect(attacked, trained, eight):
 
 def test_same_seed_same_images(attacked, trained, eight):
     name, adversarial = attacked
+    random.seed(11), np.random.seed(11), torch.manual_seed(11)
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
     again = attack(name, trained, *eight, EPSILONS[name], STEPS.get(name), seed=3)
     assert torch.equal(again, adversarial)
@@ -136,6 +138,17 @@ def test_steps_of_hopskipjump_do_not_shrink_with_the_batch(trained, colours):
     assert together.mean() < 1.3 * alone.mean()  # foolbox's own: 1.7 times as far
 
 
+def test_simba_walks_along_pixels_or_cosines(trained, eight):
+    x, y = eight
+    for name, transform in (("simba_pixel", torch.clone), ("simba_dct", dct2)):
+        change = transform(attack(name, trained, x, y, 0.02, steps=5) - x).flatten(1)
+        touched = change.abs() > 1e-3
+        assert touched.any() and touched.sum(1).max() <= 5
+        torch.testing.assert_close(
+            change[touched].abs(), torch.full((touched.sum(),), 0.02), atol=1e-5, rtol=0
+        )
+
+
 def test_linf_pgd_in_training(trained, eight):
     x, y = eight
     torch.manual_seed(5)
@@ -150,18 +163,19 @@ def test_linf_pgd_in_training(trained, eight):
     assert low.dtype == torch.float32 and (low - x).abs().max() <= 0.03 + 1e-6
 
 
-def test_robust_means_that_no_attack_succeeds(trained, eight):
-    x, y = eight
-    y = y.clone()
+def test_robust_means_that_no_attack_succeeds(trained, colours):
+    x, y = colours[0][:16], colours[1][:16].clone()
     y[0] = (y[0] + 1) % 4  # wrong already without an attack
-    names = ("fgsm", "pgd_linf")
-    robust = robust_images(trained, x, y, names, epsilon=0.02)
-    alone = [predict(trained, attack(name, trained, x, y, 0.02)) == y for name in ("fgsm",)]
-    assert not robust[0]
-    assert not (robust & ~alone[0]).any()
-    assert robust_accuracy(trained, x, y, names=names, epsilon=0.02) == robust.float().mean()
-    assert robust_accuracy(trained, x, y, names=names, epsilon=1e-4) == pytest.approx(7 / 8)
-    assert robust_accuracy(trained, x, y, names=("square_linf",), epsilon=0.3) < 1
+    stands = predict(trained, attack("fgsm", trained, x, y, 0.06)) == y
+    expected = stands & (predict(trained, x) == y)
+    assert 0 < expected.sum() < 15
+    one = robust_images(trained, x, y, ("fgsm",), epsilon=0.06)
+    assert torch.equal(one, expected)
+    several = robust_images(trained, x, y, ("pgd_linf", "fgsm"), epsilon=0.06)
+    assert not (several & ~expected).any()
+    share = robust_accuracy(trained, x, y, names=("fgsm",), epsilon=0.06)
+    assert share == pytest.approx(expected.float().mean().item())
+    assert robust_accuracy(trained, x, y, names=("fgsm",), epsilon=1e-4) == 15 / 16
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,9 @@ step() {
 }
 
 check() {
-  step lint "$python" -m ruff check --quiet .
+  step lint "$python" -m ruff check --quiet --output-format concise .
   step format "$python" -m ruff format --check --quiet .
-  step "pairing and graph" "$python" -m pytest -q --no-header tests/notebooks
+  step "pairing and graph" "$python" -m pytest -q --no-header --tb=line tests/notebooks
   step scorecard "$python" -m paperlib.claims check README.md
 }
 

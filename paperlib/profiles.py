@@ -74,15 +74,15 @@ class RobustnessSizes:
 
     Attributes:
         images: attacked for each seed.
-        occluded_images: of these, whose bands are occluded.
+        occluded_images: of these, whose components are occluded.
         seeds: draws of the images.
-        steps: of the attacks.
+        steps: of an attack by its name; one that is not here takes its usual number.
     """
 
     images: int
     occluded_images: int
     seeds: int
-    steps: int
+    steps: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class CutoffSizes:
 FEW_STEPS = {
     "pgd_linf": 5,
     "pgd_l2": 5,
-    "cw_l2": 5,
-    "hopskipjump_l2": 1,
-    "square_linf": 10,
+    "cw_l2": 20,
+    "hopskipjump": 1,
+    "square": 10,
     "simba_pixel": 20,
     "simba_dct": 20,
 }
@@ -117,18 +117,18 @@ SIZES = {
     },
     "02_rct": {
         "smoke": RctSizes(4, 2, 1, 50, FEW_STEPS),
-        "default": RctSizes(50, 10, 3, 1000, {}),
-        "paper": RctSizes(200, 200, 3, 1000, {}),
+        "default": RctSizes(40, 5, 3, 1000, {"hopskipjump": 5, "cw_l2": 30}),
+        "paper": RctSizes(200, 50, 3, 1000, {}),
     },
     "03_occlusion": {
         "smoke": OcclusionSizes(2, 1, 16, 50),
-        "default": OcclusionSizes(20, 3, 16, 1000),
-        "paper": OcclusionSizes(200, 3, 16, 1000),
+        "default": OcclusionSizes(8, 3, 16, 1000),
+        "paper": OcclusionSizes(50, 3, 16, 1000),
     },
     "04_robustness": {
-        "smoke": RobustnessSizes(8, 2, 1, 3),
-        "default": RobustnessSizes(100, 20, 3, 20),
-        "paper": RobustnessSizes(1000, 200, 3, 20),
+        "smoke": RobustnessSizes(8, 1, 1, FEW_STEPS),
+        "default": RobustnessSizes(50, 4, 3, {"square": 100}),
+        "paper": RobustnessSizes(500, 20, 3, {"square": 300}),
     },
     "05_cutoffs": {
         "smoke": CutoffSizes(50, 1, 8),

@@ -46,6 +46,13 @@ def set_threads() -> int:
     return threads
 
 
+def _in_a_kernel() -> bool:
+    """Whether a Jupyter kernel runs this code; that ipykernel is imported does not say so."""
+    interactive = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive else None
+    return hasattr(shell, "kernel")
+
+
 def progress(iterable: Iterable[Any], description: str, total: int | None = None) -> tqdm:
     """`iterable` with a progress bar where a person watches, and without one elsewhere.
 
@@ -67,7 +74,7 @@ def progress(iterable: Iterable[Any], description: str, total: int | None = None
         except OSError:  # the terminal was closed during the run
             return tqdm(iterable, description, total, disable=True)
         return tqdm(iterable, description, total, leave=False, file=stream)
-    if "ipykernel" in sys.modules and not os.environ.get("PAPERLIB_BATCH"):
+    if _in_a_kernel() and not os.environ.get("PAPERLIB_BATCH"):
         return automatic_tqdm(iterable, description, total, leave=False)
     return tqdm(iterable, description, total, disable=True)
 

@@ -32,9 +32,7 @@ class LabelledImages:
 
     def subset(self, indices: Int[Tensor, " k"]) -> "LabelledImages":
         """The images at `indices`, in that order."""
-        return LabelledImages(
-            self.images[indices], self.labels[indices], self.classes, self.source
-        )
+        return LabelledImages(self.images[indices], self.labels[indices], self.classes, self.source)
 
     def sample(self, count: int, seed: int) -> "LabelledImages":
         """`count` images drawn without replacement, the same for the same seed.

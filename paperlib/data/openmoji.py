@@ -35,7 +35,7 @@ SPLITS = ("train", "validation", "test")
 SCALE, TURN, SHIFT, BRIGHTNESS, EXPONENT = (0.55, 0.95), 0.5, 0.3, (0.7, 1.2), (0.8, 1.6)
 SUPERSAMPLE = 2  # drawn at this multiple of the size, then averaged
 SPRITE_PIXELS = 256  # of a drawing at the most
-CHUNK = 64  # scenes drawn together; changes memory, not the result
+PIXELS = 2**20  # of objects drawn together; changes memory, not the result
 COMMON = 0.8  # of the background's noise is the same in the three channels, so hues stay muted
 
 
@@ -131,9 +131,10 @@ def draw_scenes(
             f"size={size}, {len(classes)} classes, {len(indices)} indices: valid are a size of at "
             "least 8, at least one class, and at least one index, none negative"
         )
+    chunk = max(1, PIXELS // (objects[1] * (size * SUPERSAMPLE) ** 2))
     parts = [
-        _draw(split, indices[start : start + CHUNK], size, tuple(classes), seed, objects, balanced)
-        for start in range(0, len(indices), CHUNK)
+        _draw(split, indices[start : start + chunk], size, tuple(classes), seed, objects, balanced)
+        for start in range(0, len(indices), chunk)
     ]
     images, labels, masks = (torch.cat(tensors) for tensors in list(zip(*parts, strict=True)))
     captions = tuple(
@@ -183,7 +184,7 @@ def _draw(
             labels[row, k] = index % len(classes) if balanced and k == 0 else drawn
             drawings = classes[labels[row, k]].sprites
             brightness = draw.uniform(*BRIGHTNESS)
-            sprite = _sprite(drawings[draw.integers(len(drawings))], side)
+            sprite = _sprite(drawings[draw.integers(len(drawings))], side).double() / 255
             sprites[row, k, :3] = (sprite[:3] * brightness).clamp(max=1) * sprite[3]
             sprites[row, k, 3] = sprite[3]
             placing[row, k] = _placing(draw, crowd=most)
@@ -237,7 +238,7 @@ def _background(noise: np.ndarray, exponents: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _sprite(character: str, side: int) -> Tensor:
-    """RGB (not premultiplied) and opacity of a drawing, centred: (4, side, side), 0 to 1.
+    """RGB (not premultiplied) and opacity of a drawing, centred: (4, side, side), 0 to 255.
 
     Raises:
         ValueError: the font does not draw this character.
@@ -254,7 +255,7 @@ def _sprite(character: str, side: int) -> Tensor:
     square = Image.new("RGBA", (longer, longer))
     square.paste(drawing, ((longer - drawing.width) // 2, (longer - drawing.height) // 2))
     square = square.resize((side, side), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).double() / 255
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
 @lru_cache(maxsize=1)

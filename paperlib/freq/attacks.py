@@ -66,10 +66,10 @@ ATTACKS = {
     "pgd_linf": Attack("PGD L∞", "linf", "white-box", 8 / 255, 20, 100, FOOLBOX),
     "pgd_l2": Attack("PGD L2", "l2", "white-box", 0.5, 20, 100, FOOLBOX),
     "cw_l2": Attack("C&W L2", "l2", "white-box", None, 50, 100, FOOLBOX),
-    "hopskipjump_l2": Attack("HopSkipJump L2", "l2", "black-box", None, 10, 16, FOOLBOX),
-    "square_linf": Attack("Square L∞", "linf", "black-box", 8 / 255, 300, 100, TOOLBOX),
-    "simba_pixel": Attack("SimBA pixel", "l2", "black-box", 0.2, 500, 1, TOOLBOX),
-    "simba_dct": Attack("SimBA DCT", "l2", "black-box", 0.2, 500, 1, TOOLBOX),
+    "hopskipjump": Attack("HopSkipJump", "l2", "black-box", None, 10, 16, FOOLBOX),
+    "square": Attack("Square", "linf", "black-box", 8 / 255, 300, 100, TOOLBOX),
+    "simba_pixel": Attack("SimBA (pixel)", "l2", "black-box", 0.2, 500, 1, TOOLBOX),
+    "simba_dct": Attack("SimBA (DCT)", "l2", "black-box", 0.2, 500, 1, TOOLBOX),
 }
 CW_SEARCHES = 5  # rounds of the search for C&W's trade-off constant
 
@@ -175,7 +175,7 @@ def _run_foolbox(
     name: str, model: nn.Module, x: Tensor, y: Tensor, epsilon: float | None, steps: int
 ) -> Tensor:
     wrapped = _foolbox_model(model, x.device)
-    if name == "hopskipjump_l2":
+    if name == "hopskipjump":
         return _hop_skip_jump(wrapped, x, y, epsilon, steps)
     algorithm = {
         "fgsm": lambda: foolbox.attacks.LinfFastGradientAttack(),

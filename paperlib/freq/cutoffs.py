@@ -1,8 +1,8 @@
 """Accuracy when frequencies are cut off: low-pass and high-pass sweeps, and JPEG.
 
 Low-pass keeps the DCT components with max(u, v) < c, high-pass those with max(u, v) >= c on
-mid-grey; the result is clipped to [0, 1], as an image is. JPEG (quality 1 to 100) is a filter of the
-same kind, by blocks of 8 × 8. Extends Wang et al., arXiv 2005.03141.
+mid-grey; the result is clipped to [0, 1], as an image is. JPEG (quality 1 to 100) is a filter of
+the same kind, by blocks of 8 × 8. Extends Wang et al., arXiv 2005.03141.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from paperlib.data import LabelledImages
 from paperlib.freq.bands import high_pass, low_pass
-from paperlib.models.training import predict
+from paperlib.models.training import accuracy
 
 CHANCE = 0.1  # accuracy of a guess among ten classes
 
@@ -48,10 +48,12 @@ def sweep(
     """Accuracy (0 to 1) on the filtered images, one for every cut-off."""
     through = {"low-pass": low_passed, "high-pass": high_passed}[kind]
     images = data.floats()
-    return [_accuracy(model, through(images, cutoff), data.labels) for cutoff in cutoffs]
+    return [accuracy(model, through(images, cutoff), data.labels) for cutoff in cutoffs]
 
 
-def jpeg(images: UInt8[Tensor, "n 3 height width"], quality: int) -> UInt8[Tensor, "n 3 height width"]:
+def jpeg(
+    images: UInt8[Tensor, "n 3 height width"], quality: int
+) -> UInt8[Tensor, "n 3 height width"]:
     """Images after JPEG compression at `quality`, 1 (coarse) to 100, with 4:2:0 colour."""
     coded = encode_jpeg(list(images), quality=quality)
     return torch.stack(decode_jpeg(coded, mode=ImageReadMode.RGB))
@@ -63,7 +65,7 @@ def jpeg_sweep(
     """Accuracy (0 to 1) by JPEG quality; "none" is without compression."""
     compressed = {quality: jpeg(data.images, quality) for quality in qualities}
     return {
-        quality: _accuracy(model, images.float() / 255, data.labels)
+        quality: accuracy(model, images.float() / 255, data.labels)
         for quality, images in ({"none": data.images} | compressed).items()
     }
 
@@ -82,14 +84,12 @@ def kept_at_half(sweep: pd.DataFrame, base: str, other: str) -> tuple[list[float
     """
     differences, chosen = [], []
     for _, rows in sweep.groupby("seed"):
-        table = rows.pivot(index="cutoff", columns="variant", values="accuracy").sort_index() - CHANCE
+        table = (
+            rows.pivot(index="cutoff", columns="variant", values="accuracy").sort_index() - CHANCE
+        )
         kept = table / table.iloc[-1]
         halved = kept.index[kept[base] <= 0.5]
         cutoff = int(halved.max()) if len(halved) else int(kept.index.min())
         differences.append(float(kept.loc[cutoff, other] - kept.loc[cutoff, base]))
         chosen.append(cutoff)
     return differences, chosen
-
-
-def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    return (predict(model, images) == labels).float().mean().item()

@@ -17,6 +17,7 @@ that images with large scores do not outweigh the others. The signed changes $\d
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -87,6 +88,24 @@ def component_changes(
 
     changes = _changes(model, images, labels, without, height * width, score, batch)
     return changes.unflatten(1, (height, width))
+
+
+def component_changes_loop(
+    model: nn.Module, image: Float[Tensor, "channels height width"], label: int
+) -> Float[Tensor, "height width"]:
+    """What `component_changes` computes on the logit, as the definition says it: one by one.
+
+    Transform, set a coefficient to zero, transform back, predict. For checks and benchmarks.
+    """
+    X = dct2(image)
+    changes = torch.zeros(X.shape[-2:])
+    with frozen(model), torch.inference_mode():
+        whole = model(image[None])[0, label]
+        for u, v in np.ndindex(*changes.shape):
+            left = X.clone()
+            left[:, u, v] = 0
+            changes[u, v] = whole - model(idct2(left)[None])[0, label]
+    return changes
 
 
 def band_changes(

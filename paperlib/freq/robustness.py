@@ -6,19 +6,18 @@ arXiv 2003.01690): a single attack can fail for reasons of its own.
 
 from collections.abc import Mapping, Sequence
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from paperlib.freq.attacks import ATTACKS, attack, specification
-from paperlib.models.frozen import frozen
+from paperlib.models.training import predict
 
 
 def robust_images(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    names: Sequence[str] = ("fgsm", "pgd_linf", "square_linf"),
+    names: Sequence[str] = ("fgsm", "pgd_linf", "square"),
     epsilon: float | None = None,
     steps: Mapping[str, int] | None = None,
     seed: int = 0,
@@ -30,7 +29,7 @@ def robust_images(
     Args:
         names: attacks of one norm; SimBA has no bound, so it is not among the valid names.
         epsilon: bound for all of them; None takes each one's default.
-        steps: budget by name of the attack, ``{"square_linf": 1000}``; the default for others.
+        steps: budget by name of the attack, ``{"square": 1000}``; the default for others.
         model, images, labels, seed: as for `attack`.
 
     Raises:
@@ -58,11 +57,3 @@ def robust_images(
 def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, **options) -> float:
     """Share of `robust_images`, 0 to 1; takes the same options."""
     return robust_images(model, images, labels, **options).float().mean().item()
-
-
-def predict(
-    model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 100
-) -> Int[Tensor, " n"]:
-    """Class with the largest logit, in eval mode."""
-    with frozen(model), torch.inference_mode():
-        return torch.cat([model(x).argmax(-1) for x in images.float().split(batch_size)])

@@ -30,7 +30,8 @@ from paperlib.freq.attacks import linf_pgd
 from paperlib.freq.bands import high_pass, low_pass
 from paperlib.models.checkpoints import load_checkpoint, save_checkpoint
 from paperlib.models.cnn import CNNS, build_cnn
-from paperlib.models.training import Prepare, Recipe, accuracy, predict, train
+from paperlib.models.training import Prepare, Recipe, accuracy, train
+from paperlib.paths import CHECKPOINTS
 
 EPSILON = 8 / 255
 LOW_CUTOFF, HIGH_CUTOFF = 8, 4
@@ -64,12 +65,7 @@ VARIANTS: dict[str, Prepare | None] = {
     "fgsm_rs": partial(_attacked, 1, 1.25 * EPSILON),
     "pgd": partial(_attacked, 7, EPSILON / 4),
 }
-# Variants with checkpoints in data/checkpoints, and the one that stands for adversarial training.
-TRAINED = {
-    "openmoji": ("natural", "low_pass", "high_pass", "gaussian", "fgsm_rs", "pgd"),
-    "cifar10": ("natural", "low_pass", "high_pass", "gaussian", "fgsm_rs"),
-}
-ADVERSARIAL = {"openmoji": "pgd", "cifar10": "fgsm_rs"}
+ADVERSARIAL = {"openmoji": "pgd", "cifar10": "fgsm_rs"}  # stands for adversarial training
 ARCHITECTURES = ("resnet20", "vgg_small")
 FILTERS = {"full": lambda images: images, "low_pass": low_passed, "high_pass": high_passed}
 
@@ -130,14 +126,25 @@ def load_variant(dataset: str, architecture: str, variant: str) -> nn.Module:
     return load_checkpoint(checkpoint_name(dataset, architecture, variant))
 
 
+def trained(dataset: str) -> list[tuple[str, str]]:
+    """Architecture and variant of every CNN that has a card for this data set."""
+    return [
+        (architecture, variant)
+        for architecture in ARCHITECTURES
+        for variant in VARIANTS
+        if (CHECKPOINTS / f"{checkpoint_name(dataset, architecture, variant)}.json").is_file()
+    ]
+
+
 def transfer_matrix(models: Sequence[nn.Module], data: LabelledImages) -> np.ndarray:
     """Accuracy of every model (rows) on the images through each of `FILTERS` (columns), 0 to 1."""
     images = data.floats()
-    right = [
-        [predict(model, through(images)) == data.labels for through in FILTERS.values()]
-        for model in models
-    ]
-    return np.array([[float(hits.float().mean()) for hits in row] for row in right])
+    return np.array(
+        [
+            [accuracy(model, through(images), data.labels) for through in FILTERS.values()]
+            for model in models
+        ]
+    )
 
 
 def robust_accuracy_pgd(model: nn.Module, data: LabelledImages, steps: int = 20) -> float:
@@ -194,7 +201,7 @@ def main() -> None:
         "recipe": asdict(recipe) | {"start": options.start or "random weights"},
         "training_seconds": seconds,
         "test": f"{test.source}, {len(test):,} test images",
-        "test_accuracy": round(accuracy(model, test), 4),
+        "test_accuracy": round(accuracy(model, test.floats(), test.labels), 4),
         "pgd20_accuracy_first_1000": round(
             robust_accuracy_pgd(model, test.subset(torch.arange(1000))), 4
         ),

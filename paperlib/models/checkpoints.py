@@ -46,11 +46,15 @@ def load_card(name: str, folder: Path = CHECKPOINTS) -> dict[str, Any]:
         names = ", ".join(sorted(card.stem for card in folder.glob("*.json"))) or "none"
         raise CheckpointError(f"no card {path}: checkpoints in that folder are {names}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise CheckpointError(
             f"{path} is no JSON ({error}): restore it from the repository"
         ) from None
+    missing = [key for key in ("architecture", "command", "sha256") if key not in card]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}: restore it from the repository")
+    return card
 
 
 def load_checkpoint(name: str, folder: Path = CHECKPOINTS) -> nn.Module:

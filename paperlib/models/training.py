@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
+from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
 
 Prepare = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, images, labels) -> images
@@ -111,14 +112,16 @@ def augment(
     return moved.permute(0, 3, 1, 2)
 
 
-@torch.inference_mode()
 def predict(
-    model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 500
+    model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 100
 ) -> Int[Tensor, " n"]:
-    """Predicted class of every image, computed `batch_size` at a time."""
-    return torch.cat([model(batch).argmax(-1) for batch in images.split(batch_size)])
+    """Class with the largest logit, in eval mode, computed `batch_size` images at a time."""
+    with frozen(model), torch.inference_mode():
+        return torch.cat([model(batch).argmax(-1) for batch in images.split(batch_size)])
 
 
-def accuracy(model: nn.Module, data: LabelledImages, batch_size: int = 500) -> float:
-    """Share of images whose class is predicted, 0 to 1."""
-    return (predict(model, data.floats(), batch_size) == data.labels).float().mean().item()
+def accuracy(
+    model: nn.Module, images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"]
+) -> float:
+    """Share of images in [0, 1] whose class is predicted, 0 to 1."""
+    return (predict(model, images) == labels).float().mean().item()

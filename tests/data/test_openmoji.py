@@ -51,9 +51,9 @@ def repaint(monkeypatch, colours: dict[str, float]) -> None:
     original = openmoji._sprite
 
     def painted(character: str, side: int) -> Tensor:
-        sprite = original(character, side).clone()
+        sprite = original(character, side).double()
         if character in colours:
-            sprite[:3] = colours[character]
+            sprite[:3] = 255 * colours[character]
         return sprite
 
     monkeypatch.setattr(openmoji, "_sprite", painted)
@@ -71,7 +71,7 @@ def test_same_scenes_in_every_batch_size_and_order(size, objects, monkeypatch):
         assert same(pick(together, [row]), draw(indices=[row], **options))
     order = [11, 2, 5, 5, 0]
     assert same(pick(together, order), draw(indices=order, **options))
-    monkeypatch.setattr(openmoji, "CHUNK", 5)
+    monkeypatch.setattr(openmoji, "PIXELS", 5 * objects[1] * (2 * size) ** 2)
     assert same(together, draw(indices=range(12), **options))
 
 
@@ -185,7 +185,7 @@ def test_an_object_is_its_drawing_scaled(monkeypatch):
     monkeypatch.setattr(openmoji, "SHIFT", 0.0)
     monkeypatch.setattr(openmoji, "BRIGHTNESS", (1.0, 1.0))
     scenes = draw(size=64, classes=(APPLE,), indices=range(6))
-    sprite = (openmoji._sprite(APPLE.sprites[0], 240) * 255).round().byte()
+    sprite = openmoji._sprite(APPLE.sprites[0], 240)
     whole = Image.fromarray(sprite.permute(1, 2, 0).numpy())
     drawn = np.zeros((64, 64, 4), np.uint8)
     drawn[8:56, 8:56] = whole.resize((48, 48), Image.Resampling.BOX)
@@ -211,7 +211,7 @@ def test_place_and_size_follow_the_documented_ranges(monkeypatch):
     def disc(character: str, side: int) -> Tensor:
         span = torch.linspace(-1, 1, side)
         sprite = torch.zeros(4, side, side)
-        sprite[3] = (span[:, None] ** 2 + span**2 < 1).float()
+        sprite[3] = 255 * (span[:, None] ** 2 + span**2 < 1)
         return sprite
 
     monkeypatch.setattr(openmoji, "_sprite", disc)
@@ -251,7 +251,7 @@ def test_sprites_are_whole_and_centred():
     side = 128
     for entry in load_classes10():
         for character in entry.sprites:
-            alpha = openmoji._sprite(character, side)[3]
+            alpha = openmoji._sprite(character, side)[3] / 255
             assert alpha.shape == (side, side)
             extents = [(alpha > 0.3).any(axis).nonzero() for axis in (1, 0)]
             first, last = (np.array([line[end].item() for line in extents]) for end in (0, -1))

@@ -71,14 +71,15 @@ class Run:
             claim: id of the claim in ``data/claims``.
             values: the measured quantity, one for every evaluation seed, in the claim's unit.
             scale: how much was measured, such as "200 images, 3 seeds".
-            source: where the data came from, in words.
+            source: where the data came from, in words; a copy that went through JPEG is another
+                data set than the paper's.
             note: what a reader must know beside the number.
         """
         measurement = claims.measure(
             claim,
             [values] if isinstance(values, (int, float)) else values,
             profile=self.profile,
-            dataset=self.dataset,
+            dataset=f"{self.dataset}-jpeg" if "JPEG" in source else self.dataset,
             seed=self.seed,
             scale=scale,
             source=source,

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 BEGIN, END = "<!-- scorecard:begin -->", "<!-- scorecard:end -->"
 PUBLISHED: tuple[Profile, ...] = ("default", "paper")
-DATASET_NAMES = {"openmoji": "OpenMoji", "cifar10": "CIFAR-10"}
+DATASET_NAMES = {
+    "openmoji": "OpenMoji",
+    "cifar10": "CIFAR-10",
+    "cifar10-jpeg": "CIFAR-10, JPEG copy",
+}
 NONE = "–"
 
 

@@ -5,14 +5,16 @@ mid-grey; the result is clipped to [0, 1], as an image is. JPEG (quality 1 to 10
 the same kind, by blocks of 8 × 8. Extends Wang et al., arXiv 2005.03141.
 """
 
+import io
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor, nn
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from paperlib.data import LabelledImages
 from paperlib.freq.bands import high_pass, low_pass
@@ -55,8 +57,12 @@ def jpeg(
     images: UInt8[Tensor, "n 3 height width"], quality: int
 ) -> UInt8[Tensor, "n 3 height width"]:
     """Images after JPEG compression at `quality`, 1 (coarse) to 100, with 4:2:0 colour."""
-    coded = encode_jpeg(list(images), quality=quality)
-    return torch.stack(decode_jpeg(coded, mode=ImageReadMode.RGB))
+    decoded = []
+    for pixels in images.permute(0, 2, 3, 1).numpy():
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+        decoded.append(np.array(Image.open(stream)))
+    return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)
 
 
 def jpeg_sweep(

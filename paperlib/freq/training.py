@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import openmoji10
 from paperlib.freq.attacks import linf_pgd
 from paperlib.freq.bands import high_pass, low_pass
-from paperlib.models.checkpoints import load_checkpoint, save_checkpoint
+from paperlib.models.checkpoints import halve, load_checkpoint, save_checkpoint
 from paperlib.models.cnn import CNNS, build_cnn
 from paperlib.models.training import Prepare, Recipe, accuracy, train
 from paperlib.paths import CHECKPOINTS
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, help="peak (default: the recipe's)")
     parser.add_argument("--start", help="variant to start from (default: random weights)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to write it")
     options = parser.parse_args()
 
     recipe = RECIPES[options.dataset, options.architecture]
@@ -178,8 +180,10 @@ def main() -> None:
     data = load_images(options.dataset, "train")
     start = options.start and load_variant(options.dataset, options.architecture, options.start)
     began = time.monotonic()
-    model = train_variant(
-        options.architecture, options.variant, data, recipe, options.seed, start or None
+    model = halve(
+        train_variant(
+            options.architecture, options.variant, data, recipe, options.seed, start or None
+        )
     )
     seconds = round(time.monotonic() - began)
     test = load_images(options.dataset, "test")
@@ -207,9 +211,8 @@ def main() -> None:
         ),
         "command": f"python -m paperlib.freq.training {words}",
     }
-    path = save_checkpoint(
-        model, checkpoint_name(options.dataset, options.architecture, options.variant), card
-    )
+    name = checkpoint_name(options.dataset, options.architecture, options.variant)
+    path = save_checkpoint(model, name, card, options.folder)
     print(
         f"{path.name}: {seconds} s, accuracy {card['test_accuracy']:.1%}, "
         f"PGD-20 {card['pgd20_accuracy_first_1000']:.1%}"

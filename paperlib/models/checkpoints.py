@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from paperlib.models.cnn import build_cnn
 from paperlib.paths import CHECKPOINTS
@@ -25,14 +25,24 @@ class CheckpointError(ValueError):
 def save_checkpoint(
     model: nn.Module, name: str, card: dict[str, Any], folder: Path = CHECKPOINTS
 ) -> Path:
-    """Write weights and card together; neither is ever left half-written."""
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    weights = save(tensors)
+    """Write weights and card together; neither is ever left half-written.
+
+    Weights are stored in half precision, so round them with `halve` before measuring what the
+    card says.
+    """
+    halves = {key: _half(value).contiguous() for key, value in model.state_dict().items()}
+    weights = save(halves)
     card = card | {"sha256": hashlib.sha256(weights).hexdigest()}
     path = folder / f"{name}.safetensors"
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     write_files({path: weights, path.with_suffix(".json"): text.encode()})
     return path
+
+
+def halve(model: nn.Module) -> nn.Module:
+    """Round the weights, in place, to what `save_checkpoint` keeps of them."""
+    model.load_state_dict({key: _half(value) for key, value in model.state_dict().items()})
+    return model
 
 
 def load_card(name: str, folder: Path = CHECKPOINTS) -> dict[str, Any]:
@@ -97,3 +107,7 @@ def read_weights(model: nn.Module, path: Path) -> nn.Module:
         kind = type(model).__name__
         raise CheckpointError(f"{path} does not fit {kind}: {error}") from None
     return model.eval()
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from paperlib.models.checkpoints import (
     CheckpointError,
+    halve,
     load_card,
     load_checkpoint,
     read_weights,
@@ -84,8 +85,10 @@ def test_saved_model_comes_back(name, tmp_path, randomised):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["mine.json", "mine.safetensors"]
     assert not again.training
     assert again.state_dict().keys() == model.state_dict().keys()
-    for key, value in model.state_dict().items():
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for key, value in halve(model).state_dict().items():
         assert torch.equal(again.state_dict()[key], value), key
+        torch.testing.assert_close(value, before[key], rtol=1e-3, atol=1e-6)
 
 
 def test_card_has_the_checksum(saved):

@@ -1,0 +1,99 @@
+import json
+import sys
+
+import pytest
+import torch
+
+from paperlib.data.openmoji import openmoji10
+from paperlib.freq import training
+from paperlib.freq.dct import dct2
+from paperlib.models import checkpoints
+from paperlib.models.cnn import build_cnn
+from paperlib.models.training import Recipe
+
+
+@pytest.fixture(scope="module")
+def data():
+    return openmoji10("train", 130)
+
+
+def seen(variant, data, model=None):
+    """What the model sees of a batch in training."""
+    torch.manual_seed(0)
+    x = data.floats()[:10]
+    return x, training.VARIANTS[variant](model, x, data.labels[:10])
+
+
+def test_low_and_high_pass_keep_their_components(data):
+    x, low = seen("low_pass", data)
+    outside = dct2(low)[..., training.LOW_CUTOFF :, :].abs().mean()
+    assert outside < 0.1 * dct2(x)[..., training.LOW_CUTOFF :, :].abs().mean()  # clipping only
+    x, high = seen("high_pass", data)
+    corner = slice(0, training.HIGH_CUTOFF)
+    left = dct2(high - 0.5)[..., corner, corner].abs().mean()
+    assert left < 0.1 * dct2(x - 0.5)[..., corner, corner].abs().mean()
+
+
+def test_noise_has_its_size(data):
+    x, noisy = seen("gaussian", data)
+    inside = (x > 0.4) & (x < 0.6)  # not clipped
+    assert (noisy - x)[inside].std() == pytest.approx(training.NOISE, rel=0.05)
+
+
+@pytest.mark.parametrize("variant", ["fgsm_rs", "pgd"])
+def test_attacked_images_stay_in_the_ball_and_hurt(data, variant):
+    torch.manual_seed(1)
+    model = training.train_variant("linear", "natural", data, Recipe(20, 0.01))
+    model.train()
+    x, attacked = seen(variant, data, model)
+    assert (attacked - x).abs().max() <= training.EPSILON + 1e-6
+    assert attacked.min() >= 0 and attacked.max() <= 1
+    loss = torch.nn.functional.cross_entropy
+    labels = data.labels[:10]
+    assert loss(model(attacked), labels) > loss(model(x), labels) + 0.5
+    assert model.training and all(p.requires_grad for p in model.parameters())
+
+
+def test_unknown_names_are_refused(data):
+    with pytest.raises(ValueError, match="variant 'pdg' is unknown: valid are natural, low_pass"):
+        training.train_variant("linear", "pdg", data, Recipe(1, 0.1))
+    with pytest.raises(ValueError, match="dataset 'cifar' is unknown: valid are openmoji, cifar10"):
+        training.load_images("cifar", "test")
+
+
+def test_start_is_trained_further_not_replaced(data):
+    start = build_cnn("resnet20")
+    before = start.conv1.weight.clone()
+    model = training.train_variant("resnet20", "natural", data, Recipe(1, 1e-6), start=start)
+    assert model is start
+    torch.testing.assert_close(model.conv1.weight, before, atol=1e-4, rtol=0)
+
+
+def test_transfer_matrix_of_models_that_always_say_one_class(data):
+    class Always(torch.nn.Module):
+        def __init__(self, label):
+            super().__init__()
+            self.label = label
+
+        def forward(self, x):
+            return torch.nn.functional.one_hot(torch.full((len(x),), self.label), 10).float()
+
+    few = data.subset(torch.arange(20))
+    matrix = training.transfer_matrix([Always(0), Always(3)], few)
+    assert matrix.shape == (2, 3)
+    assert matrix == pytest.approx(0.1)
+
+
+def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "OPENMOJI_IMAGES", {"train": 256, "test": 1000})
+    words = "--dataset openmoji --architecture linear --variant natural --epochs 1 --seed 3"
+    monkeypatch.setattr(sys, "argv", ["training", *words.split(), "--folder", str(tmp_path)])
+    training.main()
+    card = json.loads((tmp_path / "openmoji-linear-natural.json").read_text())
+    assert words.split("--seed")[0] in card["command"] and "--seed 3" in card["command"]
+    assert card["data"] == "OpenMoji-10 (drawn), 256 training images"
+    assert card["recipe"]["epochs"] == 1
+    assert 0 <= card["pgd20_accuracy_first_1000"] <= card["test_accuracy"] <= 1
+    model = checkpoints.load_checkpoint("openmoji-linear-natural", tmp_path)
+    assert f"accuracy {card['test_accuracy']:.1%}" in capsys.readouterr().out
+    assert model.linear.weight.abs().sum() > 0

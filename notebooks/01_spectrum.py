@@ -170,8 +170,10 @@ print(f"accuracy of the linear model: {100 * accuracy(linear, images, data.label
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.9))
 frequency_map(axes[0], mean_map, "mean |X|", log=True)
-frequency_map(axes[1], between, "between classes B", log=True)
-frequency_map(axes[2], weights, "linear weights |W|", log=True)
+frequency_map(axes[1], between, "between, B", log=True)
+frequency_map(axes[2], weights, "weights |W|", log=True)
+for ax in axes:
+    ax.set(xlabel="v", ylabel="u")
 columns = {"mean": mean_map, "between": between, "weights": weights}
 values = pd.DataFrame({name: bands.radial_mean(m, 32).numpy() for name, m in columns.items()})
 run.save_figure(figure, "linear", values.assign(band=range(32)))

@@ -127,7 +127,7 @@ SIZES = {
     },
     "04_robustness": {
         "smoke": RobustnessSizes(8, 1, 1, FEW_STEPS),
-        "default": RobustnessSizes(50, 4, 3, {"square": 100}),
+        "default": RobustnessSizes(30, 3, 3, {"square": 50}),
         "paper": RobustnessSizes(500, 20, 3, {"square": 300}),
     },
     "05_cutoffs": {

@@ -183,8 +183,16 @@ trained = per_seed(("resnet20", "low_pass")) - per_seed(("resnet20", "high_pass"
 run.check("freq-1-training-data", trained.tolist(), scale=scale, source=test.source)
 
 # %%
-natural_high = 1 - np.mean([per_seed((arch, "natural")) for arch in ARCHITECTURES], axis=0)
-run.check("freq-3-natural-high", natural_high.tolist(), scale=scale, source=test.source)
+natural_high = [1 - per_seed((arch, "natural")) for arch in ARCHITECTURES]
+values = zip(ARCHITECTURES, natural_high, strict=True)
+note = "; ".join(f"{LABELS[arch]} {high.mean():.2f}" for arch, high in values)
+mean = np.mean(natural_high, axis=0).tolist()
+run.check("freq-3-natural-high", mean, scale=scale, source=test.source, note=note)
+
+# %% [markdown]
+# The claim has no threshold in the paper. One half was set before the measurement; the two
+# note of the claim gives each architecture: they differ by more than the seeds do, so the outcome is
+# the architecture more than of the images.
 
 # %%
 gain = [per_seed((arch, robust)) - per_seed((arch, "natural")) for arch in ARCHITECTURES]

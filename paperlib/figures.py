@@ -164,6 +164,7 @@ def frequency_map(
     log: bool = False,
     signed: bool = False,
     limits: tuple[float, float] | None = None,
+    bar: bool = True,
 ) -> AxesImage:
     """Heat map over the components of a DCT, the lowest frequency at the top left.
 
@@ -175,6 +176,7 @@ def frequency_map(
         log: logarithmic colours; components that are not above 0 are grey.
         signed: diverging colours with white at 0.
         limits: of the colours, to make maps comparable; from the values if None.
+        bar: draw the colour bar; without it, one bar can serve several maps.
 
     Raises:
         ValueError: `values` is not two-dimensional; `log` with `signed` or with nothing above 0.
@@ -203,7 +205,8 @@ def frequency_map(
     ax.set(title=title, xlabel="horizontal frequency v", ylabel="vertical frequency u")
     rows, columns = values.shape
     ax.set(yticks=range(0, rows, -(-rows // 4)), xticks=range(0, columns, -(-columns // 4)))
-    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
+    if bar:
+        ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
     return image
 
 

@@ -190,9 +190,9 @@ mean = np.mean(natural_high, axis=0).tolist()
 run.check("freq-3-natural-high", mean, scale=scale, source=test.source, note=note)
 
 # %% [markdown]
-# The claim has no threshold in the paper. One half was set before the measurement; the two
-# note of the claim gives each architecture: they differ by more than the seeds do, so the outcome is
-# the architecture more than of the images.
+# The paper gives no threshold; one half was set before the measurement. The note has each
+# architecture: they differ by more than the seeds do, so the outcome depends on the architecture
+# more than on the images.
 
 # %%
 gain = [per_seed((arch, robust)) - per_seed((arch, "natural")) for arch in ARCHITECTURES]

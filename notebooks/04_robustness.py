@@ -34,6 +34,7 @@ run = start("04_robustness", profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import spearmanr

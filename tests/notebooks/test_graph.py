@@ -8,7 +8,7 @@ import pytest
 
 from paperlib.graph import read_table
 from paperlib.paths import CHECKPOINTS, FIGURES, NOTEBOOKS, ROOT
-from paperlib.profiles import DATASETS, PROFILES, SIZES
+from paperlib.profiles import PROFILES, SIZES, STANDARD_DATASET
 
 TABLE = read_table()
 each = pytest.mark.parametrize("name", TABLE)
@@ -52,11 +52,10 @@ def test_needs_exist(name):
     assert set(entry.memory) == set(PROFILES) == set(SIZES[name])
     assert list((ROOT / "paperlib" / entry.package).glob("*.py"))
     assert entry.checkpoints
-    for dataset in DATASETS:
-        for checkpoint in entry.checkpoints:
-            pattern = checkpoint.format(dataset=dataset)
-            for kind in ("safetensors", "json"):
-                assert list(CHECKPOINTS.glob(f"{pattern}.{kind}")), f"{pattern}.{kind}"
+    for checkpoint in entry.checkpoints:
+        pattern = checkpoint.format(dataset=STANDARD_DATASET["default"])
+        for kind in ("safetensors", "json"):
+            assert list(CHECKPOINTS.glob(f"{pattern}.{kind}")), f"{pattern}.{kind}"
 
 
 def test_committed_results_are_those_of_the_table():

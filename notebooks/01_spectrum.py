@@ -132,7 +132,6 @@ run.save_figure(figure, "filters", pd.DataFrame(variance.items(), columns=["filt
 models = {name: load_variant(dataset, "resnet20", name) for name in ("low_pass", "high_pass")}
 models = {"full": load_variant(dataset, "resnet20", "natural")} | models
 
-
 # %%
 draws = [test.sample(run.sizes.images, seed + k) for k in range(run.sizes.seeds)]
 matrices = np.array(

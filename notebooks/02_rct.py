@@ -78,7 +78,6 @@ for name, kind in ATTACKS.items():
             name, model, own.floats(), own.labels, steps=steps, seed=seed + k
         )
 
-
 # %%
 table = []
 for name, kind in ATTACKS.items():

@@ -172,18 +172,14 @@ bands_table.round(3)
 # %% [markdown]
 # ## Claims
 
-
 # %%
-def per_seed(key):
-    return share[key].view(run.sizes.seeds, -1).mean(1).numpy()
-
-
+by_seed = {key: low.view(run.sizes.seeds, -1).mean(1).numpy() for key, low in share.items()}
 scale = f"{run.sizes.images} images, {run.sizes.seeds} seeds, one model a variant"
-trained = per_seed(("resnet20", "low_pass")) - per_seed(("resnet20", "high_pass"))
+trained = by_seed["resnet20", "low_pass"] - by_seed["resnet20", "high_pass"]
 run.check("freq-1-training-data", trained.tolist(), scale=scale, source=test.source)
 
 # %%
-natural_high = [1 - per_seed((arch, "natural")) for arch in ARCHITECTURES]
+natural_high = [1 - by_seed[arch, "natural"] for arch in ARCHITECTURES]
 values = zip(ARCHITECTURES, natural_high, strict=True)
 note = "; ".join(f"{LABELS[arch]} {high.mean():.2f}" for arch, high in values)
 mean = np.mean(natural_high, axis=0).tolist()
@@ -195,7 +191,7 @@ run.check("freq-3-natural-high", mean, scale=scale, source=test.source, note=not
 # more than on the images.
 
 # %%
-gain = [per_seed((arch, robust)) - per_seed((arch, "natural")) for arch in ARCHITECTURES]
+gain = [by_seed[arch, robust] - by_seed[arch, "natural"] for arch in ARCHITECTURES]
 note = f"adversarial training: {LABELS[robust]}"
 smallest = np.min(gain, axis=0).tolist()
 run.check("freq-4-adversarial-low", smallest, scale=scale, source=test.source, note=note)

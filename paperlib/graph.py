@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 import yaml
@@ -150,9 +151,7 @@ def run(profile: str, dataset: str, seed: int, only: str | None) -> int:
         with open(log, "w") as messages:
             if any((outputs / ".snakemake" / "locks").glob("*")):  # left by a run that was killed
                 subprocess.run([*command, "--unlock"], stderr=messages, check=True)
-            code = _wait(
-                subprocess.Popen(command, stderr=messages, pass_fds=[descriptor], process_group=0)
-            )
+            code = _run(command, stderr=messages, pass_fds=[descriptor])
     if code == STOPPED:
         print("stopped; what was finished is kept", file=sys.stderr)
     elif code:
@@ -168,16 +167,25 @@ def _modified(file: Path) -> int:
     return file.stat().st_mtime_ns if file.exists() else 0
 
 
-def _wait(process: subprocess.Popen) -> int:
-    """Exit code of `process`; a signal to stop goes to it and to all that it started."""
-    stopped = []
+def _run(command: list[str], **options: Any) -> int:
+    """Exit code of `command`; a signal to stop goes to it and to all that it started.
+
+    The handlers stand before it starts: what we ignored, as in the background, it would ignore.
+    """
+    stopped: list[int] = []
+    started: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopped.append(number)
-        os.killpg(process.pid, signal.SIGINT)
+        for group in started:
+            os.killpg(group, signal.SIGINT)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
+    process = subprocess.Popen(command, process_group=0, **options)
+    started.append(process.pid)
+    if stopped:  # before it had a number
+        os.killpg(process.pid, signal.SIGINT)
     code = process.wait()
     return STOPPED if stopped else min(abs(code), 1)
 

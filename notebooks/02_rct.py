@@ -121,9 +121,10 @@ maps = {
 # %%
 figure, axes = plt.subplots(2, 4, figsize=(8, 4.4), sharex=True, sharey=True)
 for ax, name in zip(axes.flat, shown, strict=True):
-    limits = (0.01, 1)  # the same in all maps
+    limits = (0.01, 3)  # the same in all maps
     values = maps[name].mean(0)
     image = frequency_map(ax, values, ATTACKS[name].title, log=True, limits=limits, bar=False)
+    ax.set(xlabel="v", ylabel="u")
     ax.label_outer()
 figure.colorbar(image, ax=axes, label="RCT", shrink=0.7)
 profiles = {name: bands.radial_mean(maps[name].mean(0), 32).numpy() for name in ATTACKS}

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from paperlib.freq.bands import band_masks
-from paperlib.freq.dct import dct2, dct_matrix, idct2
-from paperlib.freq.occlusion import band_changes, component_changes
+from paperlib.freq.dct import dct2, dct_matrix
+from paperlib.freq.occlusion import band_changes, changes_loop, component_changes, single_masks
 from paperlib.models.cnn import build_cnn
 
 MODELS = ("resnet20", "vgg_small", "linear")
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(100, 3, 32, 32, generator=GENERATOR)
 ONE, LABEL = IMAGES[:1], torch.zeros(1, dtype=torch.int64)
-SINGLE = torch.eye(32 * 32, dtype=torch.bool).view(-1, 32, 32)  # one mask a component
+SINGLE = single_masks(32, 32)
 BANDS = band_masks(32, 16)
 
 
@@ -45,19 +45,6 @@ def dct_by_components(images: Tensor) -> Tensor:
         for v, column in enumerate(columns):
             X[..., u, v] = (images * (row[:, None] * column)).sum((-2, -1))
     return X
-
-
-@torch.inference_mode()
-def changes_by_loop(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
-    """DCT, zero, inverse DCT, forward pass: one image and one mask after the other."""
-    changes = images.new_empty(len(images), len(masks))
-    for i, (x, y) in enumerate(zip(images, labels, strict=True)):
-        whole = model(x[None])[0, y]
-        for k, mask in enumerate(masks):
-            X = dct2(x)
-            X[:, mask] = 0
-            changes[i, k] = whole - model(idct2(X)[None])[0, y]
-    return changes
 
 
 def model_of(name: str) -> nn.Module:
@@ -87,13 +74,13 @@ def test_component_map(benchmark, name, way):
     if way == "batched":
         benchmark.pedantic(component_changes, (model, ONE, LABEL), rounds=3, warmup_rounds=1)
     else:
-        benchmark.pedantic(changes_by_loop, (model, ONE, LABEL, SINGLE), rounds=1)
+        benchmark.pedantic(changes_loop, (model, ONE[0], 0, SINGLE), rounds=1)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_same_result(name):
     model, image = model_of(name).double(), ONE.double()
-    loop = changes_by_loop(model, image, LABEL, SINGLE)
+    loop = changes_loop(model, image[0], 0, SINGLE)[None]
     torch.testing.assert_close(component_changes(model, image, LABEL).flatten(1), loop)
     for other in (dct_by_scipy, dct_by_components):
         torch.testing.assert_close(other(IMAGES), dct2(IMAGES), atol=1e-5, rtol=1e-5)
@@ -128,7 +115,7 @@ def main() -> None:
             ("1,024 components", lambda m=model: component_changes(m, ONE, LABEL), SINGLE),
             ("16 bands", lambda m=model: band_changes(m, ONE, LABEL, BANDS), BANDS),
         ]:
-            loop = lambda m=model, k=masks: changes_by_loop(m, ONE, LABEL, k)  # noqa: E731
+            loop = lambda m=model, k=masks: changes_loop(m, ONE[0], 0, k)  # noqa: E731
             row(f"Occluded Frequency, {what}, {name}", *best_seconds([batched, loop], rounds=3))
 
 

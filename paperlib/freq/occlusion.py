@@ -17,7 +17,6 @@ that images with large scores do not outweigh the others. The signed changes $\d
 from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -90,22 +89,29 @@ def component_changes(
     return changes.unflatten(1, (height, width))
 
 
-def component_changes_loop(
-    model: nn.Module, image: Float[Tensor, "channels height width"], label: int
-) -> Float[Tensor, "height width"]:
-    """What `component_changes` computes on the logit, as the definition says it: one by one.
+def changes_loop(
+    model: nn.Module,
+    image: Float[Tensor, "channels height width"],
+    label: int,
+    masks: Bool[Tensor, "parts height width"],
+) -> Float[Tensor, " parts"]:
+    """What `band_changes` computes on the logit, as the definition says it: one by one.
 
-    Transform, set a coefficient to zero, transform back, predict. For checks and benchmarks.
+    Transform, set the components of a mask to zero, transform back, predict. For checks and
+    benchmarks; with `single_masks` it is what `component_changes` computes.
     """
     X = dct2(image)
-    changes = torch.zeros(X.shape[-2:])
+    changes = image.new_empty(len(masks))
     with frozen(model), torch.inference_mode():
         whole = model(image[None])[0, label]
-        for u, v in np.ndindex(*changes.shape):
-            left = X.clone()
-            left[:, u, v] = 0
-            changes[u, v] = whole - model(idct2(left)[None])[0, label]
+        for k, mask in enumerate(masks):
+            changes[k] = whole - model(idct2(X.masked_fill(mask, 0))[None])[0, label]
     return changes
+
+
+def single_masks(height: int, width: int) -> Bool[Tensor, "parts height width"]:
+    """One mask for each of the height · width components, row by row."""
+    return torch.eye(height * width, dtype=torch.bool).view(-1, height, width)
 
 
 def band_changes(

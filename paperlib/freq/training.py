@@ -28,8 +28,14 @@ from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import openmoji10
 from paperlib.freq.attacks import linf_pgd
-from paperlib.freq.bands import high_pass, low_pass
-from paperlib.models.checkpoints import halve, load_checkpoint, save_checkpoint
+from paperlib.freq.cutoffs import high_passed, low_passed
+from paperlib.models.checkpoints import (
+    CheckpointError,
+    halve,
+    load_checkpoint,
+    read_weights,
+    save_checkpoint,
+)
 from paperlib.models.cnn import CNNS, build_cnn
 from paperlib.models.training import Prepare, Recipe, accuracy, train
 from paperlib.paths import CHECKPOINTS
@@ -39,14 +45,11 @@ LOW_CUTOFF, HIGH_CUTOFF = 8, 4
 NOISE = 0.1
 
 
-def low_passed(images: Tensor) -> Tensor:
-    """Images in [0, 1] with the low frequencies only, clipped to [0, 1]."""
-    return low_pass(images, LOW_CUTOFF).clamp(0, 1)
-
-
-def high_passed(images: Tensor) -> Tensor:
-    """Images in [0, 1] without the lowest frequencies, on mid-grey, clipped to [0, 1]."""
-    return (high_pass(images, HIGH_CUTOFF) + 0.5).clamp(0, 1)
+FILTERS = {
+    "full": lambda images: images,
+    "low_pass": partial(low_passed, cutoff=LOW_CUTOFF),
+    "high_pass": partial(high_passed, cutoff=HIGH_CUTOFF),
+}
 
 
 def noisy(images: Tensor) -> Tensor:
@@ -60,15 +63,14 @@ def _attacked(steps: int, step_size: float, model: nn.Module, x: Tensor, y: Tens
 
 VARIANTS: dict[str, Prepare | None] = {
     "natural": None,
-    "low_pass": lambda model, images, labels: low_passed(images),
-    "high_pass": lambda model, images, labels: high_passed(images),
+    "low_pass": lambda model, images, labels: FILTERS["low_pass"](images),
+    "high_pass": lambda model, images, labels: FILTERS["high_pass"](images),
     "gaussian": lambda model, images, labels: noisy(images),
     "fgsm_rs": partial(_attacked, 1, 1.25 * EPSILON),
     "pgd": partial(_attacked, 7, EPSILON / 4),
 }
 ADVERSARIAL = {"openmoji": "pgd", "cifar10": "fgsm_rs"}  # stands for adversarial training
 ARCHITECTURES = ("resnet20", "vgg_small")
-FILTERS = {"full": lambda images: images, "low_pass": low_passed, "high_pass": high_passed}
 
 
 def train_variant(
@@ -123,8 +125,25 @@ def checkpoint_name(dataset: str, architecture: str, variant: str) -> str:
 
 
 def load_variant(dataset: str, architecture: str, variant: str) -> nn.Module:
-    """The committed model of a variant, in eval mode."""
-    return load_checkpoint(checkpoint_name(dataset, architecture, variant))
+    """The committed model of a variant, in eval mode.
+
+    Raises:
+        CheckpointError: it was never trained, with the command that does it, or is damaged.
+    """
+    name = checkpoint_name(dataset, architecture, variant)
+    if not (CHECKPOINTS / f"{name}.json").is_file():
+        raise CheckpointError(
+            f"no checkpoint {name}: train it with `python -m paperlib.freq.training --dataset "
+            f"{dataset} --architecture {architecture} --variant {variant}`"
+        )
+    return load_checkpoint(name)
+
+
+def load_start(dataset: str, architecture: str, start: str) -> nn.Module:
+    """What training starts from: a variant that is committed, or a file of published weights."""
+    if start in VARIANTS:
+        return load_variant(dataset, architecture, start)
+    return read_weights(build_cnn(architecture), Path(start))
 
 
 def trained(dataset: str) -> list[tuple[str, str]]:
@@ -165,7 +184,10 @@ def main() -> None:
     parser.add_argument("--variant", choices=list(VARIANTS), required=True)
     parser.add_argument("--epochs", type=int, help="passes over the images (default: the recipe's)")
     parser.add_argument("--learning-rate", type=float, help="peak (default: the recipe's)")
-    parser.add_argument("--start", help="variant to start from (default: random weights)")
+    parser.add_argument(
+        "--start",
+        help="variant, or file of published weights, to start from (default: random weights)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to write it")
     options = parser.parse_args()
@@ -178,7 +200,8 @@ def main() -> None:
         flip=True,
     )
     data = load_images(options.dataset, "train")
-    start = options.start and load_variant(options.dataset, options.architecture, options.start)
+    start = options.start and load_start(options.dataset, options.architecture, options.start)
+    start_name = options.start and Path(options.start).name
     began = time.monotonic()
     model = halve(
         train_variant(
@@ -193,7 +216,7 @@ def main() -> None:
         "--variant": options.variant,
         "--epochs": recipe.epochs,
         "--learning-rate": recipe.learning_rate,
-        "--start": options.start,
+        "--start": start_name,
         "--seed": options.seed,
     }
     words = " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
@@ -202,7 +225,7 @@ def main() -> None:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "variant": options.variant,
         "data": f"{data.source}, {len(data):,} training images",
-        "recipe": asdict(recipe) | {"start": options.start or "random weights"},
+        "recipe": asdict(recipe) | {"start": start_name or "random weights"},
         "training_seconds": seconds,
         "test": f"{test.source}, {len(test):,} test images",
         "test_accuracy": round(accuracy(model, test.floats(), test.labels), 4),

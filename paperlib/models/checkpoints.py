@@ -6,9 +6,11 @@ command that trains it) and carries the SHA-256 of the weights, which is checked
 
 import hashlib
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -74,6 +76,16 @@ def load_checkpoint(name: str, folder: Path = CHECKPOINTS) -> nn.Module:
         CheckpointError: a file is missing, the weights are not those of the card, or they do not
             fit the architecture that the card names.
     """
+    return load_weights(name, build_cnn(load_card(name, folder)["architecture"]), folder)
+
+
+def load_weights(name: str, model: nn.Module, folder: Path = CHECKPOINTS) -> nn.Module:
+    """Load a checkpoint's weights, checked by their card, into a model and set eval mode.
+
+    Raises:
+        CheckpointError: a file is missing, the weights are not those of the card, or they do not
+            fit the model.
+    """
     card = load_card(name, folder)
     path = folder / f"{name}.safetensors"
     if not path.is_file():
@@ -84,29 +96,51 @@ def load_checkpoint(name: str, folder: Path = CHECKPOINTS) -> nn.Module:
             f"{path} ({len(weights):,} bytes) is damaged: its SHA-256 is not the card's. Restore "
             f"it from the repository, or train it again with `{card['command']}`"
         )
-    return read_weights(build_cnn(card["architecture"]), path)
+    return read_weights(model, path)
 
 
 def read_weights(model: nn.Module, path: Path) -> nn.Module:
-    """Load a safetensors file into a model and set eval mode.
+    """Load a file of weights into a model and set eval mode.
 
-    Takes our checkpoints and the published ones of the same architecture and key names.
+    Takes our checkpoints and the published ones of the same architecture and key names, as
+    safetensors or as PyTorch's own format.
 
     Raises:
-        CheckpointError: the file is missing, no safetensors, or has other keys or shapes.
+        CheckpointError: the file is missing or damaged, or has other keys or shapes.
     """
-    if not path.is_file():
-        raise CheckpointError(f"no weights at {path}")
-    try:
-        tensors = load(path.read_bytes())
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is no whole safetensors file ({error})") from None
+    tensors = read_tensors(path)
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         kind = type(model).__name__
         raise CheckpointError(f"{path} does not fit {kind}: {error}") from None
     return model.eval()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file or of a PyTorch one (.pt, .pth, .th), without running code.
+
+    Of a training checkpoint it takes the ``state_dict``; the prefix ``module.`` of data-parallel
+    training is dropped.
+
+    Raises:
+        CheckpointError: the file is missing, or not whole, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return load(path.read_bytes())
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is no whole safetensors file ({error})") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is no whole PyTorch file of tensors ({error})") from None
+    tensors = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise CheckpointError(f"{path} holds no state_dict: tensors by name are needed")
+    return {key.removeprefix("module."): value for key, value in tensors.items()}
 
 
 def _half(tensor: Tensor) -> Tensor:

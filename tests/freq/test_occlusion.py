@@ -35,10 +35,10 @@ def test_components_equal_the_plain_loop(trained, colours, score):
     single = torch.eye(256, dtype=torch.bool).view(256, 16, 16)
     expected = plain_loop(trained, images, labels, single, score)
     ours = component_changes(trained, images, labels, score, batch=100)
-    torch.testing.assert_close(ours.flatten(1), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.flatten(1), expected, atol=1e-5, rtol=1e-5)
     share = expected.abs() / expected.abs().sum(1, keepdim=True)
     maps = occluded_frequency(trained, images, labels, score)
-    torch.testing.assert_close(maps.flatten(1), share, atol=1e-5, rtol=0)
+    torch.testing.assert_close(maps.flatten(1), share, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
@@ -46,17 +46,18 @@ def test_bands_equal_the_plain_loop(trained, colours, score):
     images, labels, masks = colours[0][:6], colours[1][:6], band_masks(16, 5)
     expected = plain_loop(trained, images, labels, masks, score)
     ours = band_changes(trained, images, labels, masks, score, batch=7)
-    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
     shares = occluded_bands(trained, images, labels, masks, score)
     torch.testing.assert_close(shares.sum(1), torch.ones(6))
 
 
 def test_rectangular_images(trained):
+    torch.manual_seed(0)
     images, labels = torch.rand(2, 3, 12, 16), torch.tensor([0, 3])
     single = torch.eye(192, dtype=torch.bool).view(192, 12, 16)
     expected = plain_loop(trained, images, labels, single, "logit")
     ours = component_changes(trained, images, labels)
-    torch.testing.assert_close(ours.flatten(1), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.flatten(1), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 50, 10_000])

@@ -69,6 +69,21 @@ def test_start_is_trained_further_not_replaced(data):
     torch.testing.assert_close(model.conv1.weight, before, atol=1e-4, rtol=0)
 
 
+def test_start_is_a_variant_or_a_file(tmp_path):
+    variant = training.load_start("openmoji", "linear", "natural")
+    path = tmp_path / "published.pth"
+    torch.save(variant.state_dict(), path)
+    file = training.load_start("openmoji", "linear", str(path))
+    torch.testing.assert_close(file.linear.weight, variant.linear.weight)
+
+
+def test_a_variant_that_was_never_trained_names_the_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "CHECKPOINTS", tmp_path)
+    command = "--dataset cifar10 --architecture vgg_small --variant pgd"
+    with pytest.raises(checkpoints.CheckpointError, match=f"no checkpoint cifar10-.*{command}"):
+        training.load_variant("cifar10", "vgg_small", "pgd")
+
+
 def test_transfer_matrix_of_models_that_always_say_one_class(data):
     class Always(torch.nn.Module):
         def __init__(self, label):

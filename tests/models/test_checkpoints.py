@@ -15,6 +15,7 @@ from paperlib.models.checkpoints import (
     halve,
     load_card,
     load_checkpoint,
+    read_tensors,
     read_weights,
     save_checkpoint,
 )
@@ -199,6 +200,42 @@ def test_weights_that_do_not_fit(change, message, tmp_path):
 def test_no_weights_at_all(tmp_path):
     with pytest.raises(CheckpointError, match=r"no weights at .*other\.safetensors"):
         read_weights(build_cnn("resnet20"), tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("form", ["plain", "training checkpoint of data-parallel"])
+def test_weights_in_the_format_of_pytorch(form, tmp_path):
+    weights, path = published_weights(), tmp_path / "resnet20.th"
+    if form == "plain":
+        torch.save(weights, path)
+    else:
+        parallel = {f"module.{key}": value for key, value in weights.items()}
+        torch.save({"state_dict": parallel, "best_prec1": 91.7, "epoch": 200}, path)
+    model = read_weights(build_cnn("resnet20"), path)
+    torch.testing.assert_close(model.conv1.weight.detach(), weights["conv1.weight"])
+
+
+class Harmful:
+    """What unpickling would run."""
+
+    def __reduce__(self):
+        return os.mkdir, ("harmed",)
+
+
+def test_files_of_pytorch_that_hold_something_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "resnet20.pth"
+    whole = r"resnet20\.pth is no whole PyTorch file of tensors"
+    torch.save({"conv1.weight": Harmful()}, path)
+    with pytest.raises(CheckpointError, match=whole):
+        read_tensors(path)
+    assert not (tmp_path / "harmed").exists()
+    torch.save(published_weights(), path)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(CheckpointError, match=whole):
+        read_tensors(path)
+    torch.save([1, 2], path)
+    with pytest.raises(CheckpointError, match=r"resnet20\.pth holds no state_dict"):
+        read_tensors(path)
 
 
 # --- the committed ones ---------------------------------------------------------------------

@@ -21,7 +21,8 @@ Commands:
 
 Options of the run:
   --profile P   one of ${profiles[*]}; without it: default
-  --dataset D   one of ${datasets[*]}; without it: openmoji, in profile paper cifar10
+  --dataset D   one of ${datasets[*]}: the notebooks that take it;
+                without it: openmoji, in profile paper the real data of each notebook
   --only NAME   one notebook of ${notebooks[*]:-}
   --seed N      a whole number; without it: 0
   --help        this text
@@ -45,7 +46,7 @@ require() {
 }
 
 profiles=(smoke default paper)
-datasets=(openmoji cifar10)
+datasets=(openmoji cifar10 photographs coco)
 notebooks=()
 for file in notebooks/[0-9]*.py; do
   [[ ! -e $file ]] || notebooks+=("$(basename "$file" .py)")
@@ -81,7 +82,8 @@ while [[ $command != lab && $# -gt 0 ]]; do
   shift 2
 done
 
-for name in PAPERLIB_OUTPUTS PAPERLIB_CACHE PAPERLIB_CIFAR10 PAPERLIB_CIFAR100; do
+for name in OUTPUTS CACHE CIFAR10 CIFAR100 PHOTOGRAPHS COCO SAM CLIP; do
+  name=PAPERLIB_$name
   case ${!name:-/} in
     /*) ;;
     *) export "$name=$called_from/${!name}" ;; # notebooks run in another folder

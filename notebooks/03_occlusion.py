@@ -42,7 +42,13 @@ import torch
 from paperlib.bootstrap import bootstrap_mean
 from paperlib.figures import LABELS, METHOD_COLOURS, band_curve, frequency_map, image_row
 from paperlib.freq import bands, occlusion
-from paperlib.freq.training import ADVERSARIAL, ARCHITECTURES, load_images, load_variant
+from paperlib.freq.training import (
+    ADVERSARIAL,
+    ARCHITECTURES,
+    LOW_CUTOFF,
+    load_images,
+    load_variant,
+)
 
 # %% [markdown]
 # ## The measure, on one image
@@ -78,7 +84,8 @@ axes[4].set(xlabel="", ylabel="")
 # back, predict; one component after the other.
 
 # %% tags=["nbval-check-output"]
-loop = occlusion.component_changes_loop(model, images[0], int(labels[0]))
+masks = occlusion.single_masks(32, 32)
+loop = occlusion.changes_loop(model, images[0], int(labels[0]), masks).view(32, 32)
 print("largest difference below 1e-4:", bool((loop - changes).abs().max() < 1e-4))
 
 # %% [markdown]
@@ -134,7 +141,7 @@ run.save_figure(figure, "of_curves", pd.concat(curves))
 # the bootstrap band (95 %, over images).
 
 # %%
-share = {key: occlusion.low_share(maps, 8) for key, maps in occluded.items()}  # each (n,)
+share = {key: occlusion.low_share(maps, LOW_CUTOFF) for key, maps in occluded.items()}  # each (n,)
 rows = []
 for (arch, variant), low in share.items():
     ends = bootstrap_mean(low, run.sizes.bootstrap, seed)

@@ -7,12 +7,13 @@ and unchanged stays, the rest runs side by side where cores and memory allow.
 
 import argparse
 import fcntl
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,7 +33,7 @@ from paperlib.paths import (
     outputs_dir,
     run_folder,
 )
-from paperlib.profiles import DATASETS, PROFILES, STANDARD_DATASET, STANDARD_SEED
+from paperlib.profiles import DATASETS, PROFILES, STANDARD_SEED
 
 TABLE = NOTEBOOKS / "graph.yaml"
 SNAKEFILE = NOTEBOOKS / "Snakefile"
@@ -48,6 +49,8 @@ class Entry:
     Attributes:
         name: of the notebook, without extension.
         package: of paperlib, one a paper.
+        datasets: that it takes: the first is that of the profiles smoke and default, the last that
+            of profile paper.
         memory: of its kernel, in MB, by profile.
         checkpoints: names, with {dataset} to be filled in, or patterns with *.
         figures: names.
@@ -56,10 +59,20 @@ class Entry:
 
     name: str
     package: str
+    datasets: tuple[str, ...]
     memory: dict[str, int]
     checkpoints: tuple[str, ...]
     figures: tuple[str, ...]
     claims: dict[str, Path]
+
+    def dataset(self, profile: str) -> str:
+        """The data set that a profile stands for."""
+        return self.datasets[-1 if profile == "paper" else 0]
+
+    def published(self, profile: str, dataset: str, seed: int) -> Path | None:
+        """Folder of the committed results of such a run; None if they are not committed."""
+        standard = (self.dataset(profile), STANDARD_SEED) == (dataset, seed)
+        return FIGURES / profile if standard and profile != "smoke" else None
 
     def inputs(self, dataset: str) -> list[str]:
         """Files whose change makes the notebook run again."""
@@ -89,6 +102,7 @@ def read_table(table: Path = TABLE, claims: Path = CLAIMS) -> dict[str, Entry]:
         name: Entry(
             name,
             row["package"],
+            tuple(row["datasets"]),
             row["memory"],
             tuple(row["checkpoints"]),
             tuple(row["figures"]),
@@ -96,12 +110,6 @@ def read_table(table: Path = TABLE, claims: Path = CLAIMS) -> dict[str, Entry]:
         )
         for name, row in yaml.safe_load(table.read_text(encoding="utf-8")).items()
     }
-
-
-def published(profile: str, dataset: str, seed: int) -> Path | None:
-    """Folder of the committed results of such a run; None if they are not committed."""
-    standard = (STANDARD_DATASET[profile], STANDARD_SEED) == (dataset, seed)
-    return FIGURES / profile if standard and profile != "smoke" else None
 
 
 def available_memory() -> int:
@@ -121,19 +129,35 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(profile: str, dataset: str, seed: int, only: str | None) -> int:
-    """Run what is not up to date; returns the exit code.
+def chosen(profile: str, dataset: str | None, only: str | None) -> dict[str, str]:
+    """Data set by notebook: all of them or `only` one, on `dataset` or the profile's standard one.
+
+    Raises:
+        ValueError: `only` does not take `dataset`.
+    """
+    entries = {name: entry for name, entry in read_table().items() if name == (only or name)}
+    if only and dataset and dataset not in entries[only].datasets:
+        raise ValueError(f"{only} takes the data sets {', '.join(entries[only].datasets)}")
+    return {
+        name: dataset or entry.dataset(profile)
+        for name, entry in entries.items()
+        if dataset is None or dataset in entry.datasets
+    }
+
+
+def run(profile: str, datasets: Mapping[str, str], seed: int) -> int:
+    """Run what is not up to date of these notebooks; returns the exit code.
 
     Stopped by a signal, it lets Snakemake stop every notebook and delete unfinished results.
     """
     outputs = outputs_dir().resolve()
-    folder = outputs / run_folder(profile, dataset, seed)
-    entries = [only] if only else list(read_table())
-    before = {name: _modified(folder / f"{name}.ipynb") for name in entries}
+    executed = {
+        name: outputs / run_folder(profile, dataset, seed) / f"{name}.ipynb"
+        for name, dataset in datasets.items()
+    }
+    before = {name: _modified(file) for name, file in executed.items()}
     outputs.mkdir(parents=True, exist_ok=True)
-    config = {"profile": profile, "dataset": dataset, "seed": seed}
-    if only:
-        config["only"] = only
+    config = {"profile": profile, "seed": seed, "datasets": json.dumps(dict(datasets))}
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
     command += ["--directory", str(outputs), "--config"]
     command += [f"{name}={value}" for name, value in config.items()]
@@ -157,8 +181,8 @@ def run(profile: str, dataset: str, seed: int, only: str | None) -> int:
     elif code:
         _explain(log)
     else:
-        for name in entries:
-            if _modified(folder / f"{name}.ipynb") == before[name]:
+        for name, file in executed.items():
+            if _modified(file) == before[name]:
                 print(f"{name:<16}unchanged")
     return code
 
@@ -208,21 +232,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=STANDARD_SEED)
     parser.add_argument("--only", choices=list(read_table()))
     options = parser.parse_args(arguments)
-    dataset = options.dataset or STANDARD_DATASET[options.profile]
-    code = run(options.profile, dataset, options.seed, options.only)
+    try:
+        datasets = chosen(options.profile, options.dataset, options.only)
+    except ValueError as error:
+        parser.error(str(error))
+    code = run(options.profile, datasets, options.seed)
     if code != STOPPED:
-        code = _scorecard(options.profile, dataset, options.seed) or code
+        code = _scorecard(options.profile, datasets, options.seed) or code
     return code
 
 
-def _scorecard(profile: str, dataset: str, seed: int) -> int:
+def _scorecard(profile: str, datasets: Mapping[str, str], seed: int) -> int:
     """Print the scorecard, and bring the README's up to date if the run is a standard one."""
-    folder = outputs_dir().resolve() / run_folder(profile, dataset, seed)
-    if not any(folder.glob("*/claims/*.json")):
+    outputs, table = outputs_dir().resolve(), read_table()
+    runs = {run_folder(profile, dataset, seed) for dataset in datasets.values()}
+    folders = [outputs / run for run in sorted(runs)]
+    if not any(any(folder.glob("*/claims/*.json")) for folder in folders):
         return 0
     print()
-    if not published(profile, dataset, seed):
-        return scorecard.main(["show", "--run", str(folder)])
+    if not all(table[name].published(profile, data, seed) for name, data in datasets.items()):
+        return scorecard.main(["show", "--run", *map(str, folders)])
     return scorecard.main(["write", str(ROOT / "README.md")]) or scorecard.main(["show"])
 
 

@@ -21,6 +21,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from paperlib import claims, figures, profiles, runtime
+from paperlib.graph import read_table
 from paperlib.parameters import ParameterError, check_parameters, closest, injected
 from paperlib.paths import outputs_dir, run_folder
 from paperlib.scorecard import measured_text, scorecard
@@ -110,7 +111,7 @@ def start(name: str, *, profile: str, seed: int, dataset: str, **added: Any) -> 
         name: of the notebook, without extension.
         profile: one of `profiles.PROFILES`.
         seed: 0 to 2³² - 1.
-        dataset: one of `profiles.DATASETS`.
+        dataset: one of those that the notebook takes (``notebooks/graph.yaml``).
         added: every further parameter of the notebook.
 
     Raises:
@@ -122,7 +123,7 @@ def start(name: str, *, profile: str, seed: int, dataset: str, **added: Any) -> 
     parameters = {"profile": profile, "seed": seed, "dataset": dataset, **added}
     shell = get_ipython()
     given = injected(shell.user_ns.get("In", [])) if shell else {}
-    check_parameters(given | parameters, parameters)
+    check_parameters(given | parameters, parameters, read_table()[name].datasets)
     runtime.set_threads()
     runtime.seed_everything(seed)
     figures.style()

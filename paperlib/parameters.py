@@ -5,13 +5,12 @@ way the notebook is run.
 """
 
 import ast
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from paperlib.profiles import DATASETS, PROFILES
 
-CHOICES: dict[str, tuple[str, ...]] = {"profile": PROFILES, "dataset": DATASETS}
 LARGEST_SEED = 2**32 - 1
 INJECTED = "# Parameters\n"  # how papermill begins the cell that it adds
 
@@ -28,17 +27,25 @@ def closest(word: str, valid: Iterable[str]) -> str:
     return f"{hint}valid are {', '.join(valid)}"
 
 
-def check_parameters(values: Mapping[str, Any], names: Collection[str]) -> None:
+def check_parameters(
+    values: Mapping[str, Any], names: Collection[str], datasets: Sequence[str] = DATASETS
+) -> None:
     """Check that every parameter is one of `names` and has a value that it takes.
+
+    Args:
+        values: by name.
+        names: of the notebook's parameters.
+        datasets: that the notebook takes.
 
     Raises:
         ParameterError: naming the first wrong parameter, and what is valid.
     """
+    choices = {"profile": PROFILES, "dataset": datasets}
     for name, value in values.items():
         if name not in names:
             raise ParameterError(f"unknown parameter {name}: {closest(name, names)}")
-        if name in CHOICES and value not in CHOICES[name]:
-            raise ParameterError(f"{name}={value!r}: {closest(str(value), CHOICES[name])}")
+        if name in choices and value not in choices[name]:
+            raise ParameterError(f"{name}={value!r}: {closest(str(value), choices[name])}")
         if name == "seed" and (type(value) is not int or not 0 <= value <= LARGEST_SEED):
             raise ParameterError(f"seed={value!r}: valid are whole numbers, 0 to {LARGEST_SEED}")
 

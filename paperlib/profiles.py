@@ -2,7 +2,7 @@
 
 - ``smoke``: for developing, each notebook under 20 seconds;
 - ``default``: what the committed notebooks and figures show, and what the tests execute;
-- ``paper``: the paper's data and sizes.
+- ``paper``: real data, and more of it.
 
 A notebook reads them as ``run.sizes.images``.
 """
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PROFILES = ("smoke", "default", "paper")
-DATASETS = ("openmoji", "cifar10")
-STANDARD_DATASET = {"smoke": "openmoji", "default": "openmoji", "paper": "cifar10"}
+DATASETS = ("openmoji", "cifar10", "photographs", "coco")  # which notebook takes which: graph.yaml
 STANDARD_SEED = 0
 
 
@@ -113,27 +112,27 @@ SIZES = {
     "01_spectrum": {
         "smoke": SpectrumSizes(100, 1, 16),
         "default": SpectrumSizes(1000, 3, 32),
-        "paper": SpectrumSizes(5000, 3, 32),
+        "paper": SpectrumSizes(2000, 3, 32),
     },
     "02_rct": {
         "smoke": RctSizes(4, 2, 1, 50, FEW_STEPS),
         "default": RctSizes(40, 5, 3, 1000, {"hopskipjump": 5, "cw_l2": 30}),
-        "paper": RctSizes(200, 50, 3, 1000, {}),
+        "paper": RctSizes(60, 6, 3, 1000, {"hopskipjump": 5, "cw_l2": 30}),
     },
     "03_occlusion": {
         "smoke": OcclusionSizes(2, 1, 16, 50),
         "default": OcclusionSizes(8, 3, 16, 1000),
-        "paper": OcclusionSizes(50, 3, 16, 1000),
+        "paper": OcclusionSizes(20, 3, 16, 1000),
     },
     "04_robustness": {
         "smoke": RobustnessSizes(8, 1, 1, FEW_STEPS),
         "default": RobustnessSizes(30, 3, 3, {"square": 50}),
-        "paper": RobustnessSizes(500, 20, 3, {"square": 300}),
+        "paper": RobustnessSizes(150, 6, 3, {"square": 100}),
     },
     "05_cutoffs": {
         "smoke": CutoffSizes(50, 1, 8),
         "default": CutoffSizes(300, 3, 2),
-        "paper": CutoffSizes(2000, 3, 1),
+        "paper": CutoffSizes(1000, 3, 1),
     },
 }
 

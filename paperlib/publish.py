@@ -14,7 +14,7 @@ import nbformat
 
 from paperlib.graph import read_table
 from paperlib.paths import NOTEBOOKS, outputs_dir, run_folder
-from paperlib.profiles import STANDARD_DATASET, STANDARD_SEED
+from paperlib.profiles import STANDARD_SEED
 from paperlib.provenance import write_files
 from paperlib.runner import read_notebook
 
@@ -81,9 +81,9 @@ def pair(source: Path) -> None:
 
 def main() -> int:
     """The command; returns its exit code."""
-    run = outputs_dir() / run_folder("default", STANDARD_DATASET["default"], STANDARD_SEED)
     code = 0
-    for name in read_table():
+    for name, entry in read_table().items():
+        run = outputs_dir() / run_folder("default", entry.dataset("default"), STANDARD_SEED)
         try:
             publish(run / f"{name}.ipynb", NOTEBOOKS / f"{name}.py")
         except PublishError as error:

@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from paperlib.graph import read_table
 from paperlib.parameters import ParameterError, assigned, check_parameters, closest
 from paperlib.paths import NOTEBOOKS, outputs_dir
 
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = {name: yaml.safe_load(value) for name, value in options.given}
     try:
         notebook = read_notebook(NOTEBOOKS / f"{options.name}.py")
-        check_parameters(given, parameters_of(notebook))
+        check_parameters(given, parameters_of(notebook), read_table()[options.name].datasets)
     except ParameterError as error:
         print(f"{options.name}: {error}", file=sys.stderr)
         return 2

@@ -32,6 +32,8 @@ DATASET_NAMES = {
     "openmoji": "OpenMoji",
     "cifar10": "CIFAR-10",
     "cifar10-jpeg": "CIFAR-10, JPEG copy",
+    "photographs": "photographs",
+    "coco": "COCO",
 }
 NONE = "–"
 
@@ -80,11 +82,8 @@ def markdown(folders: Iterable[Path]) -> str:
         ClaimError: as for `scorecard`.
     """
     claims, found = _load(folders, PUBLISHED)
-    paper_data = sorted({_dataset(claim.dataset) for claim in claims.values()})
-    default_data = sorted({_dataset(m.dataset) for m in found.values() if m.profile == "default"})
     heads = ["paper", "where, notebook", "claim, what we measure, what must hold", "reported"]
-    heads.append(f"default profile ({', '.join(default_data) or 'OpenMoji'})")
-    heads.append(f"paper profile ({', '.join(paper_data)})")
+    heads += ["default profile (drawn data)", "paper profile (real data)"]
     lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
     for claim in claims.values():
         what = f"{claim.statement}<br>*{claim.quantity}*: {claim.check} ({claim.unit})"
@@ -176,7 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="print the scorecard")
     show.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="a run's outputs; without it the committed ones"
+        "--run",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="outputs of a run; without it the committed ones",
     )
     for name, text in (
         ("write", "write the scorecard of the committed claims into a README"),
@@ -202,16 +205,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show(run: Path | None) -> int:
-    if run is not None and not run.is_dir():
-        raise ClaimError(f"{run}: no such folder")
-    folders = [run] if run else published_folders()
+def _show(runs: list[Path] | None) -> int:
+    for run in runs or []:
+        if not run.is_dir():
+            raise ClaimError(f"{run}: no such folder")
+    folders = runs or published_folders()
     profiles = PUBLISHED
-    if run:
+    if runs:
         measured = {profile for _, profile in load_measurements(folders, load_claims())}
         profiles = tuple(name for name in get_args(Profile) if name in measured)
         if not profiles:
-            raise ClaimError(f"{run}: no measurement (claims/*.json) here or below")
+            where = ", ".join(map(str, runs))
+            raise ClaimError(f"{where}: no measurement (claims/*.json) here or below")
     print(plain(folders, profiles, shutil.get_terminal_size().columns))
     return 0
 

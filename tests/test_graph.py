@@ -6,7 +6,7 @@ from paperlib import graph
 from paperlib.paths import CHECKPOINTS, FIGURES, NOTEBOOKS, ROOT
 
 TABLE = """
-01_one: {package: freq, memory: {smoke: 1, default: 2, paper: 3},
+01_one: {package: freq, datasets: [openmoji, cifar10], memory: {smoke: 1, default: 2, paper: 3},
   checkpoints: ["{dataset}-net", plain], figures: [a, b]}
 """
 CLAIMS = "{claims: [{id: x, notebook: 01_one}, {id: y, notebook: 02_two}]}"
@@ -45,16 +45,26 @@ def test_inputs(entry, tmp_path):
     assert not [file for file in inputs if "openmoji-net" in file]
 
 
-def test_published():
-    assert graph.published("default", "openmoji", 0) == FIGURES / "default"
-    assert graph.published("paper", "cifar10", 0) == FIGURES / "paper"
+def test_published(entry):
+    assert entry.published("default", "openmoji", 0) == FIGURES / "default"
+    assert entry.published("paper", "cifar10", 0) == FIGURES / "paper"
     for run in (
         ("smoke", "openmoji", 0),
         ("default", "openmoji", 1),
         ("default", "cifar10", 0),
         ("paper", "openmoji", 0),
     ):
-        assert graph.published(*run) is None
+        assert entry.published(*run) is None
+
+
+def test_chosen():
+    everything = graph.chosen("default", None, None)
+    assert list(everything) == list(graph.read_table())
+    assert set(everything.values()) == {"openmoji"}
+    assert graph.chosen("paper", None, "02_rct") == {"02_rct": "cifar10"}
+    assert set(graph.chosen("default", "cifar10", None).values()) == {"cifar10"}
+    with pytest.raises(ValueError, match="02_rct takes the data sets openmoji, cifar10"):
+        graph.chosen("default", "coco", "02_rct")
 
 
 def test_room():

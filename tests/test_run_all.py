@@ -48,10 +48,10 @@ if os.environ.get("TEST_BREAK") == "{name}":
 print("done")
 """
 TABLE = """
-01_one: {package: freq, memory: {smoke: 200, default: 200, paper: 200}, checkpoints: [],
-  figures: [curve]}
-02_two: {package: freq, memory: {smoke: 200, default: 99999999, paper: 200},
-  checkpoints: [small], figures: [curve]}
+01_one: {package: freq, datasets: [openmoji, cifar10], checkpoints: [],
+  memory: {smoke: 200, default: 200, paper: 200}, figures: [curve]}
+02_two: {package: freq, datasets: [openmoji, cifar10], checkpoints: [small],
+  memory: {smoke: 200, default: 99999999, paper: 200}, figures: [curve]}
 """
 CLAIMS = """
 paper: Nobody 2000

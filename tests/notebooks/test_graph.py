@@ -2,13 +2,14 @@
 
 import ast
 import dataclasses
+import itertools
 import re
 
 import pytest
 
 from paperlib.graph import read_table
 from paperlib.paths import CHECKPOINTS, FIGURES, NOTEBOOKS, ROOT
-from paperlib.profiles import PROFILES, SIZES, STANDARD_DATASET
+from paperlib.profiles import DATASETS, PROFILES, SIZES
 
 TABLE = read_table()
 each = pytest.mark.parametrize("name", TABLE)
@@ -52,8 +53,9 @@ def test_needs_exist(name):
     assert set(entry.memory) == set(PROFILES) == set(SIZES[name])
     assert list((ROOT / "paperlib" / entry.package).glob("*.py"))
     assert entry.checkpoints
-    for checkpoint in entry.checkpoints:
-        pattern = checkpoint.format(dataset=STANDARD_DATASET["default"])
+    assert entry.datasets and set(entry.datasets) <= set(DATASETS)
+    for checkpoint, dataset in itertools.product(entry.checkpoints, entry.datasets):
+        pattern = checkpoint.format(dataset=dataset)
         for kind in ("safetensors", "json"):
             assert list(CHECKPOINTS.glob(f"{pattern}.{kind}")), f"{pattern}.{kind}"
 

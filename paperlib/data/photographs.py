@@ -1,0 +1,80 @@
+"""Photographs from a folder: BSDS500 (Arbeláez et al. 2011) or any other images.
+
+Looked for in `source`, else in the folder that ``$PAPERLIB_PHOTOGRAPHS`` names: the images that lie
+in it, else those in its ``images`` folder and below, which is the layout of BSDS500. Nothing is
+downloaded.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+ENVIRONMENT = "PAPERLIB_PHOTOGRAPHS"
+
+
+def find_photographs(source: Path | None = None) -> list[Path]:
+    """Paths of the photographs, in the order of their names.
+
+    Raises:
+        FileNotFoundError: no folder is named, it does not exist, or it has no images.
+    """
+    named = source or os.environ.get(ENVIRONMENT)
+    if not named:
+        raise FileNotFoundError(
+            f"photographs: name a folder of {', '.join(SUFFIXES)} images, such as BSDS500's: "
+            f"{ENVIRONMENT}=/path/to/folder"
+        )
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"photographs: {folder} is no folder ({ENVIRONMENT} names it)")
+    found = _images(folder.glob("*")) or _images((folder / "images").rglob("*"))
+    if not found:
+        raise FileNotFoundError(
+            f"photographs: {folder} has no {', '.join(SUFFIXES)} images, nor has its folder images/"
+        )
+    return found
+
+
+def load_photographs(
+    count: int, size: int, source: Path | None = None, seed: int = 0
+) -> UInt8[Tensor, "count 3 size size"]:
+    """`count` photographs drawn without replacement, the same for the same seed: RGB, 0 to 255.
+
+    The largest square in the middle, averaged down (or interpolated up) to `size` pixels.
+
+    Raises:
+        FileNotFoundError: see `find_photographs`.
+        ValueError: there are fewer than `count`, or one of them cannot be decoded.
+    """
+    paths = find_photographs(source)
+    if not 1 <= count <= len(paths):
+        raise ValueError(f"count={count}: {paths[0].parent} has {len(paths)} photographs")
+    if size < 1:
+        raise ValueError(f"size={size}: whole numbers from 1 are valid")
+    chosen = np.random.default_rng(seed).permutation(len(paths))[:count]
+    return torch.stack([_read(paths[index], size) for index in chosen])
+
+
+def _images(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _read(path: Path, size: int) -> Tensor:
+    try:
+        with Image.open(path, formats=("JPEG", "PNG")) as file:
+            image = file.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path}: not a PNG or JPEG image that can be decoded") from error
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    how = Image.Resampling.BOX if side >= size else Image.Resampling.BICUBIC
+    square = image.resize((size, size), how, box=box)
+    return torch.from_numpy(np.asarray(square).transpose(2, 0, 1).copy())

@@ -1,0 +1,162 @@
+"""COCO's files in their true format, made here: polygons, run lengths, crowds."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paperlib.data.coco import ANNOTATIONS, IMAGES, load_coco
+
+HEIGHT, WIDTH = 40, 60
+
+
+def annotation(number, image, segmentation, crowd=0):
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "segmentation": segmentation,
+        "iscrowd": crowd,
+        "area": 1.0,
+        "bbox": [0, 0, 1, 1],
+    }
+
+
+def run_lengths(mask):
+    """COCO's uncompressed form: runs of 0 and 1 in turn, down the columns, from 0."""
+    flat = mask.T.flatten().astype(int)
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *edges, flat.size]).tolist()
+    return {"counts": ([0] if flat[0] else []) + counts, "size": list(mask.shape)}
+
+
+def ellipse():
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return ((x - 20) / 15) ** 2 + ((y - 18) / 9) ** 2 < 1
+
+
+def write(folder, annotations, images=(7, 9, 12)):
+    entries = [
+        {"id": k, "file_name": f"{k:012d}.jpg", "height": HEIGHT, "width": WIDTH} for k in images
+    ]
+    content = {
+        "images": entries,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (folder / ANNOTATIONS).parent.mkdir()
+    (folder / ANNOTATIONS).write_text(json.dumps(content))
+    (folder / IMAGES).mkdir()
+    for k in images:
+        pixels = np.full((HEIGHT, WIDTH, 3), [20 * k, 10, 200], np.uint8)
+        Image.fromarray(pixels).save(folder / IMAGES / f"{k:012d}.jpg", quality=95)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    square = [[10.0, 5.0, 30.0, 5.0, 30.0, 25.0, 10.0, 25.0]]
+    crowd = run_lengths(np.ones((HEIGHT, WIDTH), bool))
+    write(
+        tmp_path,
+        [
+            annotation(1, 7, square),
+            annotation(2, 7, crowd, crowd=1),
+            annotation(3, 9, run_lengths(ellipse())),
+            annotation(4, 9, [*square, [40.0, 30.0, 50.0, 30.0, 50.0, 38.0, 40.0, 38.0]]),
+            annotation(5, 12, crowd, crowd=1),
+        ],
+    )
+    return tmp_path
+
+
+def by_size(folder, **options):
+    found = load_coco(2, 0, folder, **options)
+    return sorted(found, key=lambda each: len(each.masks))
+
+
+def test_polygons_and_run_lengths_without_crowds(folder):
+    one, two = by_size(folder)
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[5:25, 10:30] = True
+    assert one.masks.shape == (1, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(one.masks[0], expected)
+    assert two.masks.shape == (2, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(two.masks[0], ellipse())
+    expected[30:38, 40:50] = True  # the second polygon of the same object
+    np.testing.assert_array_equal(two.masks[1], expected)
+
+
+def test_images_are_rgb(folder):
+    one, two = by_size(folder)
+    assert one.image.shape == (HEIGHT, WIDTH, 3) and one.image.dtype == np.uint8
+    np.testing.assert_allclose(one.image[20, 20], [140, 10, 200], atol=3)
+    np.testing.assert_allclose(two.image[20, 20], [180, 10, 200], atol=3)
+
+
+def test_a_grey_photograph_becomes_rgb(folder):
+    path = folder / IMAGES / f"{7:012d}.jpg"
+    Image.open(path).convert("L").save(path)
+    one, _ = by_size(folder)
+    assert one.image.shape == (HEIGHT, WIDTH, 3)
+    assert (one.image == one.image[..., :1]).all()
+
+
+def test_the_environment_names_the_folder(folder, monkeypatch, capsys):
+    monkeypatch.setenv("PAPERLIB_COCO", str(folder))
+    assert len(load_coco(2, 0)) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_the_choice_depends_on_the_seed_only(tmp_path):
+    square = [[10.0, 5.0, 30.0, 5.0, 30.0, 25.0, 10.0, 25.0]]
+    numbers = range(1, 13)
+    write(tmp_path, [annotation(k, k, square) for k in numbers], numbers)
+
+    def reds(seed):
+        return [each.image[0, 0, 0] for each in load_coco(4, seed, tmp_path)]
+
+    assert reds(1) == reds(1)
+    assert len({tuple(reds(seed)) for seed in range(5)}) > 1
+
+
+def test_missing_annotations_say_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PAPERLIB_CACHE", str(tmp_path))
+    monkeypatch.delenv("PAPERLIB_COCO", raising=False)
+    with pytest.raises(FileNotFoundError) as caught:
+        load_coco(1, 0)
+    for words in ("instances_val2017.json", "images.cocodataset.org", "bytes", "PAPERLIB_COCO="):
+        assert words in str(caught.value)
+
+
+def test_a_missing_image_is_named(folder):
+    (folder / IMAGES / f"{9:012d}.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match="000000000009.jpg(.|\n)*PAPERLIB_COCO="):
+        load_coco(2, 0, folder)
+
+
+def test_a_broken_image_is_named(folder):
+    (folder / IMAGES / f"{9:012d}.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="000000000009.jpg: not a JPEG image"):
+        load_coco(2, 0, folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"images": []}'])
+def test_other_json_is_refused(tmp_path, text):
+    (tmp_path / ANNOTATIONS).parent.mkdir()
+    (tmp_path / ANNOTATIONS).write_text(text)
+    with pytest.raises(ValueError, match="instances_val2017.json"):
+        load_coco(1, 0, tmp_path)
+
+
+def test_an_image_of_another_size_than_its_masks_is_refused(folder):
+    path = folder / IMAGES / f"{7:012d}.jpg"
+    Image.open(path).resize((30, 20)).save(path)
+    with pytest.raises(ValueError, match="000000000007.jpg.*masks"):
+        load_coco(2, 0, folder)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_more_images_than_have_objects(folder, count):
+    with pytest.raises(ValueError, match=f"count={count}: .* has 2 images with objects"):
+        load_coco(count, 0, folder)

@@ -48,6 +48,11 @@ METHOD_COLOURS: dict[str, str] = {
     "simba_pixel": SKY,
     "simba_dct": GREEN,
     "hopskipjump": BLACK,
+    "mean_fill": GREY,
+    "biharmonic": ORANGE,
+    "inpainting": BLUE,
+    "inversion": VERMILION,
+    "tokens": PURPLE,
 }
 LABELS: dict[str, str] = {
     "natural": "natural",
@@ -69,6 +74,11 @@ LABELS: dict[str, str] = {
     "linear": "linear model",
     "openmoji": "OpenMoji-10",
     "cifar10": "CIFAR-10",
+    "mean_fill": "mean fill",
+    "biharmonic": "biharmonic",
+    "inpainting": "learned, pixels",
+    "inversion": "learned, pixels and tokens",
+    "tokens": "learned, tokens alone",
 }
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from paperlib import figures, provenance
 from paperlib.figures import band_curve, frequency_map, image_row, save_figure
+from paperlib.pedsam import privacy
 
 VALUES = pd.DataFrame({"radius": [0, 1], "energy": [1 / 3, 2e-9]})
 PARAMETERS = {"profile": "smoke", "dataset": "openmoji", "seed": 0}
@@ -121,7 +122,7 @@ def test_every_method_has_a_name_and_a_colour_unlike_the_others(group):
 
 
 def test_the_methods_are_all_there_and_an_attack_has_the_colour_of_its_training():
-    assert set(figures.METHOD_COLOURS) == {*figures.VARIANTS, *figures.ATTACKS}
+    assert set(figures.METHOD_COLOURS) == {*(*figures.VARIANTS, *figures.ATTACKS, *privacy.ATTACKS)}
     assert figures.METHOD_COLOURS["fgsm"] == figures.METHOD_COLOURS["fgsm_rs"]
     assert figures.METHOD_COLOURS["pgd_linf"] == figures.METHOD_COLOURS["pgd"]
 

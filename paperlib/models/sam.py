@@ -1,0 +1,132 @@
+"""Segment Anything by name: the published sizes, and a small one that a laptop trains.
+
+All are segment_anything's own classes (Kirillov et al., arXiv 2304.02643). The small one has the
+parts that matter for splitting the encoder: windows that need padding, and global blocks between
+windowed ones.
+
+| name                            | image | tokens  | window | depth | global blocks | width |
+|---------------------------------|-------|---------|--------|-------|---------------|-------|
+| sam-small, sam-small-pixels_once | 256  | 16 × 16 | 5      | 6     | 2, 5          | 160   |
+| vit_b                           | 1024  | 64 × 64 | 14     | 12    | 2, 5, 8, 11   | 768   |
+| vit_l                           | 1024  | 64 × 64 | 14     | 24    | 5, 11, 17, 23 | 1024  |
+| vit_h                           | 1024  | 64 × 64 | 14     | 32    | 7, 15, 23, 31 | 1280  |
+
+``sam-small-pixels_once`` is distilled for a schedule in which all windowed blocks run before the
+global ones; its encoder's own forward pass, in SAM's order, is of no use.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from segment_anything import sam_model_registry
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+from torch import nn
+
+from paperlib.data.download import RemoteFile, fetch
+from paperlib.models.checkpoints import CheckpointError, load_weights, read_weights
+from paperlib.paths import CHECKPOINTS, cache_dir
+
+IMAGE, PATCH, WINDOW = 256, 16, 5
+WIDTH, DEPTH, HEADS, GLOBAL_BLOCKS = 160, 6, 5, (2, 5)
+CHANNELS = 128  # of the image embedding and of the prompts
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # SAM's, of pixels 0 to 255
+
+ENVIRONMENT = "PAPERLIB_SAM"
+
+
+def _published(name: str, size: int, checksum: str) -> RemoteFile:
+    url = f"https://dl.fbaipublicfiles.com/segment_anything/{name}"
+    return RemoteFile(name, url, size, f"sha256:{checksum}", ENVIRONMENT)
+
+
+SMALL = ("sam-small", "sam-small-pixels_once")
+PUBLISHED = {
+    "vit_b": _published(
+        "sam_vit_b_01ec64.pth",
+        375042383,
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
+    "vit_l": _published(
+        "sam_vit_l_0b3195.pth",
+        1249524607,
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    ),
+    "vit_h": _published(
+        "sam_vit_h_4b8939.pth",
+        2564550879,
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    ),
+}
+SAMS = (*SMALL, *PUBLISHED)
+
+
+def build_sam(name: str) -> Sam:
+    """A SAM of `SAMS` with random weights, in eval mode.
+
+    Raises:
+        ValueError: unknown name, with the valid ones.
+    """
+    if name in SMALL:
+        return build_small_sam()
+    if name in PUBLISHED:
+        return sam_model_registry[name]()
+    raise ValueError(f"SAM {name!r} is unknown: valid are {', '.join(SAMS)}")
+
+
+def load_sam(name: str, source: Path | None = None) -> Sam:
+    """A SAM of `SAMS` with its trained weights, in eval mode.
+
+    Args:
+        name: small ones come from ``data/checkpoints``, the others from the published files.
+        source: folder of the published files, or one such file (or another of the same keys and
+            shapes, as safetensors or in PyTorch's format); else ``$PAPERLIB_SAM``, else the cache
+            of downloads, which fetches the file if it has none. For small ones the folder of
+            checkpoints.
+
+    Raises:
+        ValueError: unknown name, with the valid ones.
+        CheckpointError: weights that are missing in `source`, damaged, or of another SAM.
+        DownloadError: no file and no network; with the file's name, size and place.
+    """
+    sam = build_sam(name)
+    if name in SMALL:
+        return load_weights(name, sam, source or CHECKPOINTS)
+    remote, given = PUBLISHED[name], source or os.environ.get(ENVIRONMENT)
+    if not given:
+        return read_weights(sam, fetch(remote, cache_dir() / "sam"))
+    path = Path(given).expanduser()
+    if not path.is_file():
+        path = path / remote.name
+    if not path.is_file():
+        raise CheckpointError(f"no weights of {name} there\n{remote.help(path.parent)}")
+    return read_weights(sam, path)
+
+
+def build_small_sam() -> Sam:
+    """The small SAM with random weights, in eval mode."""
+    tokens = IMAGE // PATCH
+    encoder = ImageEncoderViT(
+        img_size=IMAGE,
+        patch_size=PATCH,
+        embed_dim=WIDTH,
+        depth=DEPTH,
+        num_heads=HEADS,
+        out_chans=CHANNELS,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=WINDOW,
+        global_attn_indexes=GLOBAL_BLOCKS,
+    )
+    prompts = PromptEncoder(CHANNELS, (tokens, tokens), (IMAGE, IMAGE), mask_in_chans=16)
+    transformer = TwoWayTransformer(depth=2, embedding_dim=CHANNELS, num_heads=8, mlp_dim=512)
+    decoder = MaskDecoder(
+        transformer_dim=CHANNELS, transformer=transformer, iou_head_hidden_dim=CHANNELS
+    )
+    return Sam(encoder, prompts, decoder, MEAN, STD).eval()

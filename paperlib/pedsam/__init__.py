@@ -1,0 +1,1 @@
+"""PED-SAM: Segment Anything across servers that never see the image."""

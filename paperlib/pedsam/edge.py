@@ -1,0 +1,431 @@
+"""The edge's side: send each server its windows, gather the results, and trust nothing.
+
+An `EdgeCompute` takes the place of `LocalCompute`. For each image it assigns windows to servers;
+for each round it sends to all of them at once and takes the results as they come. What comes back
+must have the right format and shape and be finite; every sending is entered in the ledger first.
+
+A server that cannot be reached, misses the deadline, refuses, or answers garbage has failed: its
+windows are computed here, or by a spare that has seen nothing of this image, and it is not asked
+again for this image. At the next image it is tried again, after a new check of what it is.
+"""
+
+import logging
+import queue
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+import grpc
+import numpy as np
+import pandas as pd
+import torch
+from google.protobuf.message import DecodeError
+from jaxtyping import Float
+from torch import Tensor
+
+from paperlib.pedsam import pedsam_pb2 as pb
+from paperlib.pedsam import wire
+from paperlib.pedsam.certificates import is_loopback, read_identity
+from paperlib.pedsam.ledger import Ledger
+from paperlib.pedsam.partition import assign
+from paperlib.pedsam.worker import WindowBlocks
+
+LOG = logging.getLogger("paperlib.pedsam.edge")
+CHECK_SECONDS = 5.0  # that a server has to say what it is
+Fallback = Literal["edge", "spare"]
+RECONNECT = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+class ServerMismatchError(ValueError):
+    """A server of another version, model or weights than the edge's."""
+
+
+@dataclass
+class Call:
+    """One request to one server, or what the edge computed instead (server "edge").
+
+    Attributes:
+        image, round: numbers from 0.
+        server: its address.
+        windows: how many.
+        status: OK, a gRPC status, or INVALID_REPLY.
+        bytes_up, bytes_down: of the serialised messages.
+        serialise, deserialise: seconds on the edge.
+        wait: seconds from sending until the reply, or the failure, was taken up.
+        server_seconds, server_cpu: of reading, computing and writing, as the server says.
+    """
+
+    image: int
+    round: int
+    server: str
+    windows: int
+    status: str = "OK"
+    bytes_up: int = 0
+    bytes_down: int = 0
+    serialise: float = 0.0
+    wait: float = 0.0
+    deserialise: float = 0.0
+    server_seconds: float = 0.0
+    server_cpu: float = 0.0
+
+
+class Connection:
+    """A channel to one server."""
+
+    def __init__(self, address: str, certificates: Path | None, message_bytes: int) -> None:
+        """Make the channel; nothing is sent.
+
+        Args:
+            address: HOST:PORT.
+            certificates: folder with ca.pem, client.pem and client.key; None for no TLS, which
+                is for loopback only.
+            message_bytes: longest reply that is taken.
+
+        Raises:
+            ValueError: no certificates, and the address is not loopback.
+            FileNotFoundError: a certificate is missing.
+        """
+        options = [*RECONNECT, ("grpc.max_receive_message_length", message_bytes)]
+        options += [("grpc.max_send_message_length", message_bytes)]
+        if certificates is not None:
+            own = read_identity(certificates, "client")
+            credentials = grpc.ssl_channel_credentials(own.authority, own.key, own.certificate)
+            self.channel = grpc.secure_channel(address, credentials, options)
+        elif is_loopback(address):
+            self.channel = grpc.insecure_channel(address, options)
+        else:
+            raise ValueError(f"server {address} is not loopback: certificates are needed")
+        self.address = address
+        # without serialisers, so that the length of every message is known
+        self.compute = self.channel.unary_unary(f"/{wire.SERVICE}/Compute")
+        self.describe = self.channel.unary_unary(f"/{wire.SERVICE}/Describe")
+
+    def check(self, description: bytes, worker: WindowBlocks, weights: str) -> None:
+        """Compare what the server says of itself with what the edge has.
+
+        Raises:
+            ServerMismatchError: they differ.
+        """
+        try:
+            found = pb.Description.FromString(description)
+        except DecodeError:
+            raise ServerMismatchError(f"server {self.address}: its description is none") from None
+        for what, theirs, ours in [
+            ("version", found.version, wire.VERSION),
+            ("weights", found.weights, weights),
+            ("tokens", found.tokens, worker.grid.tokens),
+            ("window", found.window, worker.grid.window),
+        ]:
+            if theirs != ours:
+                raise ServerMismatchError(
+                    f"server {self.address}: its {what} is {theirs}, the edge's {ours}"
+                )
+
+
+class EdgeCompute:
+    """Windowed blocks on servers. A context manager; leaving it closes the connections.
+
+    Attributes:
+        ledger: what was sent to whom.
+        calls: every request so far, in the order of its end.
+    """
+
+    def __init__(
+        self,
+        worker: WindowBlocks,
+        servers: Sequence[str],
+        *,
+        assignment: str = "interleaved",
+        secret: bytes = b"",
+        sticky: bool = False,
+        form: str = "float32",
+        deadline: float = 30.0,
+        fallback: str = "edge",
+        spares: Sequence[str] = (),
+        certificates: Path | None = None,
+    ) -> None:
+        """Connect and check what the servers are; one that is not there is tried again later.
+
+        Args:
+            worker: the same blocks as the servers', for what the edge computes itself.
+            servers: HOST:PORT of each.
+            assignment: contiguous, interleaved or random (see `partition.assign`).
+            secret: decides a random assignment.
+            sticky: the same assignment for every image, as for the frames of a video.
+            form: of numbers on the wire: float32, float16 or int8.
+            deadline: seconds that a server has for one call.
+            fallback: edge, or spare: then the edge too once no spare is left.
+            spares: HOST:PORT of servers that stand by.
+            certificates: the client's folder (see `paperlib.pedsam.certificates`).
+
+        Raises:
+            ValueError: an argument out of its range, or without use beside the others.
+            ServerMismatchError: a server of another version, model or weights.
+        """
+        if fallback not in get_args(Fallback):
+            raise ValueError(f"fallback={fallback!r}: valid are edge and spare")
+        if bool(spares) != (fallback == "spare"):
+            raise ValueError(f"fallback={fallback!r} with {len(spares)} spares: they go together")
+        if form not in wire.FORMATS:
+            raise ValueError(f"form={form!r}: valid are {', '.join(wire.FORMATS)}")
+        if deadline <= 0:
+            raise ValueError(f"deadline={deadline}: seconds above 0 are valid")
+        names = [*servers, *spares]
+        if len(set(names)) != len(names):
+            raise ValueError(f"servers {names}: one stands twice")
+        self.worker, self.form, self.deadline = worker, form, deadline
+        self.servers, self.spares = tuple(servers), tuple(spares)
+        self._how = (assignment, worker.grid.count, len(servers), worker.grid, secret)
+        assign(*self._how)
+        self.sticky = sticky
+        self.ledger = Ledger(worker.grid.count)
+        self.calls: list[Call] = []
+        self._images = 0
+        self.weights = wire.fingerprint(worker)
+        limit = wire.request_bytes(worker, wire.request_rows(worker))
+        self.connections = {name: Connection(name, certificates, limit) for name in names}
+        self.unchecked = set(names)
+        try:
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "EdgeCompute":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self.connections.values():
+            connection.channel.close()
+
+    def begin(self) -> "EdgeSession":
+        """Start an image: assign its windows, and try again the servers that failed before."""
+        frame = 0 if self.sticky else self._images
+        self._images += 1
+        assignment = assign(*self._how, frame)
+        image = self.ledger.begin(assignment, self.servers)
+        try:
+            self._check()
+        except ServerMismatchError as error:  # it was another one when this run began
+            LOG.warning("%s; it is not used", error)
+        return EdgeSession(self, image, set(self.unchecked))
+
+    def table(self) -> pd.DataFrame:
+        """`calls`, a row each, with the fields of `Call` as columns."""
+        names = [field.name for field in fields(Call)]
+        return pd.DataFrame([asdict(call) for call in self.calls], columns=names)
+
+    def forget(self, server: str) -> None:
+        """Have a server checked again before it is used for another image."""
+        self.unchecked.add(server)
+
+    def _check(self) -> None:
+        """Check the servers that are new or have failed; those in order leave `unchecked`."""
+        ask, seconds = pb.DescribeRequest().SerializeToString(), min(self.deadline, CHECK_SECONDS)
+        asked = {
+            name: self.connections[name].describe.future(ask, timeout=seconds)
+            for name in sorted(self.unchecked)
+        }
+        mismatches = []
+        for name, answer in asked.items():
+            try:
+                self.connections[name].check(answer.result(), self.worker, self.weights)
+            except grpc.RpcError:
+                continue
+            except ServerMismatchError as error:
+                mismatches.append(error)
+                continue
+            self.unchecked.discard(name)
+        if mismatches:
+            raise mismatches[0]
+
+
+@dataclass
+class _Sent:
+    """A request under way."""
+
+    call: Call
+    windows: tuple[int, ...]
+    rows: np.ndarray
+    future: grpc.Future
+    start: float
+    end: float = 0.0
+
+
+class EdgeSession:
+    """One image."""
+
+    def __init__(self, edge: EdgeCompute, image: int, failed: set[str]) -> None:
+        """Give the windows of `failed` servers to others.
+
+        Args:
+            edge: whose servers are used.
+            image: number in the ledger.
+            failed: servers and spares that are not to be asked.
+        """
+        self.edge, self.image, self.failed = edge, image, failed
+        self.parts: dict[str, tuple[int, ...]] = {}  # windows of each server that takes part
+        self.own: tuple[int, ...] = ()  # windows that are computed here
+        grid = edge.worker.grid
+        sizes = [height * width for height, width in map(grid.shape, range(grid.count))]
+        self._ends = np.cumsum(sizes)
+        for name in edge.servers:
+            windows = tuple(sorted(edge.ledger.allowed(image, name)))
+            if name in failed:
+                self._replace(name, windows)
+            else:
+                self.parts[name] = windows
+
+    def run(
+        self,
+        number: int,
+        blocks: Sequence[int],
+        pixels: bool,
+        values: Float[Tensor, "rows features"],
+    ) -> Float[Tensor, "rows channels"]:
+        """Send a round to all servers, gather what comes back, make up for what does not.
+
+        Args:
+            number: of the round, for the ledger.
+            blocks: numbers of windowed blocks, ascending.
+            pixels: `values` are patches of pixels.
+            values: a row for each token of the image, window after window.
+
+        Raises:
+            WireError: `values` are not finite in the format of the wire.
+            ExposureError: a server would get a window that it may not see.
+        """
+        out = torch.empty(len(values), self.edge.worker.channels)
+        finished: queue.SimpleQueue[_Sent] = queue.SimpleQueue()
+        sent: list[_Sent] = []
+
+        def send(name: str) -> None:
+            sent.append(self._send(name, number, blocks, pixels, values, finished))
+
+        def compute(windows: tuple[int, ...]) -> None:
+            self._compute_here(number, windows, blocks, pixels, values, out)
+
+        try:
+            for name in self.parts:
+                send(name)
+            if self.own:
+                compute(self.own)
+            taken = 0
+            while taken < len(sent):
+                part = finished.get()
+                taken += 1
+                if not self._take(part, out):
+                    name = part.call.server
+                    spare = self._fail(name)
+                    if spare is None:
+                        compute(part.windows)
+                    else:
+                        send(spare)
+        finally:
+            for part in sent:
+                part.future.cancel()
+        return out
+
+    def _fail(self, name: str) -> str | None:
+        """Leave a server out from now on; the spare that has its windows, None for the edge."""
+        self.failed.add(name)
+        self.edge.forget(name)
+        return self._replace(name, self.parts.pop(name))
+
+    def _replace(self, name: str, windows: tuple[int, ...]) -> str | None:
+        for spare in self.edge.spares:
+            if spare not in self.failed and not self.edge.ledger.allowed(self.image, spare):
+                self.edge.ledger.appoint(self.image, spare, instead_of=name)
+                self.parts[spare] = windows
+                return spare
+        self.own += windows
+        return None
+
+    def _rows(self, windows: Sequence[int]) -> np.ndarray:
+        """Where the rows of these windows stand among those of the image."""
+        starts = [self._ends[window - 1] if window else 0 for window in windows]
+        ends = [self._ends[window] for window in windows]
+        return np.concatenate([np.arange(*ends) for ends in zip(starts, ends, strict=True)])
+
+    def _send(
+        self,
+        name: str,
+        number: int,
+        blocks: Sequence[int],
+        pixels: bool,
+        values: Tensor,
+        finished: "queue.SimpleQueue[_Sent]",
+    ) -> _Sent:
+        begun, windows = time.perf_counter(), self.parts[name]
+        rows = self._rows(windows)
+        request = pb.ComputeRequest(
+            weights=self.edge.weights,
+            blocks=blocks,
+            windows=windows,
+            pixels=pixels,
+            values=wire.encode(values[torch.from_numpy(rows)], self.edge.form),
+        ).SerializeToString()
+        call = Call(self.image, number, name, len(windows), bytes_up=len(request))
+        self.edge.ledger.record(self.image, number, name, windows, pixels)
+        start = time.perf_counter()
+        call.serialise = start - begun
+        future = self.edge.connections[name].compute.future(request, timeout=self.edge.deadline)
+        part = _Sent(call, windows, rows, future, start)
+
+        def done(_: grpc.Future) -> None:
+            part.end = time.perf_counter()
+            finished.put(part)
+
+        future.add_done_callback(done)
+        return part
+
+    def _take(self, part: _Sent, out: Tensor) -> bool:
+        """Put a reply in its place; whether it could be used."""
+        begun, call = time.perf_counter(), part.call
+        call.wait = part.end - part.start
+        self.edge.calls.append(call)
+        try:
+            data = part.future.result()
+            call.bytes_down = len(data)
+            reply = pb.ComputeReply.FromString(data)
+            if reply.values.format != wire.FORMATS[self.edge.form]:
+                raise wire.WireError("reply in another format than the request")
+            array = wire.decode(reply.values, len(part.rows), out.shape[1])
+        except grpc.RpcError as error:
+            call.status = error.code().name
+        except (DecodeError, wire.WireError):
+            call.status = "INVALID_REPLY"
+        else:
+            out.numpy()[part.rows] = array
+            call.server_seconds, call.server_cpu = reply.seconds, reply.cpu_seconds
+        call.deserialise = time.perf_counter() - begun
+        if call.status != "OK":
+            LOG.warning("image %d: %s failed: %s", call.image, call.server, call.status)
+        return call.status == "OK"
+
+    def _compute_here(
+        self,
+        number: int,
+        windows: tuple[int, ...],
+        blocks: Sequence[int],
+        pixels: bool,
+        values: Tensor,
+        out: Tensor,
+    ) -> None:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        rows = torch.from_numpy(self._rows(windows))
+        with torch.no_grad():
+            out[rows] = self.edge.worker(values[rows], windows, blocks, pixels)
+        call = Call(self.image, number, "edge", len(windows))
+        call.server_seconds, call.server_cpu = time.perf_counter() - wall, time.thread_time() - cpu
+        self.edge.calls.append(call)

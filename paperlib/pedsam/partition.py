@@ -1,0 +1,162 @@
+r"""Windows of an image, and which server gets which.
+
+SAM's encoder cuts its $t \times t$ map of tokens into windows of $w \times w$ and pads the map at
+the right and bottom to whole windows: $\lceil t/w \rceil^2$ of them, numbered row by row. What
+travels is a matrix with a row for each real token of the windows, window after window, row by row
+inside a window: tokens, or the patches of pixels they are made of. Padding is made again by
+whoever computes. Source: "A Distributed Framework for Privacy-Enhanced Vision Transformers on the
+Edge", arXiv 2512.09309 (the partition); segment_anything (windows and padding).
+"""
+
+import hashlib
+import hmac
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from segment_anything.modeling import ImageEncoderViT
+from torch import Tensor
+
+AssignmentKind = Literal["contiguous", "interleaved", "random"]
+Assignment = tuple[int, ...]  # server of each window
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """The windows of an encoder.
+
+    Attributes:
+        tokens: along a side of the image.
+        window: tokens along a side of a window.
+    """
+
+    tokens: int
+    window: int
+
+    @classmethod
+    def from_encoder(cls, encoder: ImageEncoderViT) -> "WindowGrid":
+        """The grid of a SAM encoder.
+
+        Raises:
+            ValueError: it has no windowed block.
+        """
+        sizes = {block.window_size for block in encoder.blocks} - {0}
+        if len(sizes) != 1:
+            raise ValueError(f"encoder with window sizes {sorted(sizes)}: one size is needed")
+        return cls(encoder.img_size // encoder.patch_embed.proj.kernel_size[0], sizes.pop())
+
+    @property
+    def per_side(self) -> int:
+        """Windows along a side."""
+        return -(-self.tokens // self.window)
+
+    @property
+    def count(self) -> int:
+        """Windows of the image."""
+        return self.per_side**2
+
+    def shape(self, window: int) -> tuple[int, int]:
+        """Rows and columns of real tokens in a window; fewer at the right and bottom.
+
+        Raises:
+            ValueError: there is no such window.
+        """
+        if not 0 <= window < self.count:
+            raise ValueError(f"window {window}: valid are 0 to {self.count - 1}")
+        row, column = divmod(window, self.per_side)
+        return (
+            min(self.window, self.tokens - row * self.window),
+            min(self.window, self.tokens - column * self.window),
+        )
+
+    def rows(self, windows: Sequence[int]) -> Int[Tensor, " rows"]:
+        """Tokens of these windows in the order in which they travel, as row · tokens + column."""
+        token = torch.arange(self.tokens**2).view(self.tokens, self.tokens)
+        parts = []
+        for window in windows:
+            height, width = self.shape(window)
+            top, left = (place * self.window for place in divmod(window, self.per_side))
+            parts.append(token[top : top + height, left : left + width].flatten())
+        return torch.cat(parts) if parts else token.new_empty(0)
+
+
+def patches(
+    images: Float[Tensor, "n 3 size size"], patch: int
+) -> Float[Tensor, "n tokens features"]:
+    """Cut images into patches, row by row, each flattened as (3, patch, patch)."""
+    n, colours, size, _ = images.shape
+    t = size // patch
+    cut = images.view(n, colours, t, patch, t, patch)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, t * t, colours * patch**2)
+
+
+def assign(
+    kind: str,
+    windows: int,
+    servers: int,
+    grid: WindowGrid,
+    secret: bytes = b"",
+    frame: int = 0,
+) -> Assignment:
+    """Give every window to a server; no server has two windows more than another.
+
+    Args:
+        kind: contiguous (blocks of the row-by-row order), interleaved (in turns along the
+            diagonals, so that neighbours in a row, and with two servers or more in a column too,
+            go to different servers wherever the numbers allow it) or random.
+        windows: how many there are, as `grid` says.
+        servers: 1 to `windows`.
+        grid: where the windows lie.
+        secret: of the edge; decides a random assignment together with `frame`, never the image.
+        frame: number of the frame; the same for all frames keeps an assignment, "sticky".
+
+    Raises:
+        ValueError: unknown `kind`; no valid number of servers; random without a secret.
+    """
+    if kind not in get_args(AssignmentKind):
+        raise ValueError(f"kind={kind!r}: valid are {', '.join(get_args(AssignmentKind))}")
+    if windows != grid.count or not 1 <= servers <= windows:
+        raise ValueError(
+            f"{servers} servers for {windows} windows: valid are the grid's {grid.count} windows "
+            f"and 1 to {grid.count} servers"
+        )
+    order = list(range(windows))
+    if kind == "contiguous":
+        return tuple(window * servers // windows for window in order)
+    if kind == "interleaved":
+        shift = _shift(grid.per_side, servers)
+        places = [divmod(window, grid.per_side) for window in order]
+        wished = [(row * shift + column) % servers for row, column in places]
+        if max(map(wished.count, range(servers))) - min(map(wished.count, range(servers))) <= 1:
+            return tuple(wished)
+        return tuple(window % servers for window in order)
+    if not secret:
+        raise ValueError("secret: a random assignment needs one, 16 random bytes or more")
+    key = hmac.new(secret, str(frame).encode(), hashlib.sha256).digest()
+    random.Random(key).shuffle(order)
+    assignment = [0] * windows
+    for place, window in enumerate(order):
+        assignment[window] = place % servers
+    return tuple(assignment)
+
+
+def _shift(per_side: int, servers: int) -> int:
+    """Steps from row to row such that a column goes round the servers, as knights on a board."""
+    for shift in (2, 3, 1):
+        if servers > 1 and shift % servers and (shift - 1) % servers and (shift + 1) % servers:
+            return shift
+    return per_side + 1 if per_side % servers == 0 else per_side
+
+
+def visible_pixels(
+    grid: WindowGrid, assignment: Assignment, servers: Collection[int], patch: int
+) -> Bool[Tensor, "size size"]:
+    """Which pixels these servers see together; with patch=1, which tokens."""
+    seen = [window for window, server in enumerate(assignment) if server in servers]
+    tokens = torch.zeros(grid.tokens**2, dtype=torch.bool)
+    tokens[grid.rows(seen)] = True
+    square = tokens.view(grid.tokens, grid.tokens)
+    return square.repeat_interleave(patch, 0).repeat_interleave(patch, 1)

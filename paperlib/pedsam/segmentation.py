@@ -1,0 +1,153 @@
+r"""Quality of segmentation: prompts made from true masks, and the IoU of what SAM answers.
+
+$$\mathrm{IoU}(m, t) = |m \cap t| \,/\, |m \cup t|.$$
+
+| prompt   | made from the true mask                                             | answer      |
+|----------|---------------------------------------------------------------------|-------------|
+| box      | the smallest around it                                              | single mask |
+| 1 point  | the pixel farthest from its edge                                    | best of 3   |
+| 3 points | that pixel, and twice the one farthest from the edge and from those | single mask |
+
+The best of three masks is the one of which SAM itself predicts the highest IoU. Masks come from
+``SamPredictor``, so that everything but the encoder is segment_anything's.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt
+from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
+from torch import nn
+
+from paperlib.data.coco import SegmentedImage, load_coco
+from paperlib.data.openmoji import SceneClass, draw_scenes, load_classes
+from paperlib.runtime import progress
+
+PROMPTS = ("box", "1 point", "3 points")
+HELD_OUT = 5  # every fifth class is kept from training
+OBJECTS = (1, 4)  # in an OpenMoji scene
+SMALLEST = 1 / 256  # share of the image below which what is seen of an object is no target
+
+
+def split_classes(held_out: bool) -> tuple[SceneClass, ...]:
+    """The OpenMoji classes that the small SAM is trained on, or those that it has never seen."""
+    return tuple(
+        entry
+        for k, entry in enumerate(load_classes())
+        if (k % HELD_OUT == HELD_OUT - 1) == held_out
+    )
+
+
+def load_images(dataset: str, count: int, seed: int, size: int = 256) -> list[SegmentedImage]:
+    """Images to measure on, the same for the same seed.
+
+    Args:
+        dataset: openmoji (scenes of one to four objects of held-out classes, drawn at `size`) or
+            coco (val2017).
+        count: number of images.
+        seed: of the scenes, or of the choice among COCO's images.
+        size: height and width of a scene in pixels.
+
+    Raises:
+        ValueError: unknown data set.
+        FileNotFoundError: COCO is not there; the message says where to put it.
+    """
+    if dataset == "coco":
+        return load_coco(count, seed)
+    if dataset != "openmoji":
+        raise ValueError(f"dataset={dataset!r}: valid are openmoji, coco")
+    classes = split_classes(held_out=True)
+    drawn = draw_scenes(
+        "test", range(count), size=size, classes=classes, seed=seed, objects=OBJECTS
+    )
+    images = drawn.images.permute(0, 2, 3, 1).contiguous().numpy()
+    return [
+        SegmentedImage(image, masks[masks.mean((1, 2)) >= SMALLEST])
+        for image, masks in zip(images, drawn.masks.numpy(), strict=True)
+    ]
+
+
+def box_prompt(mask: Bool[np.ndarray, "height width"]) -> Float[np.ndarray, "4"]:
+    """Smallest box around a mask: x0, y0, x1, y1 in pixels, all inside.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("mask is empty: a prompt needs at least one pixel")
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=float)
+
+
+def point_prompts(
+    mask: Bool[np.ndarray, "height width"], count: int
+) -> Float[np.ndarray, "points 2"]:
+    """Points (x, y) inside a mask, each the pixel farthest from its edge and those before.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("mask is empty: a prompt needs at least one pixel")
+    free, points = np.pad(mask, 1), []  # beyond the image there is no object either
+    for _ in range(count):
+        inside = free if free.any() else np.pad(mask, 1)
+        y, x = np.unravel_index(distance_transform_edt(inside).argmax(), free.shape)
+        points.append((x - 1, y - 1))
+        free[y, x] = False
+    return np.array(points, dtype=float)
+
+
+def replace_encoder(sam: Sam, encoder: nn.Module) -> Sam:
+    """A SAM that differs in its image encoder and shares all else; in eval mode."""
+    mean, std = sam.pixel_mean.flatten().tolist(), sam.pixel_std.flatten().tolist()
+    return Sam(encoder, sam.prompt_encoder, sam.mask_decoder, mean, std).eval()
+
+
+def segment(
+    sam: Sam, images: Sequence[SegmentedImage], prompts: Sequence[str] = PROMPTS
+) -> dict[str, list[Bool[np.ndarray, "height width"]]]:
+    """Masks by prompt: one for each object of each image, in order.
+
+    Raises:
+        ValueError: unknown prompt, with the valid ones.
+    """
+    unknown = set(prompts) - set(PROMPTS)
+    if unknown:
+        raise ValueError(f"prompts {sorted(unknown)} are unknown: valid are {', '.join(PROMPTS)}")
+    predictor, answers = SamPredictor(sam), {name: [] for name in prompts}
+    for each in progress(images, "segmenting"):
+        predictor.set_image(each.image)
+        for mask in each.masks:
+            for name in prompts:
+                answers[name].append(_answer(predictor, mask, name))
+    return answers
+
+
+def iou(
+    masks: Sequence[Bool[np.ndarray, "height width"]],
+    truth: Sequence[Bool[np.ndarray, "height width"]],
+) -> Float[np.ndarray, " objects"]:
+    """IoU of every pair of masks, 0 to 1; two empty masks agree."""
+    pairs = list(zip(masks, truth, strict=True))
+    unions = np.array([(a | b).sum() for a, b in pairs])
+    overlaps = np.array([(a & b).sum() for a, b in pairs])
+    return np.where(unions > 0, overlaps / np.maximum(unions, 1), 1.0)
+
+
+def true_masks(images: Sequence[SegmentedImage]) -> list[Bool[np.ndarray, "height width"]]:
+    """The objects of all images in the order of `segment`."""
+    return [mask for each in images for mask in each.masks]
+
+
+def _answer(predictor: SamPredictor, mask: np.ndarray, prompt: str) -> np.ndarray:
+    if prompt == "box":
+        masks, _, _ = predictor.predict(box=box_prompt(mask), multimask_output=False)
+        return masks[0]
+    points = point_prompts(mask, int(prompt[0]))
+    masks, scores, _ = predictor.predict(
+        points, np.ones(len(points)), multimask_output=len(points) == 1
+    )
+    return masks[scores.argmax()]

@@ -1,0 +1,105 @@
+"""The blocks of SAM's encoder on tokens as they travel: windowed ones and global ones.
+
+LayerNorm, MLP and residuals are per token and run on real tokens only. Attention runs on padded
+windows whose padding is zero after the first LayerNorm and takes part as keys, as in SAM.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from segment_anything.modeling import ImageEncoderViT
+from torch import Tensor, nn
+
+from paperlib.pedsam.attention import attend
+from paperlib.pedsam.partition import WindowGrid
+
+
+class WindowBlocks(nn.Module):
+    """The part of an encoder that a server holds; shares the encoder's parameters.
+
+    Attributes:
+        grid: windows of the encoder.
+        channels: features of a token.
+        patch: pixels along a side of a patch.
+        windowed: numbers of the windowed blocks.
+    """
+
+    def __init__(self, encoder: ImageEncoderViT) -> None:
+        super().__init__()
+        self.grid = WindowGrid.from_encoder(encoder)
+        projection = encoder.patch_embed.proj
+        self.patch, self.channels = projection.kernel_size[0], projection.out_channels
+        self.windowed = tuple(k for k, b in enumerate(encoder.blocks) if b.window_size > 0)
+        self.blocks = nn.ModuleDict({str(k): encoder.blocks[k] for k in self.windowed})
+        self.patch_embed, self.pos_embed = encoder.patch_embed, encoder.pos_embed
+
+    def forward(
+        self,
+        values: Float[Tensor, "rows features"],
+        windows: Sequence[int],
+        blocks: Sequence[int],
+        pixels: bool,
+    ) -> Float[Tensor, "rows channels"]:
+        """Run windowed blocks on some windows of one image.
+
+        Args:
+            values: a row for each real token of `windows` in their order (see
+                `paperlib.pedsam.partition`): patches of pixels, normalised as SAM does, or tokens.
+            windows: which, each once.
+            blocks: numbers of windowed blocks, in the order in which they run.
+            pixels: `values` are patches; embed them and add the positions first.
+
+        Raises:
+            ValueError: a block that is not windowed; windows that do not exist or stand twice;
+                another number of rows or features than they have.
+        """
+        wrong = [block for block in blocks if block not in self.windowed]
+        if wrong:
+            raise ValueError(
+                f"blocks {wrong}: windowed ones are {', '.join(map(str, self.windowed))}"
+            )
+        if len(set(windows)) != len(windows):
+            raise ValueError(f"windows {tuple(windows)}: one stands twice")
+        tokens = self.grid.rows(windows)
+        due = (len(tokens), 3 * self.patch**2 if pixels else self.channels)
+        if values.shape != due:
+            raise ValueError(f"values of shape {tuple(values.shape)}: expected {due}")
+        x = self._embed(values, tokens) if pixels else values
+        place = self._places(windows)
+        for number in blocks:
+            block = self.blocks[str(number)]
+            x = x + self._attend(block, x, place, len(windows))
+            x = x + block.mlp(block.norm2(x))
+        return x
+
+    def _embed(self, values: Tensor, tokens: Tensor) -> Tensor:
+        projection = self.patch_embed.proj
+        x = nn.functional.linear(values, projection.weight.flatten(1), projection.bias)
+        return x if self.pos_embed is None else x + self.pos_embed.flatten(0, 2)[tokens]
+
+    def _places(self, windows: Sequence[int]) -> Tensor:
+        """Where each real token stands among the padded windows, flattened."""
+        w = self.grid.window
+        square = torch.arange(w * w).view(w, w)
+        parts = []
+        for number, window in enumerate(windows):
+            height, width = self.grid.shape(window)
+            parts.append(square[:height, :width].flatten() + number * w * w)
+        return torch.cat(parts)
+
+    def _attend(self, block: nn.Module, x: Tensor, place: Tensor, windows: int) -> Tensor:
+        w = self.grid.window
+        normed = block.norm1(x)
+        if len(place) == windows * w * w:  # whole windows: nothing to pad
+            return attend(block.attn, normed.view(windows, w, w, -1)).flatten(0, 2)
+        padded = normed.new_zeros(windows * w * w, self.channels).index_copy(0, place, normed)
+        return attend(block.attn, padded.view(windows, w, w, -1)).flatten(0, 2)[place]
+
+
+def global_block(
+    block: nn.Module, x: Float[Tensor, "n rows columns channels"]
+) -> Float[Tensor, "n rows columns channels"]:
+    """One of SAM's blocks with global attention."""
+    x = x + attend(block.attn, block.norm1(x))
+    return x + block.mlp(block.norm2(x))

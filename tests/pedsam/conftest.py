@@ -1,0 +1,79 @@
+"""Real server processes with the weights of a random small SAM, started once for all tests."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from paperlib.models.checkpoints import halve, save_checkpoint
+from paperlib.models.sam import build_small_sam
+from paperlib.pedsam.processes import local_servers
+from paperlib.pedsam.worker import WindowBlocks
+
+FAULTY = Path(__file__).with_name("faulty_server.py")
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    """SAM's encoder with positions that matter."""
+    torch.manual_seed(0)
+    encoder = build_small_sam().image_encoder
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if "rel_pos" in name or "pos_embed" in name:
+                parameter.normal_(std=0.3)
+    return halve(encoder)  # as a checkpoint keeps it
+
+
+@pytest.fixture(scope="session")
+def worker(encoder):
+    return WindowBlocks(encoder)
+
+
+@pytest.fixture(scope="session")
+def model(encoder, tmp_path_factory):
+    """The server's options for the same weights."""
+    sam, folder = build_small_sam(), tmp_path_factory.mktemp("weights")
+    sam.image_encoder = encoder
+    save_checkpoint(sam, "sam-small", {"architecture": "sam-small", "command": "none"}, folder)
+    return ["--sam", "sam-small", "--weights", str(folder)]
+
+
+@pytest.fixture(scope="session")
+def servers(model):
+    with local_servers(4, [*model, "--queue", "2"]) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def start_faulty(model):
+    """Start servers with a fault each; gives what each says, and what they will say."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*faults):
+            line = [sys.executable, str(FAULTY), ",".join(faults), *model]
+            line += ["--insecure", "--until-stdin-closes"]
+            pipe = subprocess.PIPE
+            starter = subprocess.Popen(
+                line, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+            )
+            stack.callback(end, starter)
+            said = {}
+            for _ in range(2 * len(faults)):  # its fault, then that it serves
+                words = json.loads(starter.stdout.readline())
+                said[words["pid"]] = said.get(words["pid"], {}) | words
+            return list(said.values()), starter.stdout
+
+        def end(starter):
+            for child in psutil.Process(starter.pid).children():
+                child.kill()
+            starter.wait(20)
+            starter.stdin.close()
+            starter.stdout.close()
+
+        yield start

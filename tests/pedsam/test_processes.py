@@ -1,0 +1,53 @@
+"""Local servers never outlive whoever started them."""
+
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from paperlib.pedsam.processes import ServerError, local_servers
+
+SCRIPT = """
+import sys, time
+from paperlib.pedsam.processes import local_servers
+with local_servers(2, sys.argv[2:]) as servers:
+    print(*(server.process.pid for server in servers), servers[0].process.ppid(), flush=True)
+    {"fail": lambda: 1 / 0, "wait": lambda: time.sleep(1000), "pass": int}[sys.argv[1]]()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "number"),
+    [("pass", None), ("fail", None), ("wait", signal.SIGINT), ("wait", signal.SIGKILL)],
+)
+def test_no_process_is_left(model, end, number):
+    pipe = subprocess.PIPE
+    starter = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, end, *model], stdout=pipe, stderr=subprocess.DEVNULL
+    )
+    with starter.stdout:
+        ids = [int(word) for word in starter.stdout.readline().split()]
+        assert len(set(ids)) == 3
+        family = [psutil.Process(pid) for pid in ids if psutil.pid_exists(pid)]
+        if number:
+            assert len(family) == 3
+            starter.send_signal(number)
+        status = starter.wait(60)
+    assert (status == 0) == (end == "pass")
+    assert psutil.wait_procs(family, timeout=60)[1] == []
+
+
+def test_servers_without_their_supervisor_end(model):
+    with local_servers(2, model) as servers:
+        servers[0].process.parent().kill()
+        assert psutil.wait_procs([server.process for server in servers], timeout=60)[1] == []
+
+
+def test_a_server_that_does_not_start_is_explained(tmp_path):
+    missing = ["--sam", "sam-small", "--weights", str(tmp_path / "missing")]
+    before = psutil.Process().children(recursive=True)
+    with pytest.raises(ServerError, match="missing/sam-small.json"), local_servers(2, missing):
+        pass
+    assert psutil.Process().children(recursive=True) == before

@@ -1,0 +1,200 @@
+r"""Other calibration images: noise, BNS, PSE and real ones.
+
+- Gaussian: white noise of variance 1.
+- BNS, for ResNets: match the statistics that every BatchNorm layer $l$ keeps,
+  $L = \sum_l \mathrm{MSE}(\mu_l(x), \hat\mu_l) + \mathrm{MSE}(\sigma^2_l(x), \hat\sigma^2_l)$.
+- PSE, for ViTs (PSAQ-ViT, Li et al., arXiv 2203.02250): maximise, for every attention layer $l$,
+  the differential entropy of the density of the cosine similarities $s_m$ between patches,
+
+$$L = -\sum_l \int -p_l(s) \log p_l(s)\, \mathrm ds, \qquad
+p_l(s) = \frac{1}{M h} \sum_{m=1}^{M} \frac{1}{\sqrt{2\pi}} e^{-((s - s_m)/h)^2 / 2}.$$
+
+- Real: images of a training split.
+
+BNS and PSE add the total variation of the synthesis and use its optimiser. A patch's feature is
+what the attention's heads give before they are projected, averaged over the heads; the class token
+is left out; similarities are of pairs of different patches inside one image, and the integral is
+the trapezoid rule over points between the least and the largest similarity.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paperlib.d4c.settings import Settings
+from paperlib.d4c.synthesis import Optimised, fingerprint, optimise, total_variation
+from paperlib.data import LabelledImages
+from paperlib.models.clip import image_size, preprocess
+from paperlib.models.frozen import frozen
+
+SMALLEST_DENSITY = 1e-6  # where the logarithm of a density stops
+
+
+def gaussian_images(model: nn.Module, count: int, seed: int) -> Float[Tensor, "n 3 size size"]:
+    """White noise in CLIP's normalised pixel space."""
+    size = image_size(model)
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def real_images(
+    model: nn.Module, data: LabelledImages, count: int, seed: int
+) -> Float[Tensor, "n 3 size size"]:
+    """A sample of a split, as the model takes it.
+
+    Raises:
+        ValueError: `count` is larger than the split.
+    """
+    return preprocess(data.sample(count, seed).images, image_size(model))
+
+
+def bns_images(
+    model: nn.Module,
+    settings: Settings,
+    checkpoint: Path | None = None,
+    snapshots: Sequence[int] = (),
+) -> Optimised:
+    """Images whose BatchNorm statistics are those of the training; arguments as `synthesise`.
+
+    Raises:
+        ValueError: the image tower has no BatchNorm layers, or a checkpoint of another run.
+    """
+    norms = [module for module in model.visual.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        raise ValueError("model: BNS needs an image tower with BatchNorm layers, a ResNet")
+    return _optimise(model, bns_loss, "bns", settings, checkpoint, snapshots)
+
+
+def pse_images(
+    model: nn.Module,
+    settings: Settings,
+    checkpoint: Path | None = None,
+    snapshots: Sequence[int] = (),
+) -> Optimised:
+    """Images with diverse patch similarities; arguments as `synthesise`.
+
+    Raises:
+        ValueError: the image tower has no transformer, or a checkpoint of another run.
+    """
+    if not hasattr(model.visual, "transformer"):
+        raise ValueError("model: PSE needs an image tower with attention layers, a ViT")
+
+    def loss(model: nn.Module, images: Tensor) -> Tensor:
+        return pse_loss(model, images, settings.density_bandwidth, settings.density_points)
+
+    return _optimise(model, loss, "pse", settings, checkpoint, snapshots)
+
+
+def bns_loss(model: nn.Module, images: Float[Tensor, "n 3 size size"]) -> Float[Tensor, ""]:
+    """Distance of the batch's statistics from the kept ones, summed over the layers."""
+    norms = [module for module in model.visual.modules() if isinstance(module, nn.BatchNorm2d)]
+    terms = []
+
+    def compare(norm: nn.Module, arguments: tuple[Tensor]) -> None:
+        variance, mean = torch.var_mean(arguments[0], dim=(0, 2, 3), correction=0)
+        terms.append(F.mse_loss(mean, norm.running_mean) + F.mse_loss(variance, norm.running_var))
+
+    with _hooks(norms, compare):
+        model.encode_image(images.contiguous(memory_format=torch.channels_last))
+    return torch.stack(terms).sum()
+
+
+def pse_loss(
+    model: nn.Module,
+    images: Float[Tensor, "n 3 size size"],
+    bandwidth: float,
+    points: int,
+) -> Float[Tensor, ""]:
+    """Minus the entropy of the patch similarities: mean over images, sum over layers."""
+    entropies = [
+        similarity_entropy(pair_similarities(patches), bandwidth, points).mean()
+        for patches in attention_patches(model, images)
+    ]
+    return -torch.stack(entropies).sum()
+
+
+def attention_patches(
+    model: nn.Module, images: Float[Tensor, "n 3 size size"]
+) -> list[Float[Tensor, "n patches channels"]]:
+    """Every attention layer's output at the patches, averaged over the heads."""
+    layers = [m for m in model.visual.modules() if isinstance(m, nn.MultiheadAttention)]
+    outputs = []
+
+    def attend(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        x = arguments[0]  # (n, tokens, width)
+        projected = F.linear(x, layer.in_proj_weight, layer.in_proj_bias)
+        q, k, v = projected.unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        heads = F.scaled_dot_product_attention(q, k, v)  # (n, heads, tokens, channels)
+        outputs.append(heads.mean(1)[:, 1:])
+
+    with _hooks(layers, attend):
+        model.encode_image(images)
+    return outputs
+
+
+def pair_similarities(
+    patches: Float[Tensor, "n patches channels"],
+) -> Float[Tensor, "n pairs"]:
+    """Cosine similarities between different patches of an image, each pair once."""
+    count = patches.shape[1]
+    unit = F.normalize(patches, dim=-1)
+    first, second = torch.triu_indices(count, count, 1, device=patches.device)
+    return (unit @ unit.mT)[:, first, second]
+
+
+def similarity_entropy(
+    values: Float[Tensor, "n m"], bandwidth: float, points: int
+) -> Float[Tensor, " n"]:
+    """Differential entropy of the kernel density of every row, in nats."""
+    share = torch.linspace(0, 1, points, dtype=values.dtype, device=values.device)
+    least, most = values.detach().aminmax(dim=1, keepdim=True)
+    x = least + share * (most - least)  # (n, points)
+    density = kernel_density(values, x, bandwidth).clamp(min=SMALLEST_DENSITY)
+    return torch.trapezoid(-density * density.log(), x)
+
+
+def kernel_density(
+    values: Float[Tensor, "n m"], x: Float[Tensor, "n points"], bandwidth: float
+) -> Float[Tensor, "n points"]:
+    """Gaussian kernel density of every row of `values`, at that row of `x`."""
+    distance = (x[:, :, None] - values[:, None, :]) / bandwidth
+    kernel = torch.exp(-distance.square() / 2) / math.sqrt(2 * math.pi)
+    return kernel.mean(-1) / bandwidth
+
+
+def _optimise(
+    model: nn.Module,
+    objective: Callable[[nn.Module, Tensor], Tensor],
+    method: str,
+    settings: Settings,
+    checkpoint: Path | None,
+    snapshots: Sequence[int],
+) -> Optimised:
+    device = next(model.parameters()).device
+    start = gaussian_images(model, settings.images, settings.seed).to(device)
+
+    def loss(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        variation = settings.variation_weight * total_variation(images)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.synthesis_autocast):
+            return objective(model, images).float() + variation
+
+    run = {"weights": fingerprint(model), "method": method}
+    with frozen(model):
+        return optimise(start, loss, settings, run, checkpoint, snapshots, method.upper())
+
+
+@contextlib.contextmanager
+def _hooks(
+    modules: Sequence[nn.Module], hook: Callable[[nn.Module, tuple[Tensor, ...]], None]
+) -> Iterator[None]:
+    handles = [module.register_forward_pre_hook(hook) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

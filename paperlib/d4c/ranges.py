@@ -1,0 +1,205 @@
+r"""The range search: the scale and zero point that lose least of a tensor.
+
+Of $m$ fractions $i/m$ of the range $r = \max(x, 0) - \min(x, 0)$, each with every zero point $z$
+(one-sided tensors: only the one at their end), the search takes the pair with the smallest
+
+$$L(s, z) = \frac{1}{n} \sum_x |\hat x - x|^p, \qquad s = \frac{i}{m}\,\frac{r}{q_{\max}},
+\qquad p = 2.4.$$
+
+The official search computes $\hat x$ for all $m\,2^b$ pairs (`search_range_loop`). Here a pair
+costs no pass over the tensor. The grid $s\mathbb{Z}$ does not depend on $z$, which only decides
+where it ends, at $l = -zs$ and $u = (q_{\max} - z)s$:
+
+$$n L(s, z) = \sum_{l \le x \le u} |x - s\lfloor x/s \rceil|^p + \sum_{x > u} (x - u)^p +
+\sum_{x < l} (l - x)^p.$$
+
+With $x$ sorted the first sum is a difference of cumulative sums, one pass for all $z$. A tail is
+bounded from below by its moments $M_k = \sum |x - u|^k$, which cumulative sums of $x$ and $x^2$
+give as well: $\log M_k$ is convex in $k$ (Lyapunov), so for $p \ge 2$
+
+$$M_p \ge M_2 \, (M_2 / M_1)^{p - 2}.$$
+
+The pair with the smallest bound is computed exactly. Only pairs whose bound is not above its loss
+can win; for these few the tails are summed exactly too. The result is the minimum, up to the
+rounding of float64.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from paperlib.d4c.quantizers import largest_code
+
+CELLS = 2**20  # pairs, or values, at once: some 100 MB
+SLACK = 1 + 1e-7  # of the bounds, above their rounding
+
+
+class Range(NamedTuple):
+    """What the search found, for each row.
+
+    Attributes:
+        scale: s, above 0.
+        zero_point: z, 0 to q_max.
+        loss: mean |x̂ - x|^p.
+    """
+
+    scale: Float[Tensor, " rows"]
+    zero_point: Int[Tensor, " rows"]
+    loss: Float[Tensor, " rows"]
+
+
+@torch.no_grad()
+def search_range(
+    x: Float[Tensor, "rows values"], bits: int, exponent: float = 2.4, fractions: int = 100
+) -> Range:
+    """The best range of each row: one row for a tensor, or a row a channel.
+
+    Args:
+        x: finite values.
+        bits: 2 to 8.
+        exponent: p, from 2.
+        fractions: m, from 1.
+
+    Raises:
+        ValueError: an argument is out of its range, or `x` is empty or not finite.
+    """
+    _check(x, exponent, fractions)
+    scales, zero_points = _candidates(x, bits, fractions)
+    held = max(1, CELLS // max(x.shape[1], fractions * len(zero_points)))
+    parts = [
+        _search(rows, s.double(), zero_points, largest_code(bits), exponent)
+        for rows, s in zip(x.split(held), scales.split(held), strict=True)
+    ]
+    scale, zero_point, loss = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Range(scale.to(x), zero_point, loss.to(x))
+
+
+@torch.no_grad()
+def search_range_loop(
+    x: Float[Tensor, "rows values"], bits: int, exponent: float = 2.4, fractions: int = 100
+) -> Range:
+    """What `search_range` computes, as the definition says it: a pass for every pair.
+
+    For checks and benchmarks.
+    """
+    _check(x, exponent, fractions)
+    scales, zero_points = _candidates(x, bits, fractions)
+    q_max = largest_code(bits)
+    best = Range(scales[:, 0], zero_points[:1].expand(len(x)), x.new_full((len(x),), torch.inf))
+    for s in scales.unbind(1):
+        for z in zero_points:
+            rounded = (x / s[:, None]).round_().clamp_(-z, q_max - z).mul_(s[:, None])
+            loss = rounded.sub_(x).abs_().pow_(exponent).mean(1)
+            better = loss < best.loss
+            best = Range(
+                torch.where(better, s, best.scale),
+                torch.where(better, z, best.zero_point),
+                torch.where(better, loss, best.loss),
+            )
+    return best
+
+
+def _check(x: Tensor, exponent: float, fractions: int) -> None:
+    if x.numel() == 0 or not torch.isfinite(x).all():
+        raise ValueError(f"x of shape {tuple(x.shape)}: finite values are needed, at least one")
+    if not exponent >= 2:
+        raise ValueError(f"exponent={exponent}: numbers from 2 are valid")
+    if fractions < 1:
+        raise ValueError(f"fractions={fractions}: whole numbers from 1 are valid")
+
+
+def _candidates(x: Tensor, bits: int, fractions: int) -> tuple[Tensor, Tensor]:
+    """Scales (rows, fractions) and zero points (all, or the one of a one-sided tensor)."""
+    q_max = largest_code(bits)
+    low, high = x.amin(1).clamp(max=0), x.amax(1).clamp(min=0)
+    span = torch.where(high > low, high - low, 1)  # a row of zeros: any scale will do
+    share = torch.arange(1, fractions + 1, dtype=x.dtype, device=x.device) / fractions
+    scales = (span[:, None] * share / q_max).clamp(min=torch.finfo(x.dtype).tiny)
+    zero_points = torch.arange(q_max + 1, dtype=torch.int32, device=x.device)
+    if bool((low == 0).all()):
+        return scales, zero_points[:1]
+    if bool((high == 0).all()):
+        return scales, zero_points[-1:]
+    return scales, zero_points
+
+
+def _search(
+    x: Tensor, scales: Tensor, zero_points: Tensor, q_max: int, p: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale, zero point and loss of each row of `x`; scales (rows, fractions)."""
+    x = x.double().sort(1).values.contiguous()
+    n = x.shape[1]
+    S1, S2, running = (x.new_zeros(len(x), n + 1) for _ in range(3))  # of the first 0, 1 … n
+    torch.cumsum(x, 1, out=S1[:, 1:])
+    torch.cumsum(x**2, 1, out=S2[:, 1:])
+    errors = torch.empty_like(x)  # places for all passes: fresh memory is slow
+    pairs = (len(x), scales.shape[1], len(zero_points))
+    inside, bounds = x.new_empty(pairs), x.new_empty(pairs)
+    first, last = (torch.empty(pairs, dtype=torch.int64, device=x.device) for _ in range(2))
+    for i, s in enumerate(scales.split(1, 1)):  # (rows, 1)
+        lower, upper = -zero_points * s, (q_max - zero_points) * s  # (rows, zero points)
+        below = torch.searchsorted(x, lower)  # so many values
+        above = torch.searchsorted(x, upper, right=True)  # the place of the first
+        _power(torch.div(x, s, out=errors).round_().mul_(s).sub_(x), p)
+        torch.cumsum(errors, 1, out=running[:, 1:])
+        A1, A2, B1, B2 = (S.gather(1, index) for index in (below, above) for S in (S1, S2))
+        within = running.gather(1, above).sub_(running.gather(1, below))
+        low_tail = _least(lower, below, A1, A2, p)
+        high_tail = _least(upper, n - above, S1[:, -1:] - B1, S2[:, -1:] - B2, p)
+        inside[:, i], first[:, i], last[:, i] = within, below, above
+        bounds[:, i] = low_tail.add_(high_tail).add_(within)
+    bounds, inside, first, last = (part.flatten(1) for part in (bounds, inside, first, last))
+
+    def loss(row: Tensor, pair: Tensor) -> Tensor:
+        """n times the loss of pairs, which count through the zero points of every scale."""
+        below, above = first[row, pair], last[row, pair]
+        s, z = scale_of(row, pair), zero_of(pair)
+        start, end = row * n, (row + 1) * n
+        tails = _tail(x, start, start + below, -z * s, p)
+        return inside[row, pair] + tails + _tail(x, start + above, end, (q_max - z) * s, p)
+
+    def scale_of(row: Tensor, pair: Tensor) -> Tensor:
+        return scales[row, pair // len(zero_points)]
+
+    def zero_of(pair: Tensor) -> Tensor:
+        return zero_points[pair % len(zero_points)]
+
+    rows = torch.arange(len(x), device=x.device)
+    limit = loss(rows, bounds.argmin(1)) * SLACK
+    row, pair = torch.nonzero(bounds <= limit[:, None], as_tuple=True)
+    losses = loss(row, pair)
+    best = losses.new_full((len(x),), torch.inf).scatter_reduce_(0, row, losses, "amin")
+    winners = torch.nonzero(losses == best[row]).squeeze(1).flip(0)  # the first is written last
+    pair = pair[row.new_zeros(len(x)).scatter_(0, row[winners], winners)]
+    return scale_of(rows, pair), zero_of(pair), best / n
+
+
+def _power(x: Tensor, p: float) -> Tensor:
+    """|x|^p in place, faster than `pow`; 0 gives 0."""
+    return x.abs_().log2_().mul_(p).exp2_()
+
+
+def _least(b: Tensor, count: Tensor, S1: Tensor, S2: Tensor, p: float) -> Tensor:
+    """Lower bound of Σ|x - b|^p over `count` values on one side of b, of sums S1 and S2 = Σx²."""
+    M1 = S1 - b * count
+    M2 = (S2 - (S1 + M1).mul_(b)).clamp_(min=0)
+    return (M2 / M1.abs_().clamp_(min=torch.finfo(M1.dtype).tiny)).pow_(p - 2).mul_(M2)
+
+
+def _tail(x: Tensor, start: Tensor, end: Tensor, bound: Tensor, p: float) -> Tensor:
+    """Σ|x - bound|^p over the places start … end - 1 of `x`, for each candidate."""
+    lengths, sums, values = end - start, torch.zeros_like(bound), x.flatten()
+    group = (lengths.cumsum(0) - 1).div(CELLS, rounding_mode="floor")
+    for part in torch.arange(len(bound), device=x.device).split(_counts(group)):
+        length = lengths[part]
+        owner = part.repeat_interleave(length)
+        offset = torch.arange(len(owner), device=x.device)
+        offset -= (length.cumsum(0) - length).repeat_interleave(length)
+        sums.index_add_(0, owner, _power(values[start[owner] + offset] - bound[owner], p))
+    return sums
+
+
+def _counts(group: Tensor) -> list[int]:
+    return torch.unique_consecutive(group, return_counts=True)[1].tolist()

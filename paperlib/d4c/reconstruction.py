@@ -1,0 +1,296 @@
+r"""Reconstruction: rounding and activation scales learned module by module.
+
+A module is a bottleneck of a ResNet, or a layer of an attention pool or transformer. It gets its
+input from the already quantized modules before it and is to give what the float model gives there:
+
+$$\min_{V, s}\; \frac{1}{n} \sum \lVert \hat y - y \rVert^2 +
+\lambda \sum_i \bigl(1 - |2 h(V_i) - 1|^\beta\bigr),$$
+
+the squared error summed over channels, mean over samples and positions. After a warm-up without
+the second term β falls from 20 to 2, which drives every $h$ to 0 or 1. Adam for $V$, another with
+cosine decay for the scales $s$ of the module's activations. The scales of the softmax, which
+belongs to no layer, stay as they were found.
+
+Inputs and targets of a module are computed once, from those of the stage (bottleneck, pool or
+transformer block) that it is in, so that what lies before never runs again. At most four such
+tensors are held at a time: the stage's input in both models, the module's input and its target.
+Source: Zhang et al., arXiv 2511.15411, after Nagel et al., arXiv 2004.10568.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from open_clip.modified_resnet import Bottleneck
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from paperlib.d4c.quantized_clip import QuantizedClip, QuantizedLayer, Tower
+from paperlib.d4c.quantizers import ActivationQuantizer, rectified_sigmoid
+from paperlib.d4c.settings import Settings
+from paperlib.provenance import write_files
+from paperlib.runtime import progress
+
+HELD = 4  # tensors of activations at a time
+
+
+class ModuleError(NamedTuple):
+    """How far a module is from the float one, on all calibration samples.
+
+    Attributes:
+        name: of the module.
+        before, after: mean squared error, summed over channels, with the nearest rounding and with
+            the learned one.
+    """
+
+    name: str
+    before: float
+    after: float
+
+
+def reconstruct(
+    model: QuantizedClip,
+    images: Float[Tensor, "n 3 height width"],
+    tokens: Int[Tensor, "m context"],
+    towers: Sequence[Tower] = ("image", "text"),
+    checkpoint: Path | None = None,
+) -> list[ModuleError]:
+    """Learn, in place, the rounding and scales of a model that has ranges.
+
+    The result is the same for the same seed, also when an interrupted run is taken up again.
+
+    Args:
+        model: its `settings` say how.
+        images: calibration images, normalised as the model takes them.
+        tokens: of calibration prompts.
+        towers: which to reconstruct, in this order.
+        checkpoint: folder for a file a finished module; those that are there already, of the same
+            run, are taken instead of learning them again.
+
+    Raises:
+        ValueError: the model has no ranges yet, images or tokens have another size than the model
+            takes, the folder is of another run, the activations are too large for
+            `memory_budget` even in half precision, or the text tower has a mask a prompt.
+    """
+    model.check_inputs(images, tokens)
+    if not all(quantizer.active for _, quantizer in model.activations()):
+        raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
+    run = _fingerprint(model, images, tokens) if checkpoint else ""
+    errors = []
+    for tower in towers:
+        stages = model.stages(tower)
+        samples, encode = (
+            (images, model.encode_image) if tower == "image" else (tokens, model.encode_text)
+        )
+        walk = _Walk(model, samples, encode, stages[0][1])
+        rate = getattr(model.settings, f"{tower}_scale_rate")
+        for stage_name, stage in stages:
+            for name, module in modules_of(stage_name, stage):
+                path = checkpoint and checkpoint / f"{name}.safetensors"
+                if path and path.is_file():
+                    errors.append(_restore(path, name, module, run))
+                    continue
+                errors.append(_learn(name, module, *walk.pair(stage, module), model.settings, rate))
+                if path:
+                    _store(path, module, run, errors[-1])
+            if stage is not stages[-1][1]:
+                walk.advance(stage)
+    return errors
+
+
+def modules_of(name: str, stage: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Names and modules of a stage that are reconstructed one after the other."""
+    if isinstance(stage, Bottleneck):
+        return [(name, stage)]
+    return [(f"{name}.{n}", m) for n, m in stage.named_modules() if isinstance(m, QuantizedLayer)]
+
+
+class _Stop(Exception):  # noqa: N818 - no error: the rest of a forward pass is not needed
+    pass
+
+
+class _Walk:
+    """The input of the stage that is reached, in the float and in the quantized model."""
+
+    def __init__(
+        self,
+        model: QuantizedClip,
+        samples: Tensor,
+        encode: Callable[[Tensor], Tensor],
+        first: nn.Module,
+    ) -> None:
+        self.model, self.count = model, len(samples)
+        self.batch = model.settings.reconstruction_batch
+        self.options: dict[str, Any] = {}  # further arguments of a stage
+
+        def keep(_: nn.Module, args: tuple[Tensor], options: dict[str, Any]) -> None:
+            self.options = options
+
+        def run(batch: Tensor) -> Tensor:
+            return encode(batch.to(_device(model)))
+
+        with first.register_forward_pre_hook(keep, with_kwargs=True):
+            self.float = self.quantized = self._collect(run, samples, first, "input")
+        mask = self.options.get("attn_mask")
+        if mask is not None and mask.ndim > 2:
+            raise ValueError("model: a text tower with a mask for every prompt cannot be learned")
+
+    def pair(self, stage: nn.Module, module: nn.Module) -> tuple[Tensor, Tensor]:
+        """Input of a module after quantized ones, and its output in the float model."""
+        self.model.switch(False)
+        targets = self._collect(self._run(stage), self.float, module, "output")
+        self.model.switch(True)
+        if module is stage:
+            return self.quantized, targets
+        return self._collect(self._run(stage), self.quantized, module, "input"), targets
+
+    def advance(self, stage: nn.Module) -> None:
+        """Go to the input of the next stage."""
+        self.model.switch(False)
+        self.float = self._collect(self._run(stage), self.float, stage, "output")
+        self.model.switch(True)
+        self.quantized = self._collect(self._run(stage), self.quantized, stage, "output")
+
+    def _run(self, stage: nn.Module) -> Callable[[Tensor], Tensor]:
+        return lambda batch: stage(batch.to(_device(stage)).float(), **self.options)
+
+    @torch.no_grad()
+    def _collect(
+        self, run: Callable[[Tensor], Tensor], samples: Tensor, module: nn.Module, side: str
+    ) -> Tensor:
+        """Input or output of a module for all samples; what comes after it does not run."""
+        caught: list[Tensor] = []
+
+        def before(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            caught.append(args[0])
+            raise _Stop
+
+        def after(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            caught.append(output)
+            raise _Stop
+
+        hook = (
+            module.register_forward_pre_hook(before)
+            if side == "input"
+            else module.register_forward_hook(after)
+        )
+        values: Tensor | None = None
+        with hook:
+            for index in torch.arange(self.count).split(self.batch):
+                try:
+                    run(samples[index])
+                except _Stop:
+                    part = caught.pop()
+                if values is None:
+                    values = self._allocate((self.count, *part.shape[1:]))
+                values[index] = part.to(values)
+        return values
+
+    def _allocate(self, shape: tuple[int, ...]) -> Tensor:
+        size, share = torch.Size(shape).numel(), self.model.settings.memory_budget // HELD
+        if 2 * size > share:
+            raise ValueError(
+                f"memory_budget={HELD * share:,} bytes: activations of shape {shape} need "
+                f"{HELD * 2 * size:,} even in half precision; give that or fewer samples"
+            )
+        return torch.empty(shape, dtype=torch.float32 if 4 * size <= share else torch.float16)
+
+
+def _learn(
+    name: str, module: nn.Module, inputs: Tensor, targets: Tensor, settings: Settings, rate: float
+) -> ModuleError:
+    """Learn rounding and scales of one module."""
+    layers = [m for m in module.modules() if isinstance(m, QuantizedLayer)]
+    scales = [m.scale for m in module.modules() if isinstance(m, ActivationQuantizer)]
+    iterations, batch = settings.reconstruction_iterations, settings.reconstruction_batch
+    warmup = int(settings.rounding_warmup * iterations)
+    first_beta, last_beta = settings.rounding_beta
+    seed = zlib.crc32(f"{settings.seed} {name}".encode())
+    generator = torch.Generator().manual_seed(seed)
+
+    before = _mean_error(module, inputs, targets, batch)
+    if iterations == 0:
+        return ModuleError(name, before, before)
+    rounding = [layer.weight_quantizer.start_rounding(layer.weight) for layer in layers]
+    by_rounding = torch.optim.Adam(rounding, settings.rounding_rate)
+    by_scale = torch.optim.Adam(scales, rate)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(by_scale, iterations)
+    for step in progress(range(iterations), name):
+        index = torch.randperm(len(inputs), generator=generator)[:batch]
+        loss = _error(module, inputs[index], targets[index])
+        if step >= warmup:
+            passed = (step - warmup) / max(1, iterations - 1 - warmup)
+            beta = first_beta + (last_beta - first_beta) * passed
+            for v in rounding:
+                away = (2 * rectified_sigmoid(v) - 1).abs()
+                loss = loss + settings.rounding_weight * (1 - away.pow(beta)).sum()
+        by_rounding.zero_grad()
+        by_scale.zero_grad()
+        loss.backward()
+        by_rounding.step()
+        by_scale.step()
+        decay.step()
+        with torch.no_grad():
+            for scale in scales:
+                scale.clamp_(min=1e-8)
+    for layer in layers:
+        layer.weight_quantizer.finish_rounding(layer.weight)
+    return ModuleError(name, before, _mean_error(module, inputs, targets, batch))
+
+
+def _error(module: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared error summed over channels, mean over samples and positions."""
+    device = _device(module)
+    outputs = module(inputs.to(device).float())
+    channels = 1 if outputs.ndim == 4 else -1
+    return (outputs - targets.to(device).float()).square().sum(channels).mean()
+
+
+@torch.no_grad()
+def _mean_error(module: nn.Module, inputs: Tensor, targets: Tensor, batch: int) -> float:
+    parts = zip(inputs.split(batch), targets.split(batch), strict=True)
+    return sum(len(x) * float(_error(module, x, y)) for x, y in parts) / len(inputs)
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+def _learned(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What reconstruction changes."""
+    for name, part in module.named_modules():
+        if isinstance(part, QuantizedLayer):
+            yield f"{name}.codes", part.weight_quantizer.codes
+        elif isinstance(part, ActivationQuantizer):
+            yield f"{name}.scale", part.scale.detach()
+
+
+def _fingerprint(model: QuantizedClip, images: Tensor, tokens: Tensor) -> str:
+    digest = hashlib.sha256(repr(model.settings).encode())
+    for value in [images, tokens, *model.state_dict().values()]:
+        digest.update(value.cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _store(path: Path, module: nn.Module, run: str, error: ModuleError) -> None:
+    metadata = {"run": run, "before": repr(error.before), "after": repr(error.after)}
+    tensors = {name: value.contiguous() for name, value in _learned(module)}
+    write_files({path: save(tensors, metadata)})
+
+
+def _restore(path: Path, name: str, module: nn.Module, run: str) -> ModuleError:
+    with safe_open(path, "pt") as file, torch.no_grad():
+        metadata = file.metadata() or {}
+        if metadata.get("run") != run:
+            raise ValueError(
+                f"{path} is of another run (model, settings, images or prompts): delete the folder "
+                "or give another one"
+            )
+        for key, value in _learned(module):
+            value.copy_(file.get_tensor(key))
+    return ModuleError(name, float(metadata["before"]), float(metadata["after"]))

@@ -1,0 +1,69 @@
+r"""What calibration images show: their semantics and their diversity, compared with real images.
+
+Similarity to prompts, $f(x)^\top g(t)$; similarity between the patches of one image, from a
+feature map of the image tower; and a plane through the space of image features, on which the
+images of several methods lie beside real ones (principal components). Source: the two limits of
+earlier methods in D4C, arXiv 2511.15411.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from paperlib.d4c.baselines import pair_similarities
+from paperlib.models.clip import encode_images
+from paperlib.models.frozen import frozen
+
+LEAST_SIDE = 4  # of the feature map that patches are taken from
+
+
+def prompt_similarities(
+    model: nn.Module,
+    texts: Float[Tensor, "prompts features"],
+    images: Float[Tensor, "n 3 size size"],
+) -> Float[Tensor, "n prompts"]:
+    """Cosine similarity of normalised images to prompts' unit features, -1 to 1."""
+    return encode_images(model, images) @ texts.T
+
+
+def patch_similarities(
+    model: nn.Module, images: Float[Tensor, "n 3 size size"], batch: int = 64
+) -> Float[Tensor, "n pairs"]:
+    """Cosine similarities between different patches of an image, -1 to 1.
+
+    Patches are the places of the deepest feature map of at least 4 × 4: the last block's tokens
+    of a ViT; the last such stage of a ResNet.
+    """
+    with frozen(model), torch.inference_mode():
+        similarities = []
+        for part in images.split(batch):
+            maps = model.visual.forward_intermediates(part, intermediates_only=True)
+            deepest = [m for m in maps["image_intermediates"] if m.shape[-1] >= LEAST_SIDE][-1]
+            similarities.append(pair_similarities(deepest.flatten(2).mT))
+    return torch.cat(similarities).clone()
+
+
+def embed(
+    features: Mapping[str, Float[Tensor, "n features"]], reference: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Image features on the first two principal components of one method's.
+
+    Args:
+        features: by method, such as from `encode_images`.
+        reference: the method that gives the components, such as "real".
+
+    Returns:
+        Coordinates (n, 2) by method, and the share of the reference's variance on each component.
+
+    Raises:
+        ValueError: `reference` is none of the methods.
+    """
+    if reference not in features:
+        raise ValueError(f"reference={reference!r}: valid are {', '.join(map(repr, features))}")
+    plane = PCA(n_components=2, svd_solver="full").fit(features[reference].cpu().numpy())
+    places = {method: plane.transform(x.cpu().numpy()) for method, x in features.items()}
+    return places, plane.explained_variance_ratio_

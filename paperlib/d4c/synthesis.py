@@ -1,0 +1,288 @@
+r"""Synthesis of calibration images from a frozen CLIP: PGSI, SCG and PAE.
+
+The images $x_i$ start as white noise in CLIP's normalised pixel space. PGSI draws for each a
+target prompt $t_i$; SCG draws a foreground box, whose content $a_i$ is resized to the whole input,
+and takes the image without it as background $b_i$; PAE encodes a random view $\tilde a_i$. With
+unit features $f$ and $g$ and the mini-batch $B$,
+
+$$L = -\frac1{|B|}\sum_{i \in B} \log
+\frac{\exp(f(\tilde a_i)^\top g(t_i)/\tau)}
+{\sum_t \exp(f(\tilde a_i)^\top g(t)/\tau) + \sum_{j \in B} \exp(f(\tilde a_i)^\top f(b_j)/\tau)}
++ \lambda\,\mathrm{TV}(x).$$
+
+Without SCG the whole image is the foreground and there are no backgrounds; without PAE its view is
+itself. PGSI is the base of both; without it the images stay noise (`baselines.gaussian_images`).
+Source: D4C, arXiv 2511.15411. Deviation: the official code steps one Adam over all images after
+every mini-batch, so that images outside of it drift on old momentum; here each mini-batch has an
+Adam of its own.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from paperlib.d4c.perturbation import draw_perturbation, perturb
+from paperlib.d4c.prompts import GENERIC_NAMES, photo
+from paperlib.d4c.settings import Settings
+from paperlib.models.clip import Tokenizer, class_features, image_size
+from paperlib.models.frozen import frozen
+from paperlib.runtime import progress
+
+SAVE_EVERY = 100  # iterations between two checkpoints
+
+# (images of a mini-batch, their indices, generator of this iteration) -> loss
+Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """Images, and how they came about.
+
+    Attributes:
+        images: in CLIP's normalised pixel space.
+        losses: of every mini-batch (rows) at every iteration.
+        snapshots: the images after so many iterations, for the numbers that were asked for.
+    """
+
+    images: Float[Tensor, "n 3 size size"]
+    losses: Float[Tensor, "batches iterations"]
+    snapshots: dict[int, Float[Tensor, "n 3 size size"]]
+
+
+@dataclass(frozen=True)
+class Synthesis(Optimised):
+    """What `synthesise` returns.
+
+    Attributes:
+        targets: prompt of every image, an index into the names.
+        boxes: foreground of every image, in pixels: top, left, height, width.
+    """
+
+    targets: Int[Tensor, " n"]
+    boxes: Int[Tensor, "n 4"]
+
+
+def synthesise(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    settings: Settings,
+    names: Sequence[str] = GENERIC_NAMES,
+    checkpoint: Path | None = None,
+    snapshots: Sequence[int] = (),
+) -> Synthesis:
+    """Images for calibrating a quantized CLIP, from the CLIP alone.
+
+    Args:
+        model: a CLIP of open_clip; left as it is.
+        tokenizer: its tokenizer.
+        settings: sizes, seed, and which of SCG (`structural`) and PAE (`perturbation`) are on.
+        names: classes of the prompts "a photo of a {name}.".
+        checkpoint: file that keeps the state of a run; an interrupted run continues from it and
+            ends as if it had not been interrupted. It is deleted at the end.
+        snapshots: iterations after which to keep a copy of the images.
+
+    Raises:
+        ValueError: no `names`, a model without a visual tower, or a checkpoint of another run.
+    """
+    size = image_size(model)
+    texts = class_features(model, tokenizer, names, [photo])  # once, before the iterations
+    draw = torch.Generator().manual_seed(settings.seed)
+    targets = torch.randint(len(names), (settings.images,), generator=draw)
+    boxes = draw_boxes(settings.images, size, settings.foreground_area, draw)
+    start = torch.randn(settings.images, 3, size, size, generator=draw)
+
+    def loss(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        target = targets[chosen].to(images.device)
+        logits = synthesis_logits(
+            encode, images, boxes[chosen].to(images.device), texts, settings, generator
+        )
+        variation = settings.variation_weight * total_variation(images)
+        return F.cross_entropy(logits, target) + variation
+
+    def encode(images: Tensor) -> Tensor:
+        device = images.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=settings.synthesis_autocast):
+            features = model.encode_image(images.contiguous(memory_format=torch.channels_last))
+        return F.normalize(features.float(), dim=-1)
+
+    weights = fingerprint(model)
+    with frozen(model):
+        run = {"names": list(names), "weights": weights, "method": "d4c"}
+        done = optimise(
+            start.to(texts.device), loss, settings, run, checkpoint, snapshots, "synthesis"
+        )
+    return Synthesis(done.images, done.losses, done.snapshots, targets, boxes)
+
+
+def synthesis_logits(
+    encode: Callable[[Tensor], Tensor],
+    images: Float[Tensor, "n 3 size size"],
+    boxes: Int[Tensor, "n 4"],
+    texts: Float[Tensor, "prompts features"],
+    settings: Settings,
+    generator: torch.Generator,
+) -> Float[Tensor, "n logits"]:
+    """Similarities of every foreground to the prompts, then to all backgrounds, over τ.
+
+    Foregrounds and backgrounds go through `encode`, which returns unit features, together.
+    """
+    n, size = len(images), images.shape[-1]
+    views = foregrounds(images, boxes) if settings.structural else images
+    if settings.perturbation is not None:
+        views = perturb(views, draw_perturbation(n, size, settings.perturbation, generator))
+    if not settings.structural:
+        return encode(views) @ texts.T / settings.temperature
+    noise = settings.background_noise * torch.randn(images.shape, generator=generator)
+    behind = backgrounds(images, boxes) + noise.to(images.device)
+    front, back = encode(torch.cat([views, behind])).chunk(2)
+    return torch.cat([front @ texts.T, front @ back.T], dim=1) / settings.temperature
+
+
+def draw_boxes(
+    n: int, size: int, area: tuple[float, float], generator: torch.Generator
+) -> Int[Tensor, "{n} 4"]:
+    """Square boxes in whole pixels: top, left, height, width.
+
+    Shares of the image's area are uniform in `area`, places uniform.
+    """
+    share = area[0] + (area[1] - area[0]) * torch.rand(n, generator=generator)
+    side = (share.sqrt() * size).round().clamp(1, size)
+    corner = (torch.rand(n, 2, generator=generator) * (size - side + 1)[:, None]).floor()
+    return torch.cat([corner, side[:, None], side[:, None]], dim=1).long()
+
+
+def foregrounds(
+    images: Float[Tensor, "n 3 size size"], boxes: Int[Tensor, "n 4"]
+) -> Float[Tensor, "n 3 size size"]:
+    """Every image's box, resized (bilinear, edges repeated) to the whole image."""
+    size = images.shape[-1]
+    corner, sides = boxes[:, :2, None], boxes[:, 2:, None]
+    place = (torch.arange(size, device=images.device) + 0.5) * sides / size - 0.5  # in the box
+    place = corner + place.clamp(min=0).minimum(sides - 1)  # (n, 2, size), in pixels
+    rows, columns = (2 * place / (size - 1) - 1).to(images).unbind(1)
+    grid = torch.stack(
+        [columns[:, None].expand(-1, size, -1), rows[:, :, None].expand(-1, -1, size)], dim=-1
+    )
+    return F.grid_sample(images, grid, align_corners=True, padding_mode="border")
+
+
+def backgrounds(
+    images: Float[Tensor, "n 3 size size"], boxes: Int[Tensor, "n 4"]
+) -> Float[Tensor, "n 3 size size"]:
+    """Every image with its box set to 0."""
+    span = torch.arange(images.shape[-1], device=images.device)
+    start, sides = boxes[:, :2, None], boxes[:, 2:, None]
+    inside = (span >= start) & (span < start + sides)  # (n, 2, size)
+    return images.masked_fill((inside[:, 0, :, None] & inside[:, 1, None, :])[:, None], 0)
+
+
+def total_variation(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, ""]:
+    """Mean squared difference of vertical neighbours plus that of horizontal ones."""
+    vertical = images[..., 1:, :] - images[..., :-1, :]
+    horizontal = images[..., 1:] - images[..., :-1]
+    return vertical.square().mean() + horizontal.square().mean()
+
+
+def optimise(
+    start: Float[Tensor, "n 3 size size"],
+    loss: Loss,
+    settings: Settings,
+    run: dict[str, Any],
+    checkpoint: Path | None = None,
+    snapshots: Sequence[int] = (),
+    description: str = "optimising images",
+) -> Optimised:
+    """Minimise a loss over images with Adam, one mini-batch after the other.
+
+    Args:
+        start: the images to begin with.
+        loss: its random numbers come only from the generator that it is given, which is keyed by
+            seed, mini-batch and iteration.
+        settings: number of iterations, size of a mini-batch, learning rate, seed.
+        run: what else decides the result; a checkpoint of another run is refused.
+        checkpoint, snapshots: as for `synthesise`.
+        description: for the progress bar.
+
+    Raises:
+        ValueError: `checkpoint` is of another run, or a snapshot is not an iteration.
+    """
+    iterations = settings.synthesis_iterations
+    if any(not 0 <= k <= iterations for k in snapshots):
+        raise ValueError(f"snapshots={tuple(snapshots)}: 0 to {iterations} are valid")
+    batches = torch.arange(len(start)).split(settings.synthesis_batch)
+    run = run | {"settings": asdict(settings), "snapshots": list(snapshots)}
+    state = {
+        "batch": 0,
+        "iteration": 0,
+        "images": start.clone(),
+        "losses": torch.zeros(len(batches), iterations),
+        "snapshots": {k: start.clone() for k in snapshots},
+        "adam": None,
+    } | _resume(checkpoint, run)
+    images, losses = state["images"].to(start.device), state["losses"]
+    done = state["batch"] * iterations + state["iteration"]
+    with progress(range(len(batches) * iterations), description) as bar:
+        bar.update(done)
+        for number, chosen in enumerate(batches):
+            if number < state["batch"]:
+                continue
+            x = images[chosen].requires_grad_()
+            adam = torch.optim.Adam([x], settings.synthesis_rate)
+            first = state["iteration"] if number == state["batch"] else 0
+            if first:
+                adam.load_state_dict(state["adam"])
+            for k in range(first, iterations):
+                if checkpoint and k % SAVE_EVERY == 0 and (number, k) != (0, 0):
+                    images[chosen] = x.detach()
+                    state |= {"batch": number, "iteration": k, "adam": adam.state_dict()}
+                    _save(checkpoint, state | {"run": run, "images": images})
+                generator = torch.Generator().manual_seed(_key(settings.seed, number, k))
+                value = loss(x, chosen, generator)
+                losses[number, k] = value.item()
+                (x.grad,) = torch.autograd.grad(value, x)
+                adam.step()
+                if k + 1 in state["snapshots"]:
+                    state["snapshots"][k + 1][chosen] = x.detach()
+                bar.update()
+            images[chosen] = x.detach()
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return Optimised(images, losses, state["snapshots"])
+
+
+def _key(*numbers: int) -> int:
+    """One seed from several numbers."""
+    digest = hashlib.sha256(repr(numbers).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A short name of a model's weights."""
+    sums = [(key, float(value.double().sum())) for key, value in model.state_dict().items()]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()[:16]
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    torch.save(state, unfinished)
+    os.replace(unfinished, path)
+
+
+def _resume(path: Path | None, run: dict[str, Any]) -> dict[str, Any]:
+    if path is None or not path.is_file():
+        return {}
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if state.pop("run") != run:
+        raise ValueError(
+            f"{path} is of another run (settings, names or model): delete it to start anew"
+        )
+    return state

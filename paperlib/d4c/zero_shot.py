@@ -1,0 +1,67 @@
+r"""Zero-shot Top-1 with prompt ensembles, as CLIP_benchmark measures it.
+
+A class is the mean of the unit features of its templates' texts, made unit again,
+$w_c \propto \sum_t g(t_c) / \lVert g(t_c) \rVert$; an image goes to the class with the largest
+$f(x)^\top w_c$. Source: Radford et al., arXiv 2103.00020.
+"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paperlib.d4c.prompts import zero_shot_task
+from paperlib.data import LabelledImages
+from paperlib.data.openmoji import draw_scenes, load_classes, load_classes10
+from paperlib.models.clip import Tokenizer, class_features, zero_shot_top1
+
+
+def task_features(
+    model: nn.Module, tokenizer: Tokenizer, dataset: str
+) -> Float[Tensor, "classes features"]:
+    """Unit text features of a data set's classes; compute them once for a text tower.
+
+    Raises:
+        ValueError: unknown `dataset`.
+    """
+    task = zero_shot_task(dataset)
+    return class_features(model, tokenizer, task.names, task.templates)
+
+
+def top1(
+    model: nn.Module,
+    texts: Float[Tensor, "classes features"],
+    data: LabelledImages,
+    batch: int = 250,
+) -> float:
+    """Share of the images that are recognised, 0 to 1.
+
+    Args:
+        model: a CLIP, quantized or not.
+        texts: as of `task_features`.
+        data: 8-bit images of any size.
+        batch: images in one forward pass.
+
+    Raises:
+        ValueError: `texts` has another number of classes than the data.
+    """
+    if len(texts) != len(data.classes):
+        raise ValueError(f"texts: {len(texts)} classes, but {data.source} has {len(data.classes)}")
+    return zero_shot_top1(model, texts, data.images, data.labels, batch)
+
+
+def openmoji_scenes(
+    dataset: str, split: str, count: int, size: int = 64, seed: int = 0
+) -> LabelledImages:
+    """Scenes with one object of all curated classes ("openmoji") or the ten ("openmoji10").
+
+    The classes come in turn. The split "test" has poses and backgrounds that no CLIP of ours saw.
+
+    Raises:
+        ValueError: unknown `dataset` or `split`.
+    """
+    loaders = {"openmoji": load_classes, "openmoji10": load_classes10}
+    if dataset not in loaders:
+        raise ValueError(f"dataset={dataset!r}: valid are {', '.join(map(repr, loaders))}")
+    classes = loaders[dataset]()
+    scenes = draw_scenes(split, range(count), size=size, classes=classes, seed=seed, balanced=True)
+    names = tuple(entry.name for entry in classes)
+    return LabelledImages(scenes.images, scenes.labels[:, 0], names, f"{count:,} OpenMoji scenes")

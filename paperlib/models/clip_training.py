@@ -1,0 +1,415 @@
+r"""Train the small CLIPs with the contrastive loss on captioned images.
+
+Image $i$ and text $j$ of a batch of $n$ have the logit $s\cos(f(x_i), g(t_j))$, with the learned
+scale $s$. Several images of a batch may show the same, so its target is not the diagonal but all
+texts that name the same objects, in equal shares:
+
+$$L = \tfrac12\,\mathrm{CE}(Z, P) + \tfrac12\,\mathrm{CE}(Z^\top, P), \qquad
+P_{ij} = \frac{[o_i = o_j]}{\sum_k [o_i = o_k]}.$$
+
+Data: OpenMoji scenes with one or two objects, drawn once; or CIFAR-10's images together with such
+scenes, so that its text tower knows more than ten words. Matrices inside the transformers of the
+ViT are trained by Muon (Jordan et al., 2024), whose steps are orthogonalised momentum, the rest by
+AdamW; learning rates rise linearly and fall as a cosine. Half of the ViT's patches are left out
+for most of the training, as in FLIP (Li et al., arXiv 2212.00794).
+``python -m paperlib.models.clip_training --help`` trains the checkpoints in ``data/checkpoints``.
+"""
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+from open_clip.model import CLIP
+from open_clip.transformer import PatchDropout
+from torch import Tensor, nn
+
+from paperlib.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, load_cifar
+from paperlib.data.openmoji import SceneClass, draw_scenes, load_classes, load_classes10
+from paperlib.models.checkpoints import halve, save_checkpoint
+from paperlib.models.clip import (
+    TOWERS,
+    CompactTokenizer,
+    build_small_clip,
+    class_features,
+    load_clip,
+    normalise,
+    small_clip_name,
+    zero_shot_top1,
+)
+from paperlib.models.training import augment
+from paperlib.paths import CHECKPOINTS, outputs_dir
+from paperlib.runtime import set_threads
+
+SIZE = 64
+TEMPLATES = (
+    *OPENAI_IMAGENET_TEMPLATES,
+    lambda name: f"a low contrast photo of a {name}.",
+    lambda name: f"a high contrast photo of a {name}.",
+    lambda name: f"a photo of a big {name}.",
+)
+LARGEST_SCALE = 100.0  # of the logits, as in CLIP
+SAVE_SECONDS = 120  # between two checkpoints of a run
+
+
+@dataclass(frozen=True)
+class CaptionedImages:
+    """Images and what they show.
+
+    Attributes:
+        images: RGB, 0 to 255.
+        labels: classes of the objects in an image, -1 where it has fewer.
+        classes: of the labels, each name once.
+        source: in words, for a card.
+    """
+
+    images: UInt8[Tensor, "n 3 size size"]
+    labels: Int[Tensor, "n objects"]
+    classes: tuple[SceneClass, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters of `train_clip`.
+
+    Attributes:
+        steps: batches.
+        learning_rate: of AdamW, at its peak.
+        matrix_rate: of Muon, for the matrices in the ViT's transformer; 0 leaves them to AdamW.
+        batch_size: images a step.
+        weight_decay: of matrices.
+        warmup: share of the steps in which the rates rise.
+        shift: images are moved by up to this many pixels, and mirrored.
+        patch_dropout: share of the ViT's patches that is left out.
+        whole: share of the steps, at the end, in which no patch is left out.
+    """
+
+    steps: int
+    learning_rate: float
+    matrix_rate: float = 0.0
+    batch_size: int = 256
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    shift: int = 4
+    patch_dropout: float = 0.0
+    whole: float = 0.2
+
+
+RECIPES = {
+    ("openmoji", "resnet"): Recipe(2_000, 2e-3),
+    ("openmoji", "vit"): Recipe(2_000, 1e-3, 0.02, patch_dropout=0.5),
+    ("cifar10", "resnet"): Recipe(5_000, 2e-3, shift=8),
+    ("cifar10", "vit"): Recipe(8_000, 1e-3, 0.02, shift=8, patch_dropout=0.5),
+}
+SCENES = {"openmoji": 60_000, "cifar10": 25_000}
+
+
+def draw_captioned(split: str, count: int, size: int = SIZE, seed: int = 0) -> CaptionedImages:
+    """Scenes: 55 % with one and 25 % with two of the curated classes, 20 % of CIFAR-10's ten.
+
+    Raises:
+        ValueError: unknown split, or fewer than 20 scenes.
+    """
+    if count < 20:
+        raise ValueError(f"count={count}: valid are 20 and more")
+    merged = merge_classes(load_classes(), load_classes10())
+    index = {entry.name: label for label, entry in enumerate(merged)}
+    images, labels = [], []
+    ends = [0, count * 11 // 20, count * 16 // 20, count]
+    for (start, end), classes, objects in zip(
+        pairwise(ends),
+        (load_classes(), load_classes(), load_classes10()),
+        ((1, 1), (2, 2), (1, 1)),
+        strict=True,
+    ):
+        scenes = draw_scenes(
+            split, range(start, end), size=size, classes=classes, seed=seed, objects=objects
+        )
+        names = torch.tensor([index[entry.name] for entry in classes])
+        images.append(scenes.images)
+        labels.append(F.pad(names[scenes.labels], (0, 2 - objects[1]), value=-1))
+    return CaptionedImages(
+        torch.cat(images), torch.cat(labels), merged, f"{count:,} OpenMoji scenes"
+    )
+
+
+def merge_classes(*lists: Sequence[SceneClass]) -> tuple[SceneClass, ...]:
+    """All classes, each name once."""
+    return tuple({entry.name: entry for classes in lists for entry in classes}.values())
+
+
+def with_cifar10(scenes: CaptionedImages, split: str = "train") -> CaptionedImages:
+    """CIFAR-10's images, enlarged to the scenes' size, before the scenes."""
+    cifar = load_cifar("cifar10", split)
+    index = {entry.name: label for label, entry in enumerate(scenes.classes)}
+    labels = torch.tensor([index[name] for name in cifar.classes])[cifar.labels]
+    size = scenes.images.shape[-1]
+    enlarged = [
+        F.interpolate(part, size=(size, size), mode="bicubic")  # 8-bit in, 8-bit out
+        for part in cifar.images.split(5_000)
+    ]
+    return CaptionedImages(
+        torch.cat([*enlarged, scenes.images]),
+        torch.cat([F.pad(labels[:, None], (0, 1), value=-1), scenes.labels]),
+        scenes.classes,
+        f"{len(cifar):,} training images of {cifar.source}, and {scenes.source}",
+    )
+
+
+def captions(data: CaptionedImages, chosen: Int[Tensor, " n"]) -> list[str]:
+    """A text for each chosen image, its template and order drawn from torch's generator."""
+    templates = torch.randint(len(TEMPLATES), (len(chosen),)).tolist()
+    swapped = (torch.rand(len(chosen)) < 0.5).tolist()
+    texts = []
+    for row, template, swap in zip(data.labels[chosen].tolist(), templates, swapped, strict=True):
+        shown = [data.classes[label] for label in row if label >= 0]
+        if len(shown) == 1:
+            texts.append(TEMPLATES[template](shown[0].name))
+        else:
+            first, second = reversed(shown) if swap else shown
+            texts.append(f"{first.phrase} and {second.phrase}.")
+    return texts
+
+
+def make_tokenizer() -> CompactTokenizer:
+    """The tokens of all class names (CIFAR-100's too) and templates."""
+    names = [entry.phrase for entry in merge_classes(load_classes(), load_classes10())]
+    names += [name.replace("_", " ") for name in CIFAR100_CLASSES]
+    return CompactTokenizer.of([*names, "and", *(template("") for template in TEMPLATES)])
+
+
+def contrastive_loss(
+    logits: Float[Tensor, "images texts"], objects: Int[Tensor, "texts most"]
+) -> Float[Tensor, ""]:
+    """Mean over both directions; rows of `objects` that hold the same, in any order, match."""
+    sets = objects.sort(1).values
+    same = (sets[:, None] == sets[None]).all(-1).to(logits)
+    target = same / same.sum(1, keepdim=True)  # symmetric before and, by equal sums, after
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def train_clip(
+    model: CLIP,
+    tokenizer: CompactTokenizer,
+    data: CaptionedImages,
+    recipe: Recipe,
+    seed: int,
+    progress_file: Path | None = None,
+) -> tuple[CLIP, float]:
+    """Train in place; the model in eval mode and the seconds it took, earlier runs included.
+
+    Every step seeds torch's generator from (seed, step), so a run that continues from
+    `progress_file` ends as one that was never interrupted; the file is deleted at the end.
+
+    Raises:
+        ValueError: fewer images than a batch has, or `progress_file` is of another run.
+    """
+    n, size = len(data.images), recipe.batch_size
+    if n < size:
+        raise ValueError(f"{n} images: batch_size={size} needs at least as many")
+    optimizers = _optimizers(model, recipe)
+    run = {"recipe": asdict(recipe), "seed": seed, "images": n}
+    first, earlier = _resume(progress_file, model, optimizers, run)
+    per_epoch, order = n // size, None
+    began = saved = time.monotonic()
+    for step in range(first, recipe.steps):
+        if order is None or step % per_epoch == 0:
+            shuffle = torch.Generator().manual_seed(seed * 1_000 + step // per_epoch)
+            order = torch.randperm(n, generator=shuffle)
+        torch.manual_seed(seed * 1_000_000 + step)
+        place = step % per_epoch * size
+        chosen = order[place : place + size]
+        loss = _step(model, tokenizer, data, chosen, recipe, step, optimizers)
+        now = time.monotonic()
+        if step % 50 == 0:
+            print(f"step {step}  loss {loss:.3f}  {earlier + now - began:.0f} s", flush=True)
+        if progress_file and now - saved > SAVE_SECONDS:
+            done = {"run": run, "step": step + 1, "seconds": earlier + now - began}
+            _save(progress_file, model, optimizers, done)
+            saved = now
+    if progress_file:
+        progress_file.unlink(missing_ok=True)
+    return model.eval(), earlier + time.monotonic() - began
+
+
+def rate(step: int, recipe: Recipe) -> float:
+    """Learning rate as a share of its peak: a linear rise, then a cosine down to 0."""
+    rise = max(1, round(recipe.warmup * recipe.steps))
+    if step < rise:
+        return (step + 1) / rise
+    return (1 + math.cos(math.pi * (step - rise) / (recipe.steps - rise))) / 2
+
+
+def evaluate(model: CLIP, tokenizer: CompactTokenizer, data: str) -> dict[str, float]:
+    """Zero-shot Top-1 over all curated classes, the ten names, and, of that pair, CIFAR-10."""
+    results = {}
+    for title, classes, count in (
+        ("all classes", load_classes(), 10 * len(load_classes())),
+        ("ten names", load_classes10(), 2_000),
+    ):
+        scenes = draw_scenes("test", range(count), size=SIZE, classes=classes, balanced=True)
+        texts = class_features(
+            model, tokenizer, [entry.name for entry in classes], SIMPLE_IMAGENET_TEMPLATES
+        )
+        results[title] = zero_shot_top1(model, texts, scenes.images, scenes.labels[:, 0])
+    if data == "cifar10":
+        test = load_cifar("cifar10", "test")
+        key = f"{test.source}, {len(test):,} test images"
+        texts = class_features(model, tokenizer, CIFAR10_CLASSES, SIMPLE_IMAGENET_TEMPLATES)
+        results[key] = zero_shot_top1(model, texts, test.images, test.labels)
+    return {title: round(value, 4) for title, value in results.items()}
+
+
+def _step(
+    model: CLIP,
+    tokenizer: CompactTokenizer,
+    data: CaptionedImages,
+    chosen: Tensor,
+    recipe: Recipe,
+    step: int,
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> float:
+    model.train()
+    if recipe.patch_dropout:
+        whole = step >= (1 - recipe.whole) * recipe.steps
+        model.visual.patch_dropout = nn.Identity() if whole else PatchDropout(recipe.patch_dropout)
+    texts = tokenizer(captions(data, chosen))
+    images = augment(data.images[chosen].float() / 255, flip=True, shift=recipe.shift)
+    images = normalise(images).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        pictures, words = model.encode_image(images), model.encode_text(texts)
+    pictures, words = F.normalize(pictures.float(), dim=-1), F.normalize(words.float(), dim=-1)
+    logits = model.logit_scale.exp() * pictures @ words.T
+    loss = contrastive_loss(logits, data.labels[chosen])
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate(step, recipe)
+        optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(0, math.log(LARGEST_SCALE))
+    return loss.item()
+
+
+def _optimizers(model: CLIP, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    hidden = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if recipe.matrix_rate and "visual.transformer" in name and parameter.ndim == 2
+    ]
+    others = [p for p in model.parameters() if all(p is not matrix for matrix in hidden)]
+    decayed = [p for p in others if p.ndim > 1]
+    plain = [p for p in others if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    optimizers = [torch.optim.AdamW(groups, recipe.learning_rate, betas=(0.9, 0.98))]
+    if hidden:
+        optimizers.append(
+            torch.optim.Muon(hidden, recipe.matrix_rate, weight_decay=recipe.weight_decay)
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def _save(
+    path: Path, model: CLIP, optimizers: Sequence[torch.optim.Optimizer], done: dict[str, Any]
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = done | {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+    unfinished = path.with_suffix(".part")
+    torch.save(state, unfinished)
+    os.replace(unfinished, path)
+
+
+def _resume(
+    path: Path | None,
+    model: CLIP,
+    optimizers: Sequence[torch.optim.Optimizer],
+    run: dict[str, Any],
+) -> tuple[int, float]:
+    if path is None or not path.is_file():
+        return 0, 0.0
+    state = torch.load(path, weights_only=True)
+    if state["run"] != run:
+        raise ValueError(f"{path} is of another run, {state['run']}: delete it to start anew")
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    print(f"continues at step {state['step']} from {path}", flush=True)
+    return state["step"], state["seconds"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Train a small CLIP and save it with its card; continues an interrupted run."
+    )
+    parser.add_argument("--tower", choices=list(TOWERS), required=True)
+    parser.add_argument("--data", choices=list(SCENES), required=True)
+    parser.add_argument("--steps", type=int, help="batches (default: the recipe's)")
+    parser.add_argument("--scenes", type=int, help="OpenMoji scenes to draw (default: the data's)")
+    parser.add_argument("--start", help="small CLIP to start from (default: random weights)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to save")
+    options = parser.parse_args()
+    set_threads()
+    recipe = RECIPES[options.data, options.tower]
+    recipe = replace(recipe, steps=options.steps or recipe.steps)
+    name = small_clip_name(options.tower, options.data)
+    began = time.monotonic()
+    data = draw_captioned("train", options.scenes or SCENES[options.data], seed=options.seed)
+    if options.data == "cifar10":
+        data = with_cifar10(data)
+    print(f"{name}: {data.source}, {time.monotonic() - began:.0f} s", flush=True)
+    torch.manual_seed(options.seed)
+    if options.start:
+        model, tokenizer = load_clip(options.start, folder=options.folder)
+    else:
+        tokenizer = make_tokenizer()
+        model = build_small_clip(options.tower, tokenizer.vocab_size)
+    progress_file = outputs_dir() / "training" / f"{name}-seed{options.seed}.pt"
+    model, seconds = train_clip(model, tokenizer, data, recipe, options.seed, progress_file)
+    model = halve(model)
+    given = {
+        "--tower": options.tower,
+        "--data": options.data,
+        "--steps": recipe.steps,
+        "--scenes": options.scenes,
+        "--start": options.start,
+        "--seed": options.seed,
+    }
+    words = " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
+    card = {
+        "architecture": f"clip-{options.tower}",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "data": data.source,
+        "recipe": asdict(recipe) | {"start": options.start or "random weights"},
+        "training_seconds": round(seconds),
+        "zero_shot_top1": evaluate(model, tokenizer, options.data),
+        "command": f"python -m paperlib.models.clip_training {words}",
+        "vocabulary": " ".join(map(str, tokenizer.kept)),
+    }
+    path = save_checkpoint(model, name, card, options.folder)
+    print(f"{path.name}: {seconds:.0f} s, zero-shot Top-1 {card['zero_shot_top1']}")
+
+
+if __name__ == "__main__":
+    main()

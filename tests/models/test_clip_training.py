@@ -1,0 +1,235 @@
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from open_clip.transformer import PatchDropout
+from torch import nn
+
+from paperlib.data.cifar import CIFAR10_CLASSES
+from paperlib.data.openmoji import SceneClass, load_classes10
+from paperlib.models import clip_training
+from paperlib.models.clip import TOWERS, build_small_clip, load_clip
+from paperlib.models.clip_training import (
+    RECIPES,
+    TEMPLATES,
+    CaptionedImages,
+    Recipe,
+    captions,
+    contrastive_loss,
+    draw_captioned,
+    make_tokenizer,
+    rate,
+    train_clip,
+    with_cifar10,
+)
+
+CLASSES = (SceneClass("cat", "a", ("c",)), SceneClass("apple", "an", ("a",)))
+SHORT = Recipe(steps=6, learning_rate=1e-3, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Towers of a fraction of the size, for the loop and not for the learning."""
+    vit = TOWERS["vit"] | {"width": 64, "layers": 2}
+    monkeypatch.setitem(TOWERS, "vit", vit)
+    monkeypatch.setitem(TOWERS, "resnet", TOWERS["resnet"] | {"width": 16, "layers": [1] * 4})
+
+
+def coloured(n=64, seed=0):
+    """Images of one colour for each of two classes."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(2, (n, 1), generator=generator)
+    noise = torch.randint(60, (n, 3, 64, 64), generator=generator)
+    images = noise + torch.tensor([[190, 0, 0], [0, 0, 190]])[labels[:, 0], :, None, None]
+    labels = torch.cat([labels, torch.full((n, 1), -1)], dim=1)
+    return CaptionedImages(images.to(torch.uint8), labels, CLASSES, "colours")
+
+
+def test_loss_against_the_plain_sum():
+    logits = torch.randn(5, 5)
+    objects = torch.tensor([[0, 1], [2, -1], [1, 0], [2, -1], [0, 2]])
+    groups = [{0, 2}, {1, 3}, {0, 2}, {1, 3}, {4}]
+    loss = 0.0
+    for z in (logits, logits.T):
+        for i, group in enumerate(groups):
+            loss -= sum(z[i].log_softmax(0)[j] for j in group) / len(group) / 5 / 2
+    torch.testing.assert_close(contrastive_loss(logits, objects), loss)
+
+
+def test_loss_of_different_captions_is_open_clip_s():
+    from open_clip.loss import ClipLoss
+
+    images, texts = torch.randn(2, 6, 4)
+    theirs = ClipLoss()(images, texts, torch.tensor(3.0))
+    ours = contrastive_loss(3 * images @ texts.T, torch.arange(6)[:, None])
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_captions_name_what_is_shown(tokenizer):
+    data = draw_captioned("train", 40, size=16)
+    torch.manual_seed(0)
+    texts = captions(data, torch.arange(40))
+    for row, text in zip(data.labels.tolist(), texts, strict=True):
+        assert all(data.classes[label].name in text for label in row if label >= 0)
+    counts = (data.labels >= 0).sum(1).tolist()
+    assert counts == [1] * 22 + [2] * 10 + [1] * 8
+    ten = {entry.name for entry in load_classes10()}
+    assert all(data.classes[label].name in ten for label in data.labels[32:, 0])
+    assert len({entry.name for entry in data.classes}) == len(data.classes)
+    assert len(set(texts)) > 30
+
+
+def test_no_caption_is_cut(tokenizer):
+    classes = draw_captioned("train", 20, size=16).classes
+    longest = max(classes, key=lambda entry: len(tokenizer.encode(entry.phrase)))
+    texts = [template(longest.name) for template in TEMPLATES]
+    texts.append(f"{longest.phrase} and {longest.phrase}.")
+    assert max(len(tokenizer.encode(text)) for text in texts) <= tokenizer.context_length - 2
+
+
+def test_cifar10_comes_before_the_scenes(tmp_path):
+    import pickle
+
+    import numpy as np
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 3072), dtype=np.uint8)
+    for k in range(1, 6):
+        batch = {"data": pixels, "labels": list(range(10))}
+        (folder / f"data_batch_{k}").write_bytes(pickle.dumps(batch))
+    meta = {"label_names": list(CIFAR10_CLASSES)}
+    (folder / "batches.meta").write_bytes(pickle.dumps(meta))
+    scenes = draw_captioned("train", 20, size=64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAPERLIB_CIFAR10", str(tmp_path))
+        data = with_cifar10(scenes)
+    assert data.images.shape == (70, 3, 64, 64) and data.images.dtype == torch.uint8
+    names = [data.classes[label].name for label in data.labels[:10, 0]]
+    assert tuple(names) == CIFAR10_CLASSES and (data.labels[:50, 1] == -1).all()
+    torch.testing.assert_close(data.images[50:], scenes.images)
+    before = torch.from_numpy(pixels[0]).view(3, 32, 32).float()
+    after = data.images[0].float().unflatten(-1, (32, 2)).unflatten(-3, (32, 2)).mean((-1, -3))
+    assert (after - before).abs().mean() < 0.3 * before.std()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("tower", "matrix_rate"), [("resnet", 0.0), ("vit", 0.0), ("vit", 0.02)])
+def test_two_colours_are_learned(tower, matrix_rate, tokenizer):
+    torch.manual_seed(0)
+    model = build_small_clip(tower, tokenizer.vocab_size)
+    recipe = Recipe(25, 2e-3, matrix_rate, batch_size=16, patch_dropout=0.5 * (tower == "vit"))
+    model, seconds = train_clip(model, tokenizer, coloured(), recipe, seed=0)
+    assert not model.training and seconds > 0
+    held_out = coloured(64, seed=1)
+    texts = clip_training.class_features(model, tokenizer, ["cat", "apple"], TEMPLATES)
+    top1 = clip_training.zero_shot_top1(model, texts, held_out.images, held_out.labels[:, 0])
+    assert top1 > 0.95
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("tower", TOWERS)
+def test_an_interrupted_run_ends_as_a_whole_one(tower, tokenizer, tmp_path, monkeypatch):
+    recipe = replace(SHORT, matrix_rate=0.02, patch_dropout=0.5) if tower == "vit" else SHORT
+    monkeypatch.setattr(clip_training, "SAVE_SECONDS", -1)  # after every step
+
+    def run(file):
+        torch.manual_seed(0)
+        model = build_small_clip(tower, tokenizer.vocab_size)
+        return train_clip(model, tokenizer, coloured(20), recipe, 0, file)[0]
+
+    whole, file = run(None), tmp_path / "runs" / "run.pt"
+    step = clip_training._step
+
+    def breaking(*arguments):
+        if arguments[5] == 4:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(clip_training, "_step", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        run(file)
+    with pytest.raises(ValueError, match="of another run.*delete it"):
+        train_clip(
+            build_small_clip(tower, tokenizer.vocab_size), tokenizer, coloured(20), recipe, 1, file
+        )
+    steps = []
+    monkeypatch.setattr(clip_training, "_step", lambda *a: steps.append(a[5]) or step(*a))
+    torch.manual_seed(99)
+    continued = run(file)
+    assert steps == [4, 5] and not file.exists()
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, continued.state_dict()[key]), key
+
+
+@pytest.mark.usefixtures("small")
+def test_patches_are_dropped_until_the_last_steps(tokenizer, monkeypatch):
+    kinds, step = [], clip_training._step
+
+    def watched(model, *arguments):
+        value = step(model, *arguments)
+        kinds.append(type(model.visual.patch_dropout))
+        return value
+
+    monkeypatch.setattr(clip_training, "_step", watched)
+    model = build_small_clip("vit", tokenizer.vocab_size)
+    keys = set(model.state_dict())
+    recipe = replace(SHORT, steps=5, patch_dropout=0.5, whole=0.4)
+    train_clip(model, tokenizer, coloured(20), recipe, 0)
+    assert kinds == [PatchDropout] * 3 + [nn.Identity] * 2 and set(model.state_dict()) == keys
+
+
+def test_rates_rise_and_fall():
+    recipe = Recipe(steps=100, learning_rate=1.0, warmup=0.1)
+    rates = [rate(step, recipe) for step in range(100)]
+    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert rates[55] == pytest.approx(0.5) and 0 < rates[-1] < 0.001
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_muon_gets_the_matrices_of_the_image_transformer(tokenizer):
+    model = build_small_clip("vit", tokenizer.vocab_size)
+    adam, muon = clip_training._optimizers(model, RECIPES["openmoji", "vit"])
+    sizes = [p.numel() for o in (adam, muon) for g in o.param_groups for p in g["params"]]
+    assert sum(sizes) == sum(p.numel() for p in model.parameters())
+    assert len(muon.param_groups[0]["params"]) == 6 * 4
+    decayed, plain = adam.param_groups
+    assert plain["weight_decay"] == 0 and all(p.ndim <= 1 for p in plain["params"])
+    assert decayed["weight_decay"] > 0 and muon.param_groups[0]["peak"] == 0.02
+
+
+@pytest.mark.usefixtures("small")
+def test_the_command_saves_a_clip_that_loads(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PAPERLIB_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("PAPERLIB_CACHE", str(tmp_path))
+    monkeypatch.setattr(clip_training, "evaluate", lambda *a: {"ten names": 0.5})
+    monkeypatch.setitem(RECIPES, ("openmoji", "vit"), SHORT)
+    command = "clip_training --tower vit --data openmoji --steps 2 --scenes 24 --folder"
+    monkeypatch.setattr(sys, "argv", [*command.split(), str(tmp_path)])
+    clip_training.main()
+    card = json.loads((tmp_path / "openmoji-clip-vit.json").read_text())
+    assert card["zero_shot_top1"] == {"ten names": 0.5} and card["recipe"]["steps"] == 2
+    assert card["command"].endswith("--tower vit --data openmoji --steps 2 --scenes 24 --seed 0")
+    model, tokenizer = load_clip("openmoji-clip-vit", folder=tmp_path)
+    assert model.encode_text(tokenizer(["a cat"])).shape == (1, 128)
+    assert "zero-shot Top-1" in capsys.readouterr().out
+
+
+def test_wrong_values_are_named(tokenizer):
+    with pytest.raises(ValueError, match="20 images: batch_size=256"):
+        train_clip(
+            build_small_clip("vit", tokenizer.vocab_size),
+            tokenizer,
+            coloured(20),
+            RECIPES["openmoji", "vit"],
+            0,
+        )
+    with pytest.raises(ValueError, match="count=3: valid are 20 and more"):
+        draw_captioned("train", 3)

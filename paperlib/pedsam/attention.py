@@ -21,12 +21,16 @@ LARGEST_BIAS = 512  # tokens in a map up to which the bias of all pairs is store
 
 
 def attend(
-    attention: Attention, x: Float[Tensor, "n rows columns channels"]
+    attention: Attention, qkv: Float[Tensor, "n rows columns features"]
 ) -> Float[Tensor, "n rows columns channels"]:
-    """Output of SAM's attention module for n maps of tokens, the projection included."""
-    n, rows, columns, channels = x.shape
+    """What SAM's attention module computes between its two projections, for n maps of tokens.
+
+    ``attention.proj(attend(attention, attention.qkv(x)))`` equals ``attention(x)``. Both
+    projections work token by token, so that a caller can leave out tokens that only fill up.
+    """
+    n, rows, columns, features = qkv.shape
     heads, scale = attention.num_heads, attention.scale
-    qkv = attention.qkv(x).view(n, rows * columns, 3, heads, channels // heads)
+    qkv = qkv.view(n, rows * columns, 3, heads, features // (3 * heads))
     q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, tokens, d)
     if not attention.use_rel_pos:
         out = F.scaled_dot_product_attention(q, k, v, scale=scale)
@@ -42,8 +46,7 @@ def attend(
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
         else:
             out = _folded(q * scale, k, v, by_row.flatten(2, 3), by_column.flatten(2, 3))
-    out = out.transpose(1, 2).reshape(n, rows, columns, channels)
-    return attention.proj(out)
+    return out.transpose(1, 2).reshape(n, rows, columns, features // 3)
 
 
 def _folded(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:

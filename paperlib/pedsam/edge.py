@@ -37,7 +37,7 @@ CHECK_SECONDS = 5.0  # that a server has to say what it is
 Fallback = Literal["edge", "spare"]
 RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5000),  # that one attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 

@@ -1,7 +1,7 @@
 """The blocks of SAM's encoder on tokens as they travel: windowed ones and global ones.
 
-LayerNorm, MLP and residuals are per token and run on real tokens only. Attention runs on padded
-windows whose padding is zero after the first LayerNorm and takes part as keys, as in SAM.
+LayerNorm, projections, MLP and residuals are per token and run on real tokens only. Attention runs
+on padded windows whose padding is zero after the first LayerNorm and takes part as keys, as in SAM.
 """
 
 from collections.abc import Sequence
@@ -89,17 +89,19 @@ class WindowBlocks(nn.Module):
         return torch.cat(parts)
 
     def _attend(self, block: nn.Module, x: Tensor, place: Tensor, windows: int) -> Tensor:
-        w = self.grid.window
-        normed = block.norm1(x)
-        if len(place) == windows * w * w:  # whole windows: nothing to pad
-            return attend(block.attn, normed.view(windows, w, w, -1)).flatten(0, 2)
-        padded = normed.new_zeros(windows * w * w, self.channels).index_copy(0, place, normed)
-        return attend(block.attn, padded.view(windows, w, w, -1)).flatten(0, 2)[place]
+        attention, w = block.attn, self.grid.window
+        qkv = attention.qkv(block.norm1(x))  # (rows, 3 channels)
+        if len(place) < windows * w * w:  # of a token of zeros, qkv is the bias
+            bias = attention.qkv.bias
+            padding = qkv.new_zeros(qkv.shape[1]) if bias is None else bias
+            qkv = padding.repeat(windows * w * w, 1).index_copy(0, place, qkv)
+        out = attend(attention, qkv.view(windows, w, w, -1)).flatten(0, 2)
+        return attention.proj(out[place])
 
 
 def global_block(
     block: nn.Module, x: Float[Tensor, "n rows columns channels"]
 ) -> Float[Tensor, "n rows columns channels"]:
     """One of SAM's blocks with global attention."""
-    x = x + attend(block.attn, block.norm1(x))
+    x = x + block.attn.proj(attend(block.attn, block.attn.qkv(block.norm1(x))))
     return x + block.mlp(block.norm2(x))

@@ -27,7 +27,7 @@ from paperlib.data import LabelledImages
 from paperlib.data.openmoji import draw_scenes, load_classes10
 from paperlib.models.checkpoints import halve, load_card, load_weights, save_checkpoint
 from paperlib.models.sam import IMAGE, PATCH, WIDTH, WINDOW, load_sam
-from paperlib.paths import CHECKPOINTS
+from paperlib.paths import CHECKPOINTS, cache_dir
 from paperlib.pedsam.inversion import received_tokens
 from paperlib.pedsam.measures import psnr
 from paperlib.pedsam.partition import WindowGrid
@@ -35,6 +35,7 @@ from paperlib.pedsam.recognition import ViewClassifier, recognised
 from paperlib.pedsam.reconstruction import Rebuilder, mean_fill, rebuild
 from paperlib.pedsam.schedule import rounds
 from paperlib.pedsam.segmentation import OBJECTS, split_classes
+from paperlib.pedsam.training_data import load_pool
 from paperlib.pedsam.views import draw_mixed_views, to_pixels
 from paperlib.runtime import progress
 
@@ -77,11 +78,11 @@ RECIPES = {
 }
 
 
-def crowded_scenes(split: str, count: int, seed: int = 0) -> UInt8[Tensor, "count 3 256 256"]:
-    """Scenes of one to four objects at SAM's size; those of "test" have drawings of their own."""
-    classes = split_classes(held_out=split == "test")
+def unseen_scenes(count: int, seed: int = 0) -> UInt8[Tensor, "count 3 256 256"]:
+    """Test scenes at SAM's size, of classes that no training has seen."""
+    classes = split_classes(held_out=True)
     parts = [
-        draw_scenes(split, part, size=IMAGE, classes=classes, seed=seed, objects=OBJECTS).images
+        draw_scenes("test", part, size=IMAGE, classes=classes, seed=seed, objects=OBJECTS).images
         for start in progress(range(0, count, CHUNK), "drawing scenes")
         if (part := range(start, min(start + CHUNK, count)))
     ]
@@ -243,7 +244,7 @@ def held_out_measures(
                 recognised(model, images, torch.ones_like(masks), scenes.labels)
             ),
         }
-    scenes = crowded_scenes("test", len(views), seed)
+    scenes = unseen_scenes(len(views), seed)
     images, masks = shrink(scenes, SIZE), to_pixels(views, SIZE)
     tokens = None if model.tokens is None else second_round_tokens(sam, scenes)
     rebuilt = rebuild(model, images, masks, tokens)
@@ -262,11 +263,14 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to write them")
+    parser.add_argument(
+        "--work", type=Path, default=cache_dir() / "training", help="where drawn scenes are kept"
+    )
     options = parser.parse_args()
 
     views = draw_mixed_views(GRID, SERVERS, VIEWS, options.seed)
     unknown_views = draw_mixed_views(GRID, SERVERS, TESTED, options.seed + 1)
-    crowded = sam = None
+    sam = None
     for network in options.network:
         recipe = RECIPES[network]
         torch.manual_seed(options.seed)
@@ -276,13 +280,11 @@ def main() -> None:
             began = time.process_time()
             train_classifier(model, scenes, recipe, views, options.seed)
         else:
-            crowded = (
-                crowded_scenes("train", recipe.scenes, options.seed) if crowded is None else crowded
-            )
+            pool = load_pool(recipe.scenes, options.seed, options.work, OBJECTS)
             if network != "inpainting":
                 sam = load_sam(SAM)
             began = time.process_time()
-            train_rebuilder(model, crowded, recipe, views, sam, options.seed)
+            train_rebuilder(model, pool.images, recipe, views, sam, options.seed)
         seconds = round(time.process_time() - began)
         card = {
             "architecture": type(model).__name__,

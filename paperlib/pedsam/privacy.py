@@ -12,7 +12,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from segment_anything.modeling import Sam
 from torch import Tensor
 
@@ -21,10 +21,10 @@ from paperlib.data.photographs import load_photographs
 from paperlib.models.sam import IMAGE
 from paperlib.pedsam.attack_training import (
     SIZE,
-    crowded_scenes,
     load_attack,
     second_round_tokens,
     shrink,
+    unseen_scenes,
 )
 from paperlib.pedsam.measures import quality
 from paperlib.pedsam.reconstruction import Rebuilder, biharmonic_fill, mean_fill, rebuild
@@ -50,19 +50,27 @@ class Targets:
     source: str
 
 
-def load_targets(dataset: str, count: int, seed: int, sam: Sam) -> Targets:
-    """Test images of a data set, and the tokens that `sam`, the small one, makes of them.
+def load_images(dataset: str, count: int, seed: int) -> tuple[UInt8[Tensor, "n 3 256 256"], str]:
+    """Test images of a data set at SAM's input size, 0 to 255, and in words where they come from.
 
     Raises:
         ValueError: unknown data set, or too few photographs.
         FileNotFoundError: no photographs; the message says how to name a folder of them.
     """
     if dataset == "openmoji":
-        large, source = crowded_scenes("test", count, seed), "OpenMoji scenes (drawn)"
-    elif dataset == "photographs":
-        large, source = load_photographs(count, IMAGE, seed=seed), "photographs"
-    else:
-        raise ValueError(f"dataset {dataset!r} is unknown: valid are openmoji, photographs")
+        return unseen_scenes(count, seed), "OpenMoji scenes (drawn)"
+    if dataset == "photographs":
+        return load_photographs(count, IMAGE, seed=seed), "photographs"
+    raise ValueError(f"dataset {dataset!r} is unknown: valid are openmoji, photographs")
+
+
+def load_targets(dataset: str, count: int, seed: int, sam: Sam) -> Targets:
+    """Test images of a data set, and the tokens that `sam`, the small one, makes of them.
+
+    Raises:
+        ValueError, FileNotFoundError: as for `load_images`.
+    """
+    large, source = load_images(dataset, count, seed)
     return Targets(shrink(large, SIZE), second_round_tokens(sam, large), source)
 
 

@@ -27,7 +27,8 @@ from paperlib.runtime import progress
 
 PROMPTS = ("box", "1 point", "3 points")
 HELD_OUT = 5  # every fifth class is kept from training
-OBJECTS = (1, 4)  # in an OpenMoji scene
+OBJECTS = (1, 2)  # in an OpenMoji scene
+CROWDED = (1, 4)  # in one to train on; they are smaller
 SMALLEST = 1 / 256  # share of the image below which what is seen of an object is no target
 
 
@@ -40,15 +41,18 @@ def split_classes(held_out: bool) -> tuple[SceneClass, ...]:
     )
 
 
-def load_images(dataset: str, count: int, seed: int, size: int = 256) -> list[SegmentedImage]:
+def load_images(
+    dataset: str, count: int, seed: int, size: int = 256, objects: tuple[int, int] = OBJECTS
+) -> list[SegmentedImage]:
     """Images to measure on, the same for the same seed.
 
     Args:
-        dataset: openmoji (scenes of one to four objects of held-out classes, drawn at `size`) or
-            coco (val2017).
+        dataset: openmoji (scenes with objects of held-out classes, drawn at `size`) or coco
+            (val2017).
         count: number of images.
         seed: of the scenes, or of the choice among COCO's images.
         size: height and width of a scene in pixels.
+        objects: least and most in a scene.
 
     Raises:
         ValueError: unknown data set.
@@ -60,7 +64,7 @@ def load_images(dataset: str, count: int, seed: int, size: int = 256) -> list[Se
         raise ValueError(f"dataset={dataset!r}: valid are openmoji, coco")
     classes = split_classes(held_out=True)
     drawn = draw_scenes(
-        "test", range(count), size=size, classes=classes, seed=seed, objects=OBJECTS
+        "test", range(count), size=size, classes=classes, seed=seed, objects=objects
     )
     images = drawn.images.permute(0, 2, 3, 1).contiguous().numpy()
     return [

@@ -1,7 +1,8 @@
 r"""The small SAM from scratch, and its fine-tuning for the pixels-once schedule.
 
 **Data.** OpenMoji scenes of one to four objects, drawn once and then varied: zoom, shift, mirror,
-brightness, colour. Every fifth class is held out.
+brightness, colour. Every fifth class is held out; scenes to test on have one or two objects, larger
+ones.
 
 **Prompts.** A step shows every image two of its objects, each by a jittered box, by one point and
 by three points inside it. The decoder gives four masks a prompt: one for itself and three to
@@ -32,12 +33,14 @@ from jaxtyping import Float
 from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor, nn
 
-from paperlib.models.checkpoints import halve, save_checkpoint
+from paperlib.models.checkpoints import halve, load_card, load_weights, save_checkpoint
 from paperlib.models.sam import build_small_sam, load_sam
 from paperlib.paths import CHECKPOINTS, cache_dir
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.schedule import rounds
 from paperlib.pedsam.segmentation import (
+    CROWDED,
+    OBJECTS,
     PROMPTS,
     iou,
     load_images,
@@ -240,13 +243,15 @@ def optimise(
 
 RECIPES = {
     "sam-small": Recipe(steps=3600, learning_rate=1e-3),
-    "sam-small-pixels_once": Recipe(steps=1200, learning_rate=5e-4),
+    "sam-small-pixels_once": Recipe(steps=900, learning_rate=5e-4),
 }
 
 
-def mean_iou(sam: Sam, schedule: str, images: int, seed: int) -> dict[str, float]:
+def mean_iou(
+    sam: Sam, schedule: str, images: int, seed: int, objects: tuple[int, int] = OBJECTS
+) -> dict[str, float]:
     """Mean IoU by prompt over objects of held-out classes, through ``SamPredictor``."""
-    scenes = load_images("openmoji", images, seed)
+    scenes = load_images("openmoji", images, seed, objects=objects)
     sam = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule=schedule))
     answers, truth = segment(sam, scenes), true_masks(scenes)
     return {prompt: round(float(iou(answers[prompt], truth).mean()), 4) for prompt in PROMPTS}
@@ -259,6 +264,9 @@ def main() -> None:
         choices=list(RECIPES),
         required=True,
         help="the second is distilled from the first, which must be in --folder",
+    )
+    parser.add_argument(
+        "--start", help="small SAM in --folder to train on (default: random weights)"
     )
     parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--learning-rate", type=float, help="peak (default: the recipe's)")
@@ -274,6 +282,8 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=200, help="that the card's IoU is over")
     options = parser.parse_args()
 
+    if options.start and options.name != "sam-small":
+        parser.error(f"--start: {options.name} starts from sam-small")
     given = {key: getattr(options, key) for key in ("steps", "learning_rate", "scenes")}
     recipe = replace(RECIPES[options.name], **{k: v for k, v in given.items() if v is not None})
     pool = load_pool(recipe.scenes, options.seed, options.work)
@@ -291,10 +301,17 @@ def main() -> None:
     else:
         torch.manual_seed(options.seed)
         sam = build_small_sam()
+        if options.start:
+            sam = load_weights(options.start, sam, options.folder)
+            earlier = load_card(options.start, options.folder)
+            card["start"] = {key: earlier[key] for key in ("command", "sha256")}
         loss = partial(supervised_loss, sam, recipe, pool)
     seconds = round(optimise(sam, loss, recipe, options.seed, state))
     schedule = "pixels_once" if pixels_once else "exact"
-    found = mean_iou(halve(sam), schedule, options.test_images, options.seed)
+    found, crowded = (
+        mean_iou(halve(sam), schedule, options.test_images, options.seed, objects)
+        for objects in (OBJECTS, CROWDED)
+    )
     card |= {
         "parameters": sum(parameter.numel() for parameter in sam.parameters()),
         "schedule": schedule,
@@ -303,11 +320,12 @@ def main() -> None:
         "recipe": asdict(recipe),
         "training_seconds": seconds,
         "test": f"OpenMoji scenes (drawn), {options.test_images:,} of "
-        f"{len(split_classes(True))} other classes",
+        f"{len(split_classes(True))} other classes, {OBJECTS[0]} to {OBJECTS[1]} objects each",
         "test_mean_iou": found,
+        f"test_mean_iou_{CROWDED[0]}_to_{CROWDED[1]}_objects": crowded,
         "command": f"python -m paperlib.pedsam.training --name {options.name} --steps "
         f"{recipe.steps} --learning-rate {recipe.learning_rate} --scenes {recipe.scenes} "
-        f"--seed {options.seed}",
+        f"--seed {options.seed}" + (f" --start {options.start}" if options.start else ""),
     }
     path = save_checkpoint(sam, options.name, card, options.folder)
     state.unlink()

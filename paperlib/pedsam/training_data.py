@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paperlib.data.openmoji import draw_scenes
 from paperlib.models.sam import IMAGE
-from paperlib.pedsam.segmentation import OBJECTS, SMALLEST, split_classes
+from paperlib.pedsam.segmentation import CROWDED, SMALLEST, split_classes
 from paperlib.provenance import write_files
 from paperlib.runtime import progress
 
@@ -44,25 +44,26 @@ class Pool:
     objects: UInt8[Tensor, "n size size"]
 
 
-def draw_pool(scenes: int, seed: int) -> Pool:
-    """Training scenes of the classes that are not held out; 0.1 to 0.2 s a scene."""
-    classes, images, objects = split_classes(held_out=False), [], []
-    number = torch.arange(1, OBJECTS[1] + 1).view(-1, 1, 1)
+def draw_pool(scenes: int, seed: int, objects: tuple[int, int] = CROWDED) -> Pool:
+    """Training scenes of the classes that are not held out; 0.1 s a scene."""
+    classes, images, owners = split_classes(held_out=False), [], []
+    number = torch.arange(1, objects[1] + 1).view(-1, 1, 1)
     for start in progress(range(0, scenes, 64), "drawing scenes"):
         indices = range(start, min(start + 64, scenes))
         drawn = draw_scenes(
-            "train", indices, size=IMAGE, classes=classes, seed=seed, objects=OBJECTS
+            "train", indices, size=IMAGE, classes=classes, seed=seed, objects=objects
         )
         images.append(drawn.images)
-        objects.append((drawn.masks * number).sum(1).to(torch.uint8))  # masks do not overlap
-    return Pool(torch.cat(images), torch.cat(objects))
+        owners.append((drawn.masks * number).sum(1).to(torch.uint8))  # masks do not overlap
+    return Pool(torch.cat(images), torch.cat(owners))
 
 
-def load_pool(scenes: int, seed: int, folder: Path) -> Pool:
+def load_pool(scenes: int, seed: int, folder: Path, objects: tuple[int, int] = CROWDED) -> Pool:
     """`draw_pool`, kept in `folder`."""
-    path = folder / f"scenes-{scenes}-seed{seed}.safetensors"
+    least, most = objects
+    path = folder / f"scenes-{scenes}-seed{seed}-objects{least}to{most}.safetensors"
     if not path.is_file():
-        pool = draw_pool(scenes, seed)
+        pool = draw_pool(scenes, seed, objects)
         write_files({path: save({"images": pool.images, "objects": pool.objects})})
     return Pool(**load_file(path))
 
@@ -72,9 +73,9 @@ def vary(
 ) -> tuple[Float[Tensor, "n 3 size size"], Float[Tensor, "n objects 64 64"]]:
     """Zoom, shift, mirror, transpose and recolour; pixels 0 to 255 and shares of the cells."""
     images, objects = pool.images[indices], pool.objects[indices]
-    masks = objects[:, None] == torch.arange(1, OBJECTS[1] + 1).view(-1, 1, 1)
+    masks = objects[:, None] == torch.arange(1, CROWDED[1] + 1).view(-1, 1, 1)
     n, _, size, _ = images.shape
-    zoom = torch.empty(n).uniform_(0.7, 1, generator=draw)  # side of what is kept
+    zoom = torch.empty(n).uniform_(0.55, 1, generator=draw)  # side of what is kept
     shift = (1 - zoom)[:, None] * torch.empty(n, 2).uniform_(-1, 1, generator=draw)
     mirror = torch.randint(2, (n, 2), generator=draw) * 2 - 1
     transpose = torch.randint(2, (n, 1, 1), generator=draw).bool()

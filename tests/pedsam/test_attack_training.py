@@ -16,7 +16,6 @@ from paperlib.pedsam.attack_training import (
     AttackRecipe,
     build_attack,
     checkpoint_name,
-    crowded_scenes,
     fit,
     held_out_measures,
     load_attack,
@@ -25,6 +24,7 @@ from paperlib.pedsam.attack_training import (
     single_scenes,
     train_classifier,
     train_rebuilder,
+    unseen_scenes,
 )
 from paperlib.pedsam.views import draw_mixed_views
 
@@ -124,9 +124,9 @@ def test_test_scenes_have_drawings_of_their_own():
 
 
 def test_scenes_do_not_depend_on_the_chunks(monkeypatch):
-    expected = crowded_scenes("test", 3, seed=4)
+    expected = unseen_scenes(3, seed=4)
     monkeypatch.setattr(attack_training, "CHUNK", 2)
-    assert torch.equal(crowded_scenes("test", 3, seed=4), expected)
+    assert torch.equal(unseen_scenes(3, seed=4), expected)
 
 
 def test_mirrored_and_shrunk_by_hand():
@@ -145,6 +145,7 @@ def test_the_command_writes_a_network_and_its_card(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(attack_training, "VIEWS", 5)
     monkeypatch.setattr(attack_training, "TESTED", 3)
     command = ["--network", "classifier", "inpainting", "--seed", "7", "--folder", str(tmp_path)]
+    command += ["--work", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["attack_training", *command])
     attack_training.main()
     assert "pedsam-inpainting.safetensors" in capsys.readouterr().out

@@ -7,17 +7,14 @@ splitting costs. Not part of the tests. The weights are random; the speed does n
 """
 
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import torch
 
-from paperlib.models.checkpoints import halve, save_checkpoint
-from paperlib.models.sam import SMALL, build_sam
+from paperlib.models.sam import build_sam
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder
-from paperlib.pedsam.processes import LocalServer, local_servers
+from paperlib.pedsam.processes import servers_of
 from paperlib.pedsam.worker import WindowBlocks
 from paperlib.runtime import peak_memory
 
@@ -25,27 +22,14 @@ IMAGES = {"sam-small": 100, "vit_b": 3}
 SERVERS = (1, 4)
 
 
-def cpu_of(servers: list[LocalServer]) -> float:
-    """Seconds of CPU time that these servers have used."""
-    return sum(sum(server.process.cpu_times()[:2]) for server in servers)
-
-
-def peak_of(server: LocalServer) -> int:
-    """Largest resident memory of a server so far, in bytes (Linux)."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
-
-
 @torch.inference_mode()
-def compare(name: str, folder: Path) -> None:
+def compare(name: str) -> None:
     """Print a row for each number of servers."""
     torch.manual_seed(0)
-    sam = halve(build_sam(name))
-    save_checkpoint(sam, name, {"architecture": name, "command": "none"}, folder)
-    source = folder if name in SMALL else folder / f"{name}.safetensors"
+    sam = build_sam(name)
     encoder = sam.image_encoder.eval()
     x = torch.randn(1, 3, encoder.img_size, encoder.img_size)
-    with local_servers(max(SERVERS), ["--sam", name, "--weights", str(source)]) as servers:
+    with servers_of(sam, name, max(SERVERS)) as servers:
         for k in SERVERS:
             addresses = [server.address for server in servers[:k]]
             with EdgeCompute(WindowBlocks(encoder), addresses, deadline=600) as compute:
@@ -55,12 +39,15 @@ def compare(name: str, folder: Path) -> None:
                 for _ in range(IMAGES[name]):  # in turns, so that other load falls on both
                     start = time.process_time()
                     encoder(x)
-                    middle, before = time.process_time(), cpu_of(servers)
+                    middle, before = (
+                        time.process_time(),
+                        sum(server.cpu_seconds() for server in servers),
+                    )
                     split(x)
                     own += middle - start
                     ours += time.process_time() - middle
-                    on_servers += cpu_of(servers) - before
-            edge, server = peak_memory(), max(map(peak_of, servers[:k]))
+                    on_servers += sum(server.cpu_seconds() for server in servers) - before
+            edge, server = peak_memory(), max(server.peak_memory() for server in servers[:k])
             own, ours, on_servers = (1e3 * s / IMAGES[name] for s in (own, ours, on_servers))
             print(
                 f"{name:10}{k:3}{own:9.1f}{ours:9.1f}{on_servers:9.1f}"
@@ -77,8 +64,7 @@ def main() -> None:
     heads = ("SAM's own", "edge", "servers", "ratio", "off by", "edge MB", "server MB")
     print(f"{'encoder':10}{'k':>3}" + "".join(f"{head:>10}" for head in heads))
     for name in sys.argv[1:] or ["sam-small"]:
-        with tempfile.TemporaryDirectory() as folder:
-            compare(name, Path(folder))
+        compare(name)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Run:
         parameters: these and what else the notebook was started with.
         sizes: the notebook's sizes in this profile (see `paperlib.profiles`).
         folder: where its results go.
+        interactive: a person runs it by hand, so that widgets have a use.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Run:
     parameters: dict[str, Any]
     sizes: Any
     folder: Path
+    interactive: bool
 
     def save_figure(self, figure: Figure, name: str, values: pd.DataFrame) -> None:
         """Write a figure, the values it shows and where they come from.
@@ -127,7 +129,9 @@ def start(name: str, *, profile: str, seed: int, dataset: str, **added: Any) -> 
     runtime.set_threads()
     runtime.seed_everything(seed)
     figures.style()
-    by_hand = "" if os.environ.get("PAPERLIB_BATCH") else "by_hand"
-    folder = outputs_dir().resolve() / by_hand / run_folder(profile, dataset, seed) / name
+    interactive = not os.environ.get("PAPERLIB_BATCH")
+    place = outputs_dir().resolve() / ("by_hand" if interactive else "")
+    folder = place / run_folder(profile, dataset, seed) / name
     folder.mkdir(parents=True, exist_ok=True)
-    return Run(name, profile, seed, dataset, parameters, profiles.sizes(name, profile), folder)
+    sizes = profiles.sizes(name, profile)
+    return Run(name, profile, seed, dataset, parameters, sizes, folder, interactive)

@@ -96,8 +96,9 @@ def test_start(outputs, monkeypatch):
     start("01_spectrum", **GIVEN)
     assert torch.equal(torch.rand(3), first)
     monkeypatch.delenv("PAPERLIB_BATCH")
-    by_hand = start("01_spectrum", **GIVEN).folder
-    assert by_hand == outputs / "by_hand" / "smoke-openmoji-seed0" / "01_spectrum"
+    by_hand = start("01_spectrum", **GIVEN)
+    assert by_hand.folder == outputs / "by_hand" / "smoke-openmoji-seed0" / "01_spectrum"
+    assert by_hand.interactive and not run.interactive
 
 
 @pytest.mark.parametrize("changed", [{"profile": "big"}, {"seed": -1}, {"dataset": "mnist"}])

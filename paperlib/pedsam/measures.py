@@ -22,6 +22,8 @@ from jaxtyping import Bool, Float
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from paperlib.pedsam.partition import WindowGrid
+
 
 def psnr(
     images: Float[Tensor, "n 3 height width"],
@@ -91,6 +93,13 @@ def seen_windows(
     """
     mine = torch.isin(torch.tensor(assignments), torch.tensor(sorted(servers)))
     return mine.cummax(0).values.float().mean(1)
+
+
+def window_neighbours(grid: WindowGrid, assignment: Sequence[int]) -> float:
+    """Share of the pairs of windows side by side, in a row or a column, that one server gets."""
+    owner = torch.tensor(assignment).view(grid.per_side, grid.per_side)
+    pairs = [owner[1:] == owner[:-1], owner[:, 1:] == owner[:, :-1]]
+    return torch.cat([pair.flatten() for pair in pairs]).float().mean().item()
 
 
 def _squares(images: Tensor, guesses: Tensor) -> Tensor:

@@ -151,12 +151,17 @@ def _shift(per_side: int, servers: int) -> int:
     return per_side + 1 if per_side % servers == 0 else per_side
 
 
+def owner_map(grid: WindowGrid, assignment: Assignment, patch: int) -> Int[Tensor, "size size"]:
+    """Server of every pixel; with patch=1, of every token."""
+    owner = torch.empty(grid.tokens**2, dtype=torch.long)
+    for window, server in enumerate(assignment):
+        owner[grid.rows([window])] = server
+    square = owner.view(grid.tokens, grid.tokens)
+    return square.repeat_interleave(patch, 0).repeat_interleave(patch, 1)
+
+
 def visible_pixels(
     grid: WindowGrid, assignment: Assignment, servers: Collection[int], patch: int
 ) -> Bool[Tensor, "size size"]:
     """Which pixels these servers see together; with patch=1, which tokens."""
-    seen = [window for window, server in enumerate(assignment) if server in servers]
-    tokens = torch.zeros(grid.tokens**2, dtype=torch.bool)
-    tokens[grid.rows(seen)] = True
-    square = tokens.view(grid.tokens, grid.tokens)
-    return square.repeat_interleave(patch, 0).repeat_interleave(patch, 1)
+    return torch.isin(owner_map(grid, assignment, patch), torch.tensor(sorted(servers)))

@@ -21,6 +21,10 @@ from pathlib import Path
 import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from segment_anything.modeling import Sam
+
+from paperlib.models.checkpoints import halve, save_checkpoint
+from paperlib.models.sam import SMALL
 
 COMMAND = (sys.executable, "-m", "paperlib.pedsam.server")
 SECONDS_TO_END = 15.0  # after SIGTERM, before SIGKILL
@@ -43,6 +47,17 @@ class LocalServer:
     process: psutil.Process
     address: str
     log: Path
+
+    def peak_memory(self) -> int:
+        """Its largest resident memory so far, in bytes; on Linux, elsewhere that of now."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.is_file():
+            return self.process.memory_info().rss
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+
+    def cpu_seconds(self) -> float:
+        """CPU time that it has used."""
+        return sum(self.process.cpu_times()[:2])
 
 
 @contextlib.contextmanager
@@ -82,6 +97,21 @@ def local_servers(
         for server in ready:
             _check_health(server["address"], log, end)
         yield [LocalServer(psutil.Process(s["pid"]), s["address"], log) for s in ready]
+
+
+@contextlib.contextmanager
+def servers_of(sam: Sam, name: str, servers: int) -> Iterator[list[LocalServer]]:
+    """`local_servers` with the weights that `sam`, of the size `name`, has now.
+
+    They are rounded to half precision first, in `sam` too: a file keeps no more.
+    """
+    with tempfile.TemporaryDirectory(prefix="pedsam-") as folder:
+        path = save_checkpoint(
+            halve(sam), name, {"architecture": name, "command": "none"}, Path(folder)
+        )
+        weights = path.parent if name in SMALL else path
+        with local_servers(servers, ["--sam", name, "--weights", str(weights)]) as started:
+            yield started
 
 
 def _next(process: subprocess.Popen, log: Path, end: float) -> dict[str, str | int]:

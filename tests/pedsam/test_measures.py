@@ -5,7 +5,15 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from paperlib.pedsam.measures import exposure, psnr, quality, seen_windows, ssim
+from paperlib.pedsam.measures import (
+    exposure,
+    psnr,
+    quality,
+    seen_windows,
+    ssim,
+    window_neighbours,
+)
+from paperlib.pedsam.partition import WindowGrid
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +106,11 @@ def test_quality_is_all_four(pair):
         "SSIM image": ssim(images, guesses),
     }
     torch.testing.assert_close(quality(images, guesses, seen), expected)
+
+
+def test_window_neighbours():
+    grid = WindowGrid(6, 3)  # 2 × 2 windows, four pairs
+    assert window_neighbours(grid, (0, 0, 0, 0)) == 1
+    assert window_neighbours(grid, (0, 1, 1, 0)) == 0
+    assert window_neighbours(grid, (0, 0, 1, 1)) == 0.5
+    assert window_neighbours(grid, (0, 0, 0, 1)) == 0.5

@@ -4,7 +4,7 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import window_partition
 
-from paperlib.pedsam.partition import WindowGrid, assign, patches, visible_pixels
+from paperlib.pedsam.partition import WindowGrid, assign, owner_map, patches, visible_pixels
 
 KINDS = ("contiguous", "interleaved", "random")
 GRIDS = [WindowGrid(64, 14), WindowGrid(16, 5), WindowGrid(7, 7), WindowGrid(9, 2)]
@@ -88,3 +88,11 @@ def test_colluding_servers_see_their_windows_together():
     assert torch.stack(seen).sum(0).eq(1).all()
     assert torch.equal(visible_pixels(grid, assignment, {0, 2}, 16), seen[0] | seen[2])
     assert seen[0].shape == (256, 256)
+
+
+def test_owner_map():
+    assignment = (0, 1, 2, 1)
+    tokens = owner_map(WindowGrid(4, 3), assignment, patch=1)
+    assert tokens.tolist() == [[0, 0, 0, 1]] * 3 + [[2, 2, 2, 1]]
+    pixels = owner_map(WindowGrid(4, 3), assignment, patch=2)
+    assert torch.equal(pixels[::2, 1::2], tokens) and pixels.shape == (8, 8)

@@ -6,8 +6,12 @@ import sys
 
 import psutil
 import pytest
+import torch
 
-from paperlib.pedsam.processes import ServerError, local_servers
+from paperlib.models.sam import build_small_sam
+from paperlib.pedsam.edge import EdgeCompute
+from paperlib.pedsam.processes import ServerError, local_servers, servers_of
+from paperlib.pedsam.worker import WindowBlocks
 
 SCRIPT = """
 import sys, time
@@ -51,3 +55,15 @@ def test_a_server_that_does_not_start_is_explained(tmp_path):
     with pytest.raises(ServerError, match="missing/sam-small.json"), local_servers(2, missing):
         pass
     assert psutil.Process().children(recursive=True) == before
+
+
+def test_servers_of_any_weights():
+    sam = build_small_sam()
+    with servers_of(sam, "sam-small", 2) as servers:
+        before = servers[0].cpu_seconds()
+        addresses = [server.address for server in servers]
+        with EdgeCompute(WindowBlocks(sam.image_encoder), addresses) as edge:  # checks the weights
+            edge.begin().run(0, (0, 1), True, torch.zeros(256, 768))
+        assert edge.table()["status"].tolist() == ["OK", "OK"]
+        assert servers[0].cpu_seconds() > before
+        assert 50e6 < servers[0].peak_memory() < 5e9

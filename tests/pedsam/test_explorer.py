@@ -1,0 +1,43 @@
+"""The widget of notebook 6 draws what its controls say."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from paperlib.pedsam.explorer import explorer, show_assignment
+from paperlib.pedsam.partition import WindowGrid, assign, visible_pixels
+
+GRID = WindowGrid(16, 5)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def image():
+    return torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) + 0.01
+
+
+def test_the_view_is_that_of_the_server(image):
+    figure = show_assignment(image, GRID, "contiguous", 4, 5, 0)  # 5 counts round to 1
+    shown = figure.axes[1].images[0].get_array()
+    seen = visible_pixels(GRID, assign("contiguous", 16, 4, GRID), {1}, 4).numpy()
+    np.testing.assert_array_equal((np.asarray(shown) > 0).any(2), seen)
+    assert figure.axes[1].get_title() == f"server 1: {100 * seen.mean():.0f} %"
+    numbers = [int(text.get_text()) for text in figure.axes[0].texts]
+    assert numbers == list(assign("contiguous", 16, 4, GRID))
+
+
+def test_moving_a_control_draws_again(image, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plt, "show", lambda: drawn.append(plt.gcf().axes[1].get_title()))
+    controls = explorer(image, GRID)
+    names = {child.description: child for child in controls.children if hasattr(child, "value")}
+    names["server"].value = 3
+    names["kind"].value = "interleaved"
+    assert len(drawn) == 3
+    assert [title.split(":")[0] for title in drawn] == ["server 0", "server 3", "server 3"]

@@ -240,7 +240,8 @@ class EdgeCompute:
         for name, answer in asked.items():
             try:
                 self.connections[name].check(answer.result(), self.worker, self.weights)
-            except grpc.RpcError:
+            except grpc.RpcError as error:
+                LOG.warning("%s cannot be reached: %s", name, error.code().name)
                 continue
             except ServerMismatchError as error:
                 mismatches.append(error)

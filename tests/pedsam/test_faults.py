@@ -138,8 +138,9 @@ def test_a_server_that_comes_back_is_used_again(encoder, worker, servers, image)
     assert last["status"].tolist() == ["OK", "OK"]
 
 
-def test_no_server_at_all(encoder, worker, image):
+def test_no_server_at_all(encoder, worker, image, caplog):
     with EdgeCompute(worker, ["127.0.0.1:1", "127.0.0.1:2"]) as compute:
         assert_exact(encoder, encode(encoder, compute, image), image)
     assert compute.ledger.table().empty
     assert set(compute.table()["server"]) == {"edge"}
+    assert "127.0.0.1:1 cannot be reached: UNAVAILABLE" in caplog.text

@@ -16,7 +16,7 @@ from paperlib.d4c.pipeline import (
 from paperlib.d4c.prompts import calibration_texts, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.reconstruction import reconstruct
-from paperlib.d4c.settings import Settings
+from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.models.clip import build_small_clip, preprocess
 from paperlib.models.clip_training import make_tokenizer
 
@@ -56,6 +56,13 @@ def test_the_rows_of_the_ablation_differ_in_scg_and_pae():
     assert METHODS[-4:] == ABLATION
     with pytest.raises(ValueError, match="method='bns': valid are 'pgsi'"):
         settings_of("bns", FAST)
+
+
+def test_names_of_bit_widths():
+    assert bit_widths("W2A8") == {"weight_bits": 2, "activation_bits": 8}
+    for name in ("W1A8", "W4A9", "w4a8", "W4A8 "):
+        with pytest.raises(ValueError, match="valid are W2A2 to W8A8"):
+            bit_widths(name)
 
 
 def test_every_method_gives_images_of_its_own(model, tokenizer):

@@ -165,7 +165,7 @@ for name, changes in run.sizes.encoders.items():
 columns = ["encoder", "method", "ms an iteration", "s an image"]
 cost = pd.DataFrame(rows, columns=columns)
 threads = torch.get_num_threads()
-print(f"{device().type}, {threads} threads; {Settings.synthesis_iterations:,} iterations an image")
+print(f"{device().type}, threads: {threads}; {Settings.synthesis_iterations:,} iterations")
 
 # %% [markdown]
 # Below, the README's seconds, for an image. **Other hardware and other models**: a GPU and
@@ -186,8 +186,10 @@ shown.rename(columns=LABELS).round(2).astype(object).fillna("")
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.8))
 for ax, (where, part) in zip(axes, both.items(), strict=True):
     names = part.encoder.map(LABELS).fillna(part.encoder) + ", " + part.method.map(LABELS)
-    ax.barh(names, part["s an image"], color=part.method.map(METHOD_COLOURS))
-    ax.set(xlabel="seconds an image", title=where, xscale="log")
+    bars = ax.barh(names, part["s an image"], color=part.method.map(METHOD_COLOURS))
+    ax.bar_label(bars, fmt=" %.0f")
+    ax.set(xlabel="time an image (s)", title=where)
+    ax.margins(x=0.15)
     ax.invert_yaxis()
 run.save_figure(figure, "cost", cost_table)
 

@@ -34,22 +34,23 @@ run = start("14_deployment", profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import itertools
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from torch.utils.benchmark import Timer
 
 from paperlib.d4c import integer
 from paperlib.d4c.pipeline import calibration_images, quantize_image, quantize_text
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import load_images, task_features, top1
-from paperlib.figures import LABELS
+from paperlib.figures import BLUE, LABELS
 from paperlib.models.clip import load_clip, preprocess, small_clip_name
 from paperlib.paths import outputs_dir
+from paperlib.runtime import seconds_a_call
 
 # %% [markdown]
 # ## Quantize
@@ -121,8 +122,8 @@ pd.DataFrame(rows, columns=columns).round(4)
 # lies half-way between two codes, the last digit of a sum decides which one it gets.
 
 # %%
-batch = preprocess(test.images, 64).repeat(-(-run.sizes.timed_images // len(test)), 1, 1, 1)
-batch = batch[: run.sizes.timed_images].contiguous(memory_format=torch.channels_last)
+batch = preprocess(test.images[: run.sizes.timed_images], 64)
+batch = batch.contiguous(memory_format=torch.channels_last)
 models = {}
 for name, bits in loaded:
     models[name, "float32", "–"] = clips[name][0]
@@ -134,10 +135,11 @@ rows = []
 for (name, kind, bits), model in models.items():
     encoder, tokenizer = loaded.get((name, bits), clips[name][0]), clips[name][1]
     accuracy = 100 * top1(model, task_features(encoder, tokenizer, dataset), test)
-    timer = Timer("model.encode_image(batch)", globals={"model": model, "batch": batch})
     with torch.inference_mode():
-        taken = timer.blocked_autorange(min_run_time=run.sizes.timed_seconds).median
+        taken = seconds_a_call(partial(model.encode_image, batch), run.sizes.timed_seconds)
     rows.append([name, bits, kind, accuracy, 1e3 * taken / len(batch)])
+
+# %%
 columns = ["encoder", "bits", "computes with", "Top-1 (%)", "ms an image"]
 measured = pd.DataFrame(rows, columns=columns)
 floats = measured[measured.bits == "–"].set_index("encoder")["ms an image"]
@@ -145,18 +147,24 @@ measured["times float32's speed"] = measured.encoder.map(floats) / measured["ms 
 measured.round(2)
 
 # %%
+whole = sizes.drop_duplicates("encoder").assign(bits="float32")
+whole["saved (MB)"] = whole["float32 (MB)"]
+disk = pd.concat([whole, sizes]).sort_values("encoder", kind="stable")
+names = {"file": disk.encoder.map(LABELS) + ", " + disk.bits}
+kinds = (measured.bits + " " + measured["computes with"]).str.removeprefix("– ")
+names["tower"] = measured.encoder.map(LABELS) + ", " + kinds
+
+# %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
-places = sizes.encoder.map(LABELS) + ", " + sizes.bits
-axes[0].barh(places, sizes["float32 (MB)"], color="0.8", label="float32")
-axes[0].barh(places, sizes["saved (MB)"], color="#0173b2", label="saved", height=0.5)
+bars = axes[0].barh(names["file"], disk["saved (MB)"], color=BLUE)
+axes[0].bar_label(bars, fmt=" %.1f")
 axes[0].set(xlabel="size (MB)", title="both towers, on disk")
-axes[0].legend(fontsize=9)
-labels = measured.encoder.map(LABELS) + " " + measured.bits + ", " + measured["computes with"]
-labels = labels.str.replace(" –", "")
-axes[1].barh(labels, measured["ms an image"], color="0.6")
-axes[1].set(xlabel="ms an image", title=f"image tower, {torch.get_num_threads()} threads")
+bars = axes[1].barh(names["tower"], measured["ms an image"], color=BLUE)
+axes[1].bar_label(bars, fmt=" %.2f")
+axes[1].set(xlabel="time an image (ms)", title=f"image tower, threads: {torch.get_num_threads()}")
 for ax in axes:
     ax.invert_yaxis()
+    ax.margins(x=0.15)
 run.save_figure(figure, "deployment", measured.merge(sizes, how="left", on=["encoder", "bits"]))
 
 # %% [markdown]

@@ -176,7 +176,7 @@ class DeploymentSizes:
         encoders: as in `LimitsSizes`.
         bits: bit-widths that are saved and run.
         test_images: classified.
-        timed_images: in one forward pass whose time is measured.
+        timed_images: of them, in one forward pass whose time is measured.
         timed_seconds: that the measurement of one tower takes.
     """
 
@@ -213,13 +213,13 @@ TINY_D4C = {
 SHORT_D4C = {
     "images": 32,
     "prompts": 64,
-    "synthesis_iterations": 150,
+    "synthesis_iterations": 100,
     "synthesis_rate": 0.1,
     "synthesis_autocast": True,
     "range_images": 16,
     "range_prompts": 16,
     "range_fractions": 25,
-    "reconstruction_iterations": 60,
+    "reconstruction_iterations": 40,
     "reconstruction_batch": 16,
     "rounding_rate": 0.03,
     "image_scale_rate": 4e-4,
@@ -261,7 +261,9 @@ SIZES = {
     },
     "11_synthesis": {
         "smoke": SynthesisSizes({"resnet": TINY_D4C}, (0, 1, 2), 4),
-        "default": SynthesisSizes({"resnet": SHORT_D4C | {"images": 16}}, (0, 10, 100), 8),
+        "default": SynthesisSizes(
+            {"resnet": SHORT_D4C | {"images": 16, "synthesis_iterations": 200}}, (0, 10, 100), 8
+        ),
         "paper": SynthesisSizes({"resnet": {"images": 16}}, (0, 10, 100), 8),
     },
     "12_quantization": {

@@ -63,6 +63,8 @@ from paperlib.runtime import device
 clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
 for model, _ in clips.values():
     model.to(device())
+
+# %%
 name = next(iter(clips))
 model, tokenizer = clips[name]
 settings = Settings(**run.sizes.encoders[name], seed=seed)
@@ -76,6 +78,8 @@ print(f"{len(GENERIC_NAMES)} prompts:", ", ".join(GENERIC_NAMES[::20]), "...")
 data = load_images(dataset, "train", run.sizes.shown, seed)
 example = real_images(model, data, len(data), seed)
 noise = torch.randn(example.shape, generator=torch.Generator().manual_seed(seed))
+
+# %%
 rows = []
 for what, x in (("real", example[0]), ("noise", noise[0])):
     best = prompt_similarities(model, texts, x[None].to(device()))[0].topk(3)
@@ -156,6 +160,12 @@ values = pd.DataFrame(rows, columns=["method", "iterations", *names])
 run.save_figure(figure, "snapshots", values)
 
 # %% [markdown]
+# PGSI alone is content with fine patterns all over, which nobody would call by the prompt's name:
+# to the network they are what an adversarial example is. SCG draws the box, and leaves around it
+# what is no foreground, which the total variation makes smooth. PAE gives larger, connected shapes,
+# as fine patterns do not survive a random view. D4C has both, but its target is the harder one: it
+# needs more iterations.
+#
 # ## Losses
 #
 # The loss of the first mini-batch. Rows with SCG have more terms below the line, rows with PAE see
@@ -178,7 +188,8 @@ run.save_figure(figure, "losses", pd.concat(curves))
 # ## What it comes to
 #
 # Similarity of whole images to their own prompt, by iteration, and the share of images for which no
-# other prompt is as similar. The whole image is not what rows with SCG optimise.
+# other prompt is as similar. The whole image is not what rows with SCG optimise, so that theirs are
+# lower says nothing of what they are worth for calibration (notebook 13).
 
 # %%
 rows = {}

@@ -175,7 +175,7 @@ print(f"{device().type}, threads: {threads}; {Settings.synthesis_iterations:,} i
 # %%
 paper = reported("synthesis_seconds")
 paper["s an image"] = paper.value / Settings.images
-both = {"here": cost, "README, RTX A6000": paper}
+both = {"here: small CLIPs, 64 px": cost, "README: RTX A6000, full size": paper}
 cost_table = pd.concat(both).droplevel(1).rename_axis("where").reset_index()
 keys = ["where", "encoder"]
 shown = cost_table.pivot_table(index=keys, columns="method", values="s an image", sort=False)

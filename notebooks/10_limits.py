@@ -156,8 +156,8 @@ for what, values in distributions.items():
             part = pd.DataFrame({"similarity": at, "share": shares})
             parts.append(part.assign(encoder=name, method=method))
         ax.set(xlabel=axis_labels[what], title=LABELS[name])
+        ax.legend(fontsize=9)
     axes[0, 0].set_ylabel("cumulative share (%)")
-    axes[0, 0].legend(fontsize=9)
     curves[what] = figure, pd.concat(parts)
 run.save_figure(curves["semantics"][0], "semantics", curves["semantics"][1])
 run.save_figure(curves["patches"][0], "patches", curves["patches"][1])
@@ -200,7 +200,9 @@ for ax, (name, (model, _)) in zip(axes[0], clips.items(), strict=True):
         points[-1] = points[-1].assign(encoder=name, method=known)
     ax.set(title=LABELS[name], xlabel=f"component 1 ({shares[0]:.0%} of the variance)")
     ax.set(ylabel=f"component 2 ({shares[1]:.0%})")
-axes[0, 0].legend()
+drawn = [part for ax in axes[0] for part in zip(*ax.get_legend_handles_labels(), strict=True)]
+legend = {label: handle for handle, label in drawn}
+figure.legend(legend.values(), legend, loc="outside lower center", ncols=len(legend))
 run.save_figure(figure, "plane", pd.concat(points))
 
 # %% [markdown]

@@ -149,7 +149,8 @@ spread = groups.std().fillna(0).map("{:.1f}".format)
 (groups.mean().map("{:.1f}".format) + " ± " + spread).rename(columns=LABELS)
 
 # %%
-figure, axes = plt.subplots(len(clips), 2, figsize=(8, 3.6 * len(clips)), squeeze=False)
+shape = {"figsize": (8, 3.6 * len(clips)), "squeeze": False, "sharey": "row"}
+figure, axes = plt.subplots(len(clips), 2, **shape)
 for (left, right), name in zip(axes, clips, strict=True):
     mine = wide.loc[name].reset_index()
     chosen = mine.bits == run.sizes.decisive[name]
@@ -203,7 +204,7 @@ paper.pivot(index="encoder", columns="dataset", values="value")
 # %%
 ours = by_bits.mean()["gain"]
 labels = [f"{LABELS[name]}, {bits}" for name, bits in ours.index]
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.4))
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharex=True)
 error = by_bits.std()["gain"].fillna(0)
 axes[0].barh(labels, ours, xerr=error, color=METHOD_COLOURS["d4c"])
 axes[0].set(title="measured here", xlabel="gain of D4C (points)")

@@ -88,11 +88,13 @@ print(f"{settings.images} images a method and seed, {len(data)} real ones to com
 
 # %%
 shown = run.sizes.shown
-rows = [(name, method) for name in clips for method in methods[name]]
+rows = [(next(iter(clips)), method) for method in ("real", "gaussian")]
+rows += [(name, method) for name in clips for method in methods[name][2:]]
 figure, axes = plt.subplots(len(rows), shown, figsize=(8, 1.05 * len(rows)), squeeze=False)
 for line, (name, method) in zip(axes, rows, strict=True):
     image_row(line, denormalise(images[name, seed, method][:shown]).cpu())
-    line[0].set_ylabel(LABELS[method], rotation=0, ha="right", va="center")
+    label = f"{LABELS[method]}\n{LABELS[name]}" if method in methods[name][2:] else LABELS[method]
+    line[0].set_ylabel(label, rotation=0, ha="right", va="center")
 pixels = [
     [name, method, *images[name, seed, method][:shown].std((1, 2, 3)).tolist()]
     for name, method in rows

@@ -47,7 +47,7 @@ from paperlib.d4c.pipeline import (
 from paperlib.d4c.reported import reported
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.zero_shot import load_images, task_features, top1
-from paperlib.figures import LABELS, METHOD_COLOURS
+from paperlib.figures import CALIBRATION, LABELS, METHOD_COLOURS
 from paperlib.models.clip import load_clip, small_clip_name
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
@@ -142,11 +142,16 @@ measured = pd.DataFrame(rows, columns=columns)
 
 # %%
 keys = ["encoder", "bits", "iterations"]
-wide = measured.pivot_table(index=[*keys, "seed"], columns="method", values="top1", sort=False)
+order = measured.set_index([*keys, "seed"]).index.unique()
+wide = measured.pivot(index=[*keys, "seed"], columns="method", values="top1").reindex(order)
+wide = wide[[method for method in CALIBRATION if method in wide]]
 wide["float"] = [whole[name, k] for name, _, _, k in wide.index]
+
+# %%
 groups = wide.groupby(keys, sort=False)
 spread = groups.std().fillna(0).map("{:.1f}".format)
-(groups.mean().map("{:.1f}".format) + " ± " + spread).rename(columns=LABELS)
+shown = groups.mean().map("{:.1f}".format) + " ± " + spread
+shown.where(groups.mean().notna(), "").rename(columns=LABELS)
 
 # %%
 shape = {"figsize": (8, 3.6 * len(clips)), "squeeze": False, "sharey": "row"}

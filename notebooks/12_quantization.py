@@ -257,7 +257,7 @@ run.claims_table()
 # **Deviations and limits.** The CLIPs are small: at four bits and more they lose next to nothing
 # whatever they are calibrated with, so the paper's setting cannot show its effect here, and the
 # decisive bit-widths are ours. Outside the paper profile images, iterations and ranges are far
-# fewer than the paper's, with larger steps, chosen on another seed; W4A8, W6A6 and W8A8 keep the nearest rounding there.
-# Each mini-batch of the synthesis has an Adam of its own, where the official code lets images drift
-# on the momentum of others. The seeds differ in test and calibration images, not in the training of
-# the CLIPs.
+# fewer than the paper's, with larger steps, chosen on another seed; W4A8, W6A6 and W8A8 keep the
+# nearest rounding there. Each mini-batch of the synthesis has an Adam of its own; the official
+# code lets images drift on the momentum of others. The seeds differ in test and calibration images,
+# not in the training of the CLIPs.

@@ -1,8 +1,8 @@
 """One style for every figure, one colour for every method, and saving a figure with its numbers.
 
 The colours are from seaborn's colour-blind palette, without those that are too pale on white, and
-near-black. Training variants and attacks are told apart among themselves; an attack has the colour
-of the training that uses it.
+near-black. Training variants, attacks and kinds of calibration images are told apart among
+themselves; an attack has the colour of the training that uses it.
 """
 
 import io
@@ -35,6 +35,7 @@ ATTACKS = (
     *("fgsm", "pgd_linf", "pgd_l2", "cw_l2"),
     *("square", "simba_pixel", "simba_dct", "hopskipjump"),
 )
+CALIBRATION = ("real", "gaussian", "bns", "pse", "pgsi", "pgsi_scg", "pgsi_pae", "d4c")
 METHOD_COLOURS: dict[str, str] = {
     "natural": BLUE,
     "low_pass": GREEN,
@@ -55,6 +56,13 @@ METHOD_COLOURS: dict[str, str] = {
     "inpainting": BLUE,
     "inversion": VERMILION,
     "tokens": PURPLE,
+    "real": BLACK,
+    "bns": ORANGE,
+    "pse": SKY,
+    "pgsi": GREEN,
+    "pgsi_scg": PURPLE,
+    "pgsi_pae": VERMILION,
+    "d4c": BLUE,
 }
 LABELS: dict[str, str] = {
     "natural": "natural",
@@ -81,6 +89,15 @@ LABELS: dict[str, str] = {
     "inpainting": "learned, pixels",
     "inversion": "learned, pixels and tokens",
     "tokens": "learned, tokens alone",
+    "real": "real images",
+    "bns": "BNS",
+    "pse": "PSE",
+    "pgsi": "PGSI",
+    "pgsi_scg": "PGSI + SCG",
+    "pgsi_pae": "PGSI + PAE",
+    "d4c": "D4C",
+    "resnet": "ResNet",
+    "vit": "ViT",
 }
 
 

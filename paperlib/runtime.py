@@ -2,8 +2,10 @@
 
 import os
 import random
+import statistics
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -87,3 +89,19 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def seconds_a_call(function: Callable[[], Any], at_least: float) -> float:
+    """Median time of a call, in seconds; a first call is not counted.
+
+    Args:
+        function: called again and again.
+        at_least: for so many seconds, and three times at least.
+    """
+    function()
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < at_least:
+        began = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)

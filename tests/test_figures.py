@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm, to_rgb
 from PIL import Image
 
 from paperlib import figures, provenance
+from paperlib.d4c import pipeline
 from paperlib.figures import (
     assignment_map,
     band_curve,
@@ -119,7 +120,7 @@ def test_the_hash_is_of_names_and_text_and_not_of_line_endings(tmp_path):
     assert tree("moved", {"a.py": b"x = 1\ny\n", "b/c.py": b""}) != one
 
 
-@pytest.mark.parametrize("group", [figures.VARIANTS, figures.ATTACKS])
+@pytest.mark.parametrize("group", [figures.VARIANTS, figures.ATTACKS, figures.CALIBRATION])
 def test_every_method_has_a_name_and_a_colour_unlike_the_others(group):
     colours = np.array([to_rgb(figures.METHOD_COLOURS[method]) for method in group])
     distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
@@ -129,7 +130,10 @@ def test_every_method_has_a_name_and_a_colour_unlike_the_others(group):
 
 
 def test_the_methods_are_all_there_and_an_attack_has_the_colour_of_its_training():
-    assert set(figures.METHOD_COLOURS) == {*(*figures.VARIANTS, *figures.ATTACKS, *privacy.ATTACKS)}
+    calibration = figures.CALIBRATION
+    assert calibration == pipeline.METHODS
+    groups = (*figures.VARIANTS, *figures.ATTACKS, *privacy.ATTACKS, *calibration)
+    assert set(figures.METHOD_COLOURS) == set(groups)
     assert figures.METHOD_COLOURS["fgsm"] == figures.METHOD_COLOURS["fgsm_rs"]
     assert figures.METHOD_COLOURS["pgd_linf"] == figures.METHOD_COLOURS["pgd"]
 

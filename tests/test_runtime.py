@@ -77,3 +77,11 @@ def test_peak_memory_grows_by_what_is_used():
     torch.ones(200 * 2**20, dtype=torch.uint8)
     assert before > 50 * 2**20
     assert runtime.peak_memory() >= before
+
+
+def test_the_time_of_a_call_is_the_median_without_the_first(monkeypatch):
+    clock = iter([0, 5, 10, 11, 20, 22])
+    calls = []
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: next(clock))
+    assert runtime.seconds_a_call(lambda: calls.append(1), at_least=8) == 2
+    assert len(calls) == 4

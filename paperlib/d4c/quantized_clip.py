@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paperlib.d4c.quantizers import ActivationQuantizer, WeightQuantizer
-from paperlib.d4c.ranges import search_range
+from paperlib.d4c.ranges import Range, search_range
 from paperlib.d4c.settings import Settings
 from paperlib.runtime import progress
 
@@ -228,40 +228,69 @@ class QuantizedClip(nn.Module):
             ValueError: there are none, or they have another size than the model takes.
         """
         self.check_inputs(images, tokens)
-        search = partial(
-            search_range,
-            exponent=self.settings.range_exponent,
-            fractions=self.settings.range_fractions,
-        )
         for _, layer in progress(list(self.layers()), "Ranges of the weights"):
-            scale, zero_point, _ = search(layer.weight.flatten(1), layer.weight_quantizer.bits)
+            rows, bits = layer.weight.flatten(1), layer.weight_quantizer.bits
+            scale, zero_point, _ = self._search(rows, bits)
             layer.weight_quantizer.set_range(layer.weight, scale, zero_point)
+        self._observe(list(self.activations()), images, tokens)
 
-        bar = progress(range(len(list(self.activations()))), "Ranges of the activations")
-        seen: tuple[Any, ...] = (None, None, None)  # q, k and v have the same input
+    def set_image_ranges(self, images: Float[Tensor, "n 3 height width"]) -> None:
+        """Search the ranges of the activations in the image tower anew; the others stay.
+
+        Args:
+            images: as for `set_ranges`, which must have been called before.
+
+        Raises:
+            ValueError: the model has no ranges yet, there are no images, or they have another size.
+        """
+        self.check_inputs(images)
+        if not all(quantizer.active for _, quantizer in self.activations()):
+            raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
+        tower = set(self.visual.modules())
+        self._observe([(n, q) for n, q in self.activations() if q in tower], images, None)
+
+    def _search(self, rows: Tensor, bits: int) -> Range:
+        return search_range(rows, bits, self.settings.range_exponent, self.settings.range_fractions)
+
+    @torch.no_grad()
+    def _observe(
+        self,
+        quantizers: list[tuple[str, ActivationQuantizer]],
+        images: Tensor,
+        tokens: Tensor | None,
+    ) -> None:
+        """Search ranges of activations that the float model has, and switch quantization on.
+
+        q, k and v have the same input: it is searched once.
+        """
+        bar = progress(range(len(quantizers)), "Ranges of the activations")
+        seen: list[tuple[Tensor, tuple[int, int | None], Range]] = []  # the latest two
 
         def observe(quantizer: ActivationQuantizer, inputs: tuple[Tensor]) -> None:
-            nonlocal seen
-            (x,) = inputs
-            if seen[0] is not x or seen[1] != (quantizer.bits, quantizer.axis):
+            (x,), kind = inputs, (quantizer.bits, quantizer.axis)
+            known = [entry for entry in seen if entry[0] is x and entry[1] == kind]
+            if not known:
                 rows = x.reshape(1, -1) if quantizer.axis is None else x.flatten(0, -2).T
-                seen = x, (quantizer.bits, quantizer.axis), search(rows, quantizer.bits)
-            quantizer.scale.copy_(seen[2].scale.view_as(quantizer.scale))
-            quantizer.zero_point.copy_(seen[2].zero_point.view_as(quantizer.zero_point))
+                known = [(x, kind, self._search(rows, quantizer.bits))]
+            seen[:] = [*(entry for entry in seen if entry is not known[0]), known[0]][-2:]
+            found = known[0][2]
+            quantizer.scale.copy_(found.scale.view_as(quantizer.scale))
+            quantizer.zero_point.copy_(found.zero_point.view_as(quantizer.zero_point))
             bar.update()
 
         self.switch(False)
-        hooks = [q.register_forward_pre_hook(observe) for _, q in self.activations()]
+        hooks = [q.register_forward_pre_hook(observe) for _, q in quantizers]
         try:
             self.encode_image(images[: self.settings.range_images])
-            self.encode_text(tokens[: self.settings.range_prompts])
+            if tokens is not None:
+                self.encode_text(tokens[: self.settings.range_prompts])
         finally:
             bar.close()
             for hook in hooks:
                 hook.remove()
         self.switch(True)
 
-    def check_inputs(self, images: Tensor, tokens: Tensor) -> None:
+    def check_inputs(self, images: Tensor, tokens: Tensor | None = None) -> None:
         """Raise ValueError where images or tokens are not what the model takes."""
         size = self.visual.image_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -270,6 +299,8 @@ class QuantizedClip(nn.Module):
                 f"images of shape {tuple(images.shape)}: the model takes (n, 3, {height}, {width})"
                 " with n from 1"
             )
+        if tokens is None:
+            return
         context = getattr(self.clip, "text", self.clip).context_length
         if len(tokens) == 0 or tokens.shape[1:] != (context,):
             raise ValueError(

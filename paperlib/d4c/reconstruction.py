@@ -56,7 +56,7 @@ class ModuleError(NamedTuple):
 def reconstruct(
     model: QuantizedClip,
     images: Float[Tensor, "n 3 height width"],
-    tokens: Int[Tensor, "m context"],
+    tokens: Int[Tensor, "m context"] | None,
     towers: Sequence[Tower] = ("image", "text"),
     checkpoint: Path | None = None,
 ) -> list[ModuleError]:
@@ -67,17 +67,20 @@ def reconstruct(
     Args:
         model: its `settings` say how.
         images: calibration images, normalised as the model takes them.
-        tokens: of calibration prompts.
+        tokens: of calibration prompts; None where the text tower is not reconstructed.
         towers: which to reconstruct, in this order.
         checkpoint: folder for a file a finished module; those that are there already, of the same
             run, are taken instead of learning them again.
 
     Raises:
         ValueError: the model has no ranges yet, images or tokens have another size than the model
-            takes, the folder is of another run, the activations are too large for
-            `memory_budget` even in half precision, or the text tower has a mask a prompt.
+            takes, there are no tokens for the text tower, the folder is of another run, the
+            activations are too large for `memory_budget` even in half precision, or the text
+            tower has a mask a prompt.
     """
     model.check_inputs(images, tokens)
+    if tokens is None and "text" in towers:
+        raise ValueError("tokens=None: the text tower is reconstructed with tokens of prompts")
     if not all(quantizer.active for _, quantizer in model.activations()):
         raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
     run = _fingerprint(model, images, tokens) if checkpoint else ""
@@ -270,9 +273,10 @@ def _learned(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.scale", part.scale.detach()
 
 
-def _fingerprint(model: QuantizedClip, images: Tensor, tokens: Tensor) -> str:
+def _fingerprint(model: QuantizedClip, images: Tensor, tokens: Tensor | None) -> str:
     digest = hashlib.sha256(repr(model.settings).encode())
-    for value in [images, tokens, *model.state_dict().values()]:
+    samples = [images] if tokens is None else [images, tokens]
+    for value in [*samples, *model.state_dict().values()]:
         digest.update(value.cpu().contiguous().numpy())
     return digest.hexdigest()
 

@@ -3,6 +3,7 @@
 Source: Zhang et al., arXiv 2511.15411, and its official code, whose settings these are.
 """
 
+import re
 from dataclasses import dataclass
 
 VALID_BITS = range(2, 9)
@@ -140,3 +141,15 @@ class Settings:
             )
         if not 0 <= self.rounding_warmup < 1:
             raise ValueError(f"rounding_warmup={self.rounding_warmup}: 0 to below 1 are valid")
+
+
+def bit_widths(name: str) -> dict[str, int]:
+    """The two settings that a name such as "W4A8" stands for.
+
+    Raises:
+        ValueError: `name` is no such name.
+    """
+    match = re.fullmatch(r"W([2-8])A([2-8])", name)
+    if not match:
+        raise ValueError(f"name={name!r}: valid are W2A2 to W8A8, such as W4A8")
+    return {"weight_bits": int(match[1]), "activation_bits": int(match[2])}

@@ -5,13 +5,17 @@ $w_c \propto \sum_t g(t_c) / \lVert g(t_c) \rVert$; an image goes to the class w
 $f(x)^\top w_c$. Source: Radford et al., arXiv 2103.00020.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.data import LabelledImages
+from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import draw_scenes, load_classes, load_classes10
 from paperlib.models.clip import Tokenizer, class_features, zero_shot_top1
+
+SCENES_A_CLASS = 10  # in a split of `load_images`
 
 
 def task_features(
@@ -46,6 +50,33 @@ def top1(
     if len(texts) != len(data.classes):
         raise ValueError(f"texts: {len(texts)} classes, but {data.source} has {len(data.classes)}")
     return zero_shot_top1(model, texts, data.images, data.labels, batch)
+
+
+def load_images(dataset: str, split: str, count: int, seed: int) -> LabelledImages:
+    """A sample of a split without replacement, the same for the same seed.
+
+    Args:
+        dataset: "openmoji", whose splits have ten 64 × 64 scenes of every curated class, or
+            "cifar10".
+        split: "train" or "test".
+        count: how many images.
+        seed: of the sample.
+
+    Raises:
+        ValueError: unknown `dataset` or `split`, or a split has fewer images.
+    """
+    if dataset == "cifar10":
+        return load_cifar(dataset, split).sample(count, seed)
+    if dataset != "openmoji":
+        raise ValueError(f"dataset={dataset!r}: valid are 'openmoji', 'cifar10'")
+    classes = load_classes()
+    size = SCENES_A_CLASS * len(classes)
+    if not 0 < count <= size:
+        raise ValueError(f"count={count}: a split of OpenMoji has {size} scenes")
+    chosen = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:count]
+    scenes = draw_scenes(split, chosen.tolist(), size=64, classes=classes, balanced=True)
+    names = tuple(entry.name for entry in classes)
+    return LabelledImages(scenes.images, scenes.labels[:, 0], names, "OpenMoji (drawn)")
 
 
 def openmoji_scenes(

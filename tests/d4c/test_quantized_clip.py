@@ -165,6 +165,37 @@ def test_only_so_many_samples_give_the_ranges(vit, inputs):
         assert torch.equal(a, b)
 
 
+def test_the_shared_input_of_q_k_and_v_is_searched_once(vit, inputs, monkeypatch):
+    searched = []
+
+    def count(rows, *options):
+        searched.append(rows.shape)
+        return search_range(rows, *options)
+
+    monkeypatch.setattr("paperlib.d4c.quantized_clip.search_range", count)
+    ours = QuantizedClip(vit, FAST)
+    ours.set_ranges(*inputs)
+    attentions = 4  # two layers a tower
+    layers, activations = len(list(ours.layers())), len(list(ours.activations()))
+    assert len(searched) == layers + activations - 2 * attentions
+
+
+def test_ranges_of_the_image_tower_alone(clip, inputs):
+    images, tokens = inputs
+    whole = QuantizedClip(clip, FAST)
+    whole.set_ranges(images[:6], tokens)
+    again = QuantizedClip(clip, FAST)
+    with pytest.raises(ValueError, match="no ranges"):
+        again.set_image_ranges(images)
+    again.set_ranges(images[6:], tokens)
+    expected = whole.state_dict()
+    assert any(not torch.equal(v, expected[k]) for k, v in again.state_dict().items())
+    again.set_image_ranges(images[:6])
+    assert all(torch.equal(v, expected[k]) for k, v in again.state_dict().items())
+    with pytest.raises(ValueError, match=r"\(0, 3, 64, 64\).* n from 1"):
+        again.set_image_ranges(images[:0])
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_input_is_named(vit, inputs):
     images, tokens = inputs

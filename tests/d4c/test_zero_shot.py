@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from paperlib.d4c.prompts import zero_shot_task
-from paperlib.d4c.zero_shot import openmoji_scenes, task_features, top1
+from paperlib.d4c.zero_shot import load_images, openmoji_scenes, task_features, top1
 from paperlib.models.clip import build_small_clip, preprocess
 from paperlib.models.clip_training import make_tokenizer
 
@@ -44,6 +44,19 @@ def test_scenes_come_class_by_class():
     assert data.classes == zero_shot_task("openmoji").names
     train = openmoji_scenes("openmoji", "train", 5, size=16)
     assert not torch.equal(train.images, data.images[:5])
+
+
+def test_a_sample_is_of_all_classes_and_without_replacement():
+    data = load_images("openmoji", "test", 40, seed=3)
+    again = load_images("openmoji", "test", 20, seed=3)
+    assert torch.equal(data.images[:20], again.images) and data.images.shape[1:] == (3, 64, 64)
+    assert data.labels.max() > 300 and len(data.labels.unique()) > 30
+    assert not torch.equal(data.labels, load_images("openmoji", "test", 40, seed=4).labels)
+    assert data.classes == zero_shot_task("openmoji").names
+    with pytest.raises(ValueError, match="count=4431: a split of OpenMoji has 4430 scenes"):
+        load_images("openmoji", "test", 4431, seed=0)
+    with pytest.raises(ValueError, match="dataset='coco': valid are 'openmoji', 'cifar10'"):
+        load_images("coco", "test", 1, seed=0)
 
 
 def test_wrong_values_are_named(model, tokenizer):

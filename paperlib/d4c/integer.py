@@ -1,0 +1,136 @@
+r"""The image tower of a quantized CLIP with real integer products.
+
+A quantized layer computes with $\hat x = s_x (q_x - z_x)$ and $\hat w = s_w (c - z_w)$. With the
+integers $q_w = c - z_w$ of every output channel the scales come out of the sum,
+
+$$y = s_x s_w \sum (q_x - z_x)\, q_w + b,$$
+
+which oneDNN, a part of torch, computes from 8-bit integers into 32-bit ones. The result is that of
+the simulation up to the rounding of float32. Stay as they are: layers whose input has a range a
+channel, since its scales do not come out of the sum (they would have to be folded into the
+weights, which are quantized already), and 8-bit weights whose $q_w$ do not fit 8 bits with a sign.
+BatchNorm, activations and the two products of an attention are in floating point.
+
+Where torch has no such kernels, the same sums are computed in float32, as exactly and no faster.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paperlib.d4c.quantized_clip import QuantizedClip, QuantizedLayer
+from paperlib.d4c.quantizers import along, quantize
+
+INT8 = torch.iinfo(torch.int8)
+
+
+def has_kernels() -> bool:
+    """Whether torch has 8-bit integer products on this processor."""
+    operators = torch.ops.onednn
+    return torch.backends.mkldnn.is_available() and hasattr(operators, "qconv_pointwise")
+
+
+class IntegerLayer(nn.Module):
+    """A quantized layer with one range for its input, computed with integers.
+
+    Attributes:
+        weight: q_w as 8-bit integers with a sign.
+        scale: s_w, for each output channel.
+    """
+
+    def __init__(self, layer: QuantizedLayer) -> None:
+        super().__init__()
+        quantizer = layer.weight_quantizer
+        zero_points = along(quantizer.zero_point, 0, quantizer.codes.ndim)
+        self.register_buffer("weight", (quantizer.codes.int() - zero_points).to(torch.int8))
+        self.register_buffer("scale", quantizer.scale.float())
+        self.register_buffer("zeros", torch.zeros_like(quantizer.zero_point))
+        self.input, self.output, self.bias = layer.input, layer.output, layer.bias
+        options = getattr(layer.operation, "keywords", None)
+        self.window = None  # of a convolution: stride, padding, dilation, groups
+        if options is not None:
+            padding = options["padding"]
+            padding = padding if isinstance(padding, tuple) else (padding, padding)
+            self.window = [*options["stride"]], [*padding], [1, 1], 1
+        self.packed = self._pack() if has_kernels() else None
+
+    def _pack(self) -> Tensor:
+        if self.window is None:
+            return torch.ops.onednn.qlinear_prepack(self.weight, None)
+        s_x, z_x = self.input.scale.item(), int(self.input.zero_point)
+        return torch.ops.onednn.qconv_prepack(self.weight, self.scale, s_x, z_x, *self.window, None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the quantized layer."""
+        codes = quantize(x, self.input.scale, self.input.zero_point, self.input.bits)
+        s_x, z_x = self.input.scale.item(), int(self.input.zero_point)
+        if self.packed is None:
+            return self.output(self._sums(codes.float() - z_x) * s_x)
+        weight = self.packed, self.scale, self.zeros, self.bias
+        result = 1.0, 0, torch.float32, "none", [], ""
+        if self.window is None:
+            rows = codes.flatten(0, -2)
+            y = torch.ops.onednn.qlinear_pointwise(rows, s_x, z_x, *weight, *result)
+            return self.output(y.unflatten(0, x.shape[:-1]))
+        y = torch.ops.onednn.qconv_pointwise(codes, s_x, z_x, *weight, *self.window, *result)
+        return self.output(y)
+
+    def _sums(self, integers: Tensor) -> Tensor:
+        """The layer's product over s_x, from integers in float32."""
+        weight = self.weight.float() * along(self.scale, 0, self.weight.ndim)
+        bias = None if self.bias is None else self.bias / self.input.scale
+        if self.window is None:
+            return F.linear(integers, weight, bias)
+        return F.conv2d(integers, weight, bias, *self.window)
+
+
+def integer_tower(model: QuantizedClip) -> tuple[QuantizedClip, list[str]]:
+    """A copy whose image tower computes with integers, and the names of the layers that do.
+
+    Args:
+        model: with ranges, switched on; left as it is.
+
+    Raises:
+        ValueError: the model has no ranges yet, or is switched off.
+    """
+    if not all(quantizer.active for _, quantizer in model.activations()):
+        raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
+    model = copy.deepcopy(model)
+    layers = [(name, layer) for name, layer in model.layers() if name.startswith("clip.visual.")]
+    replaced = [name for name, layer in layers if _fits(layer)]
+    for name in replaced:
+        parent, _, child = name.rpartition(".")
+        layer = model.get_submodule(name)
+        setattr(model.get_submodule(parent), child, IntegerLayer(layer).eval())
+    return model, replaced
+
+
+def share_of_weights(model: QuantizedClip, names: list[str]) -> float:
+    """Share of the quantized weights of the image tower that these layers hold, 0 to 1."""
+    counts = {
+        name: layer.weight.numel()
+        for name, layer in model.layers()
+        if name.startswith("clip.visual.")
+    }
+    return sum(counts[name] for name in names) / sum(counts.values())
+
+
+def largest_difference(
+    model: nn.Module, other: nn.Module, images: Float[Tensor, "n 3 size size"]
+) -> float:
+    """Between the unit image features of two models."""
+    with torch.no_grad():
+        ours, theirs = (m.encode_image(images, normalize=True) for m in (model, other))
+    return float((ours - theirs).abs().max())
+
+
+def _fits(layer: QuantizedLayer) -> bool:
+    """Whether a layer has one range for its input and integers of 8 bits with a sign."""
+    quantizer = layer.weight_quantizer
+    zero_points = along(quantizer.zero_point, 0, quantizer.codes.ndim)
+    integers = quantizer.codes.int() - zero_points
+    in_8_bits = int(integers.min()) >= INT8.min and int(integers.max()) <= INT8.max
+    return layer.input.axis is None and in_8_bits

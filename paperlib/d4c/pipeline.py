@@ -1,0 +1,157 @@
+"""From a CLIP to a quantized one: calibration images by method, then both towers.
+
+Images come from one of `METHODS`; the four from PGSI on are the rows of the ablation, D4C the last:
+
+- ``real``, ``gaussian``, ``bns``, ``pse``: the baselines of `paperlib.d4c.baselines`;
+- ``pgsi``, ``pgsi_scg``, ``pgsi_pae``, ``d4c``: the synthesis without SCG and PAE, with one, both.
+
+The text tower does not see the images. So weights and text tower are quantized once for given
+bit-widths (`quantize_text`), and every set of images continues from there (`quantize_image`).
+Source: Zhang et al., arXiv 2511.15411.
+"""
+
+import copy
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from paperlib.d4c.baselines import bns_images, gaussian_images, pse_images, real_images
+from paperlib.d4c.prompts import calibration_texts, zero_shot_task
+from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.reconstruction import reconstruct
+from paperlib.d4c.settings import PerturbationSettings, Settings
+from paperlib.d4c.synthesis import fingerprint, synthesise
+from paperlib.d4c.zero_shot import load_images
+from paperlib.models.clip import Tokenizer
+from paperlib.provenance import source_hash, write_files
+
+ABLATION = ("pgsi", "pgsi_scg", "pgsi_pae", "d4c")
+METHODS = ("real", "gaussian", "bns", "pse", *ABLATION)
+# What decides synthesised images, by the beginnings of the settings' names.
+SYNTHESIS = (
+    *("images", "synthesis", "temperature", "variation", "structural", "foreground"),
+    *("background", "perturbation", "density", "seed"),
+)
+
+
+def data_free_baseline(model: nn.Module) -> str:
+    """The paper's data-free baseline for an image tower: "bns" for a ResNet, "pse" for a ViT."""
+    return "pse" if hasattr(model.visual, "transformer") else "bns"
+
+
+def settings_of(method: str, settings: Settings) -> Settings:
+    """The settings with SCG and PAE on or off as a row of the ablation has them.
+
+    Raises:
+        ValueError: `method` is no row of the ablation.
+    """
+    if method not in ABLATION:
+        raise ValueError(f"method={method!r}: valid are {', '.join(map(repr, ABLATION))}")
+    perturbation = settings.perturbation or PerturbationSettings()
+    return replace(
+        settings,
+        structural=method in ("pgsi_scg", "d4c"),
+        perturbation=perturbation if method in ("pgsi_pae", "d4c") else None,
+    )
+
+
+def calibration_images(
+    method: str,
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    settings: Settings,
+    dataset: str,
+    folder: Path | None = None,
+) -> Float[Tensor, "n 3 size size"]:
+    """`settings.images` images, normalised as the model takes them.
+
+    Args:
+        method: one of `METHODS`.
+        model: a CLIP; left as it is.
+        tokenizer: its tokenizer.
+        settings: sizes and seed; SCG and PAE are those of the method.
+        dataset: whose training split the real images are of.
+        folder: where synthesised images are kept: those that are there, of the same method,
+            settings, weights and code, are taken instead of being made again, and an interrupted
+            synthesis continues. None keeps nothing.
+
+    Raises:
+        ValueError: unknown `method`, or one that does not go with the image tower.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: valid are {', '.join(map(repr, METHODS))}")
+    if method == "real":
+        data = load_images(dataset, "train", settings.images, settings.seed)
+        return real_images(model, data, settings.images, settings.seed)
+    if method == "gaussian":
+        return gaussian_images(model, settings.images, settings.seed)
+    if method in ABLATION:
+        settings = settings_of(method, settings)
+    path = folder and folder / f"{_key(method, model, settings)}.safetensors"
+    if path and path.is_file():
+        return load_file(path)["images"]
+    started = path and path.with_suffix(".pt")
+    if method in ABLATION:
+        done = synthesise(model, tokenizer, settings, checkpoint=started)
+    elif method == "bns":
+        done = bns_images(model, settings, started)
+    else:
+        done = pse_images(model, settings, started)
+    images = done.images.cpu()
+    if path:
+        write_files({path: save({"images": images.contiguous()})})
+    return images
+
+
+def quantize_text(
+    model: nn.Module, tokenizer: Tokenizer, settings: Settings, dataset: str
+) -> QuantizedClip:
+    """All weights to their nearest codes, and the text tower reconstructed.
+
+    The prompts are the generic names in the data set's templates. The image tower has ranges of
+    noise until `quantize_image` gives it those of calibration images.
+
+    Raises:
+        ValueError: unknown `dataset`, or a model that cannot be quantized.
+    """
+    device = next(model.parameters()).device
+    templates = zero_shot_task(dataset).templates
+    tokens = tokenizer(calibration_texts(templates, settings.prompts, settings.seed)).to(device)
+    noise = gaussian_images(model, 1, settings.seed).to(device)
+    quantized = QuantizedClip(model, settings).to(device)
+    quantized.set_ranges(noise, tokens)
+    reconstruct(quantized, noise, tokens, ["text"])
+    return quantized
+
+
+def quantize_image(
+    text_done: QuantizedClip,
+    images: Float[Tensor, "n 3 size size"],
+    checkpoint: Path | None = None,
+) -> QuantizedClip:
+    """A copy with the ranges and the reconstruction of the image tower from calibration images.
+
+    Args:
+        text_done: of `quantize_text`; left as it is.
+        images: normalised as the model takes them.
+        checkpoint: folder for an interrupted reconstruction, as `reconstruct` takes it.
+    """
+    quantized = copy.deepcopy(text_done)
+    images = images.to(next(quantized.parameters()).device)
+    quantized.set_image_ranges(images)
+    reconstruct(quantized, images, None, ["image"], checkpoint)
+    return quantized
+
+
+def _key(method: str, model: nn.Module, settings: Settings) -> str:
+    """Name of a set of synthesised images: what they follow from."""
+    values = {key: value for key, value in asdict(settings).items() if key.startswith(SYNTHESIS)}
+    code = source_hash(Path(__file__).parent)
+    text = json.dumps([method, fingerprint(model), code, torch.__version__, values])
+    return f"{method}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from paperlib.d4c import integer
+from paperlib.d4c.integer import IntegerLayer, integer_tower, share_of_weights
+from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.settings import Settings
+
+FAST = Settings(weight_bits=4, range_fractions=8)
+
+
+@pytest.fixture
+def ranged(clip, inputs):
+    ours = QuantizedClip(clip, FAST)
+    ours.set_ranges(*inputs)
+    return ours
+
+
+@pytest.fixture(params=[True, False])
+def kernels(request, monkeypatch):
+    """With torch's integer kernels, where it has them, and without."""
+    if request.param and not integer.has_kernels():
+        pytest.skip("this torch has no integer kernels")
+    monkeypatch.setattr(integer, "has_kernels", lambda: request.param)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_every_layer_computes_what_is_simulated(ranged):
+    torch.manual_seed(0)
+    compared = set()
+    for name, layer in ranged.layers():
+        if layer.input.axis is not None:
+            continue
+        shape = (3, layer.weight.shape[1], 5, 5) if layer.weight.ndim == 4 else (3, 7)
+        shape = shape if layer.weight.ndim == 4 else (*shape, layer.weight.shape[1])
+        x = torch.randn(shape)
+        with torch.no_grad():
+            due, ours = layer(x), IntegerLayer(layer)(x)
+        step = getattr(layer.output, "scale", None)  # a code may fall the other way at .5
+        tolerance = 1e-4 if step is None else 1.01 * step.item()
+        torch.testing.assert_close(ours, due, atol=tolerance, rtol=1e-4)
+        assert (ours - due).abs().median() < 1e-5
+        assert due.std() > 0.001, name
+        compared.add((layer.weight.ndim, layer.weight.shape[-1]))
+    assert compared
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_tower_gives_the_features_of_the_simulation(ranged, inputs):
+    ours, names = integer_tower(ranged)
+    assert integer.largest_difference(ours, ranged, inputs[0]) < 0.02
+    assert all(isinstance(ours.get_submodule(name), IntegerLayer) for name in names)
+    assert not any(isinstance(module, IntegerLayer) for module in ranged.modules())
+
+
+def test_what_is_computed_with_integers(ranged):
+    _, names = integer_tower(ranged)
+    image = [(n, layer) for n, layer in ranged.layers() if n.startswith("clip.visual.")]
+    assert names == [name for name, layer in image if layer.input.scale.ndim == 0]
+    share = share_of_weights(ranged, names)
+    resnet = hasattr(ranged.visual, "attnpool")
+    assert share == 1 if resnet else 0.2 < share < 0.6
+
+
+def test_8_bit_weights_that_do_not_fit_stay(vit, inputs):
+    ours = QuantizedClip(vit, replace(FAST, weight_bits=8))
+    ours.set_ranges(*inputs)
+    layer = ours.clip.visual.transformer.resblocks[0].mlp.c_proj
+    layer.weight_quantizer.codes[0, 0], layer.weight_quantizer.zero_point[0] = 255, 100
+    _, names = integer_tower(ours)
+    assert "clip.visual.transformer.resblocks.0.mlp.c_proj" not in names
+
+
+def test_a_model_without_ranges_is_refused(vit):
+    with pytest.raises(ValueError, match="no ranges"):
+        integer_tower(QuantizedClip(vit, FAST))

@@ -4,11 +4,10 @@ For a query at row $a$, column $b$ and a key at row $i$, column $j$ of a map of 
 
 $$A = \operatorname{softmax}\bigl(q^\top k / \sqrt{d} + q^\top R^h_{ai} + q^\top R^w_{bj}\bigr).$$
 
-The position terms depend on the query alone once $a$, $b$ are known, so they fit into the product:
-append $q^\top R^h_{a\cdot}$ and $q^\top R^w_{b\cdot}$ to the query and one-hot vectors of $i$ and
-$j$ to the key. No matrix of all pairs is stored, which for global attention at 64 × 64 tokens
-would be 67 MB a head. In windows, where the matrix is small, it is the cheaper way and is added as
-a bias. Equals ``segment_anything.modeling.image_encoder.Attention`` up to rounding.
+The position terms depend on the query alone once $a$, $b$ are known. They are added as a bias
+inside the fused kernel, for some queries at a time: the bias of all pairs, which for global
+attention at 64 × 64 tokens would be 67 MB a head, is never stored. Equals
+``segment_anything.modeling.image_encoder.Attention`` up to rounding.
 """
 
 import torch
@@ -17,7 +16,7 @@ from jaxtyping import Float
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos
 from torch import Tensor
 
-LARGEST_BIAS = 512  # tokens in a map up to which the bias of all pairs is stored
+QUERIES = 256  # whose bias is stored at a time
 
 
 def attend(
@@ -38,25 +37,13 @@ def attend(
         grid = q.unflatten(2, (rows, columns))  # (n, heads, rows, columns, d)
         R_h = get_rel_pos(rows, rows, attention.rel_pos_h)  # (rows, rows, d)
         R_w = get_rel_pos(columns, columns, attention.rel_pos_w)
-        by_row = torch.einsum("nhabd,aid->nhabi", grid, R_h)
-        by_column = torch.einsum("nhabd,bjd->nhabj", grid, R_w)
-        if rows * columns <= LARGEST_BIAS:
-            bias = by_row[..., :, None] + by_column[..., None, :]  # (n, heads, a, b, i, j)
-            bias = bias.reshape(n, heads, rows * columns, rows * columns)
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-        else:
-            out = _folded(q * scale, k, v, by_row.flatten(2, 3), by_column.flatten(2, 3))
+        by_row = torch.einsum("nhabd,aid->nhabi", grid, R_h).flatten(2, 3)
+        by_column = torch.einsum("nhabd,bjd->nhabj", grid, R_w).flatten(2, 3)
+        parts = []
+        for some, row, column in zip(
+            *(each.split(QUERIES, dim=2) for each in (q, by_row, by_column)), strict=True
+        ):
+            bias = (row[..., :, None] + column[..., None, :]).flatten(3)  # (n, heads, some, tokens)
+            parts.append(F.scaled_dot_product_attention(some, k, v, attn_mask=bias, scale=scale))
+        out = torch.cat(parts, dim=2)
     return out.transpose(1, 2).reshape(n, rows, columns, features // 3)
-
-
-def _folded(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
-    """Attention with the position terms inside the product; q is scaled already."""
-    n, heads, tokens, d = q.shape
-    rows, columns = by_row.shape[-1], by_column.shape[-1]
-    row = torch.eye(rows, dtype=k.dtype, device=k.device).repeat_interleave(columns, 0)
-    column = torch.eye(columns, dtype=k.dtype, device=k.device).repeat(rows, 1)
-    place = torch.cat([row, column], dim=1).expand(n, heads, tokens, rows + columns)
-    q = torch.cat([q, by_row, by_column], dim=-1)
-    k = torch.cat([k, place], dim=-1)
-    v = F.pad(v, (0, rows + columns))  # the fused kernel wants one width
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :d]

@@ -19,8 +19,11 @@ from paperlib.models.checkpoints import (
     read_weights,
     save_checkpoint,
 )
+from paperlib.models.clip import load_clip
 from paperlib.models.cnn import CNNS, build_cnn
+from paperlib.models.sam import SMALL, load_sam
 from paperlib.paths import CHECKPOINTS
+from paperlib.pedsam.attack_training import load_attack
 
 CARD = {
     "architecture": "resnet20",
@@ -241,11 +244,39 @@ def test_files_of_pytorch_that_hold_something_else(tmp_path, monkeypatch):
 # --- the committed ones ---------------------------------------------------------------------
 
 
-def test_committed_checkpoints_load_and_are_small():
-    names = sorted(path.stem for path in CHECKPOINTS.glob("*.json"))
-    assert names == sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
-    for name in names:
-        model = load_checkpoint(name)
-        assert type(model) is CNNS[load_card(name)["architecture"]]
-        assert all(value.isfinite().all() for value in model.state_dict().values()), name
-    assert sum(path.stat().st_size for path in CHECKPOINTS.glob("*")) < 30e6
+def names(*patterns):
+    """Of the committed checkpoints that match; each has a card and weights."""
+    found = {path.stem for pattern in patterns for path in CHECKPOINTS.glob(f"{pattern}.json")}
+    weights = {
+        path.stem for pattern in patterns for path in CHECKPOINTS.glob(f"{pattern}.safetensors")
+    }
+    assert found == weights
+    return found
+
+
+CLIP, SAM = names("*-clip-*"), names("sam-*", "pedsam-*")
+CNN = names("*") - CLIP - SAM
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "megabytes"), [(CNN, 30), (SAM, 25), (CLIP, 40)], ids=["cnn", "sam", "clip"]
+)
+def test_committed_checkpoints_are_small(checkpoints, megabytes):
+    files = [file for name in checkpoints for file in CHECKPOINTS.glob(f"{name}.*")]
+    assert 0 < sum(file.stat().st_size for file in files) < 1e6 * megabytes
+
+
+def load(name):
+    if name in CLIP:
+        return load_clip(name)[0]
+    if name in SAM:
+        kind = name.removeprefix("pedsam-")
+        return load_sam(name) if name in SMALL else load_attack(kind)
+    model = load_checkpoint(name)
+    assert type(model) is CNNS[load_card(name)["architecture"]]
+    return model
+
+
+@pytest.mark.parametrize("name", sorted(CNN | SAM | CLIP))
+def test_committed_checkpoints_load(name):
+    assert all(value.isfinite().all() for value in load(name).state_dict().values())

@@ -16,6 +16,7 @@ round. The paper reports latency on constrained edges; how it is composed here i
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,22 +59,27 @@ NETWORKS = (
 
 
 class _Watched:
-    """The windowed blocks of an edge, with the CPU time that the edge spends between them."""
+    """The windowed blocks of an edge, with the CPU seconds that the edge spends on each round."""
 
     def __init__(self, compute: EdgeCompute) -> None:
-        self.compute, self.started = compute, time.thread_time()
-        self.edge: list[float] = []  # until each round has been taken up
+        self.compute = compute
 
     def begin(self) -> ImageSession:
         self.session = self.compute.begin()
-        self.started, self.edge = time.thread_time(), []
+        self.mark, self.edge = time.thread_time(), defaultdict(float)
         return self
 
     def run(self, number: int, blocks: Sequence[int], pixels: bool, values: Tensor) -> Tensor:
+        self.take(max(number - 1, 0))  # global blocks belong to the round before them
         out = self.session.run(number, blocks, pixels, values)
-        self.edge.append(time.thread_time() - self.started)
-        self.started = time.thread_time()
+        self.take(number)
         return out
+
+    def take(self, number: int) -> None:
+        """Count what has been used since the last call to round `number`."""
+        now = time.thread_time()
+        self.edge[number] += now - self.mark
+        self.mark = now
 
 
 @torch.inference_mode()
@@ -86,9 +92,9 @@ def measure_rounds(
     """Encode images one by one over the servers of `edge`, one torch thread on this side.
 
     Returns:
-        A row for each image and round: image, round, edge (CPU seconds; what follows the last round
-        counts to it), server (largest CPU seconds of a server), bytes_up, bytes_down, wall (seconds
-        of the whole image, over loopback).
+        A row for each image and round: image, round, edge (CPU seconds, the global blocks after the
+        round among them), server (largest CPU seconds of a server), bytes_up, bytes_down, wall
+        (seconds of the whole image, over loopback).
 
     Raises:
         RuntimeError: a server failed, so that the edge computed its windows and the times are none
@@ -101,7 +107,7 @@ def measure_rounds(
         first, begun = len(edge.calls), time.perf_counter()
         split(x[None])
         wall = time.perf_counter() - begun
-        watched.edge[-1] += time.thread_time() - watched.started
+        watched.take(len(split.rounds) - 1)
         calls = edge.table().iloc[first:]
         failed = calls[calls.status != "OK"]
         if len(failed):

@@ -14,7 +14,8 @@ from paperlib.pedsam.processes import ServerError, local_servers, servers_of
 from paperlib.pedsam.worker import WindowBlocks
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background may ignore it
 from paperlib.pedsam.processes import local_servers
 with local_servers(2, sys.argv[2:]) as servers:
     print(*(server.process.pid for server in servers), servers[0].process.ppid(), flush=True)
@@ -63,7 +64,8 @@ def test_servers_of_any_weights():
         before = servers[0].cpu_seconds()
         addresses = [server.address for server in servers]
         with EdgeCompute(WindowBlocks(sam.image_encoder), addresses) as edge:  # checks the weights
-            edge.begin().run(0, (0, 1), True, torch.zeros(256, 768))
-        assert edge.table()["status"].tolist() == ["OK", "OK"]
+            for _ in range(20):
+                edge.begin().run(0, (0, 1), True, torch.zeros(256, 768))
+        assert set(edge.table()["status"]) == {"OK"}
         assert servers[0].cpu_seconds() > before
         assert 50e6 < servers[0].peak_memory() < 5e9

@@ -171,26 +171,20 @@ def test_an_interrupted_training_ends_the_same(pool, tmp_path, monkeypatch):
         optimise(model, loss, FEW, 1, stopped)
 
 
-def test_distillation_brings_the_embeddings_closer(sam, pool):
+def test_distillation_trains_the_encoder_alone(sam, pool):
     student = copy.deepcopy(sam)
     student.prompt_encoder.requires_grad_(False)
     student.mask_decoder.requires_grad_(False)
-    x = sam.preprocess(pool.images.float())
+    distillation_loss(student, sam, FEW, pool, torch.Generator().manual_seed(0)).backward()
+    trained = {name for name, value in student.named_parameters() if value.grad is not None}
+    assert trained == {f"image_encoder.{name}" for name, _ in sam.image_encoder.named_parameters()}
+    assert all(value.grad is None for value in sam.parameters())
 
-    @torch.no_grad()
-    def distance():
-        return (encode(student.image_encoder, x, "pixels_once") - sam.image_encoder(x)).norm()
 
-    optimizer = torch.optim.AdamW(student.image_encoder.parameters(), 3e-4)
-    before = distance()
-    for _ in range(6):
-        loss = distillation_loss(student, sam, FEW, pool, torch.Generator().manual_seed(0))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert distance() < 0.9 * before
-    frozen = zip(sam.mask_decoder.parameters(), student.mask_decoder.parameters(), strict=True)
-    assert all(torch.equal(teachers, students) for teachers, students in frozen)
+def test_distillation_recovered_quality():
+    card = load_card("sam-small-pixels_once")
+    for prompt, before in card["test_mean_iou_before"].items():
+        assert card["test_mean_iou"][prompt] > before + 0.02
 
 
 def test_the_commands_write_networks_and_cards(tmp_path, monkeypatch):

@@ -71,6 +71,8 @@ sams = {}
 for name in run.sizes.images:
     torch.manual_seed(seed)
     sams[name] = build_sam(name)
+
+# %%
 inputs = {}
 for name, sam in sams.items():
     images = load_images(dataset, run.sizes.images[name], seed)[0].float()
@@ -87,6 +89,8 @@ for name, sam in sams.items():
     for who, encoder in encoders.items():
         seconds = latency.encoder_seconds(encoder, inputs[name])
         rows += [{"SAM": name, "encoder": who, "seconds": each} for each in seconds]
+
+# %%
 whole = pd.DataFrame(rows).groupby(["SAM", "encoder"], sort=False).seconds.median().unstack()
 whole.assign(ratio=whole["segment_anything"] / whole["ours"]).round(3)
 
@@ -116,6 +120,8 @@ numbers = ["edge", "server", "bytes_up", "bytes_down"]
 images = measured.groupby([*keys, "image"], sort=False)
 total = images[numbers].sum().join(images[["wall"]].first())
 total = total.groupby(keys, sort=False).median()
+
+# %%
 megabytes = {f"MB {way}": total[f"bytes_{way}"] / 1e6 for way in ("up", "down")}
 total.assign(**megabytes).drop(columns=["bytes_up", "bytes_down"]).round(3)
 
@@ -178,6 +184,8 @@ for name, sam in sams.items():
             split = split[split.servers == 4]
             parts = latency.modelled(split.drop(columns=keys), network, f)
             rows.append(setting | {"case": f"{schedule}, {form}".replace("_", " ")} | parts)
+
+# %%
 modelled = pd.DataFrame(rows)
 modelled["seconds"] = modelled[["edge", "servers", "transfer"]].sum(axis=1)
 

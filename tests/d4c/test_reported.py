@@ -1,7 +1,9 @@
 import pytest
 
+from paperlib.claims import load_claims
 from paperlib.d4c.pipeline import METHODS
 from paperlib.d4c.reported import reported
+from paperlib.paths import CLAIMS
 
 
 def test_the_abstract_s_gains_and_the_readme_s_seconds():
@@ -18,3 +20,18 @@ def test_the_abstract_s_gains_and_the_readme_s_seconds():
     assert reported("reconstruction_seconds").value.tolist() == [6593]
     with pytest.raises(ValueError, match="quantity='gain': valid are 'gain_w4a8', 'synthesis_"):
         reported("gain")
+
+
+def test_the_claims_of_the_paper():
+    claims = {claim.id: claim for claim in load_claims(CLAIMS).values() if "d4c-" in claim.id}
+    assert set(claims) == {
+        "d4c-1-w4a8",
+        "d4c-1-decisive",
+        "d4c-1-real",
+        "d4c-2-semantics",
+        "d4c-2-diversity",
+        "d4c-3-order",
+    }
+    gains = reported("gain_w4a8")
+    assert claims["d4c-1-w4a8"].reported == gains[gains.dataset == "CIFAR-10"].value.min()
+    assert all(claim.check.op == ">" and claim.check.value == 0 for claim in claims.values())

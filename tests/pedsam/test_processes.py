@@ -13,13 +13,17 @@ from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.processes import ServerError, local_servers, servers_of
 from paperlib.pedsam.worker import WindowBlocks
 
+# Python runs no handler of a signal that comes just before a sleep begins: sleep in pieces.
 SCRIPT = """
 import signal, sys, time
+def wait():
+    while True:
+        time.sleep(0.1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the background may ignore it
 from paperlib.pedsam.processes import local_servers
 with local_servers(2, sys.argv[2:]) as servers:
     print(*(server.process.pid for server in servers), servers[0].process.ppid(), flush=True)
-    {"fail": lambda: 1 / 0, "wait": lambda: time.sleep(1000), "pass": int}[sys.argv[1]]()
+    {"fail": lambda: 1 / 0, "wait": wait, "pass": int}[sys.argv[1]]()
 """
 
 

@@ -1,0 +1,175 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 14 · Deployment: a quantized CLIP as a file, and on integers
+#
+# **Question.** What is left of the simulation when a quantized CLIP is saved, read back, and its
+# image tower run with real 8-bit integers: how large, how fast, how accurate is it?
+#
+# **In the paper.** D4C, [arXiv 2511.15411](https://arxiv.org/abs/2511.15411), simulates
+# quantization in floating point, as is usual. Size and speed are what quantization is for.
+#
+# | profile | data | memory | download | device |
+# |---|---|---|---|---|
+# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU, one core |
+# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | GPU, or days on a CPU |
+#
+# `run_all.sh` prints the time and the peak of memory of every run.
+
+# %% tags=["parameters"]
+profile = "default"  # smoke, default, paper
+seed = 0  # of the images and of every random choice
+dataset = "openmoji"  # openmoji, cifar10
+
+# %%
+from paperlib.notebook import start
+
+run = start("14_deployment", profile=profile, seed=seed, dataset=dataset)
+
+# %%
+import itertools
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from paperlib.d4c import integer
+from paperlib.d4c.pipeline import calibration_images, quantize_image, quantize_text
+from paperlib.d4c.settings import Settings, bit_widths
+from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
+from paperlib.d4c.zero_shot import load_images, task_features, top1
+from paperlib.figures import BLUE, LABELS
+from paperlib.models.clip import load_clip, preprocess, small_clip_name
+from paperlib.paths import outputs_dir
+from paperlib.runtime import seconds_a_call
+
+# %% [markdown]
+# ## Quantize
+#
+# With D4C's images, as in notebook 12. This notebook computes on the CPU, whose integer products it
+# is about.
+
+# %%
+clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
+test = load_images(dataset, "test", run.sizes.test_images, seed)
+kept = outputs_dir() / "calibration_images"
+quantized = {}
+for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.sizes.bits):
+    settings = Settings(**{**changes, **bit_widths(bits)}, seed=seed)
+    images = calibration_images("d4c", *clips[name], settings, dataset, kept)
+    text_done = quantize_text(*clips[name], settings, dataset)
+    quantized[name, bits] = quantize_image(text_done, images)
+
+# %% [markdown]
+# ## Save and read back
+#
+# Weights are kept as codes, packed to their bits, with a scale and a zero point for each output
+# channel; what is not quantized (stem, embeddings, norms, projections into the common space) as
+# float32. What is read back gives the same features, bit for bit.
+
+# %%
+sizes, loaded = [], {}
+for (name, bits), model in quantized.items():
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "model.safetensors")
+        save_quantized(model, path)
+        loaded[name, bits] = load_quantized(path, clips[name][0])
+        sizes.append([name, bits, float_bytes(model) / 1e6, path.stat().st_size / 1e6])
+sizes = pd.DataFrame(sizes, columns=["encoder", "bits", "float32 (MB)", "saved (MB)"])
+sizes["times smaller"] = sizes["float32 (MB)"] / sizes["saved (MB)"]
+sizes.round(2)
+
+# %% tags=["nbval-check-output"]
+some = preprocess(test.images[:20], 64)
+with torch.no_grad():
+    pairs = [(quantized[key].encode_image(some), loaded[key].encode_image(some)) for key in loaded]
+print("equal bit for bit:", all(torch.equal(before, after) for before, after in pairs))
+
+# %% [markdown]
+# ## On integers
+#
+# The simulation multiplies floating-point numbers that happen to lie on a grid. The same sum in
+# integers, from which the scales come out,
+#
+# $$y = s_x s_w \sum (q_x - z_x)\, q_w + b,$$
+#
+# is what oneDNN computes, which is a part of torch: 8 bits times 8 bits into 32. Codes of fewer
+# bits are stretched to 8 when they are loaded, so they are not faster than 8-bit ones, only smaller
+# in the file. Layers whose inputs have a range a channel stay as they are; ViTs have such.
+
+# %%
+print("torch has integer products on this processor:", integer.has_kernels())
+towers, rows = {}, []
+for (name, bits), model in loaded.items():
+    tower, layers = integer.integer_tower(model)
+    towers[name, bits] = tower
+    share = 100 * integer.share_of_weights(model, layers)
+    rows.append([name, bits, share, integer.largest_difference(tower, model, some)])
+columns = ["encoder", "bits", "weights on integers (%)", "largest difference of features"]
+pd.DataFrame(rows, columns=columns).round(4)
+
+# %% [markdown]
+# The features differ from the simulation's by less than a step of the quantizers: where a value
+# lies half-way between two codes, the last digit of a sum decides which one it gets.
+
+# %%
+batch = preprocess(test.images[: run.sizes.timed_images], 64)
+batch = batch.contiguous(memory_format=torch.channels_last)
+models = {}
+for name, bits in loaded:
+    models[name, "float32", "–"] = clips[name][0]
+    models[name, "simulated", bits] = loaded[name, bits]
+    models[name, "integers", bits] = towers[name, bits]
+
+# %%
+rows = []
+for (name, kind, bits), model in models.items():
+    encoder, tokenizer = loaded.get((name, bits), clips[name][0]), clips[name][1]
+    accuracy = 100 * top1(model, task_features(encoder, tokenizer, dataset), test)
+    with torch.inference_mode():
+        taken = seconds_a_call(partial(model.encode_image, batch), run.sizes.timed_seconds)
+    rows.append([name, bits, kind, accuracy, 1e3 * taken / len(batch)])
+
+# %%
+columns = ["encoder", "bits", "computes with", "Top-1 (%)", "ms an image"]
+measured = pd.DataFrame(rows, columns=columns)
+floats = measured[measured.bits == "–"].set_index("encoder")["ms an image"]
+measured["times float32's speed"] = measured.encoder.map(floats) / measured["ms an image"]
+measured.round(2)
+
+# %%
+whole = sizes.drop_duplicates("encoder").assign(bits="float32")
+whole["saved (MB)"] = whole["float32 (MB)"]
+disk = pd.concat([whole, sizes]).sort_values("encoder", kind="stable")
+names = {"file": disk.encoder.map(LABELS) + ", " + disk.bits}
+kinds = (measured.bits + " " + measured["computes with"]).str.removeprefix("– ")
+names["tower"] = measured.encoder.map(LABELS) + ", " + kinds
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
+bars = axes[0].barh(names["file"], disk["saved (MB)"], color=BLUE)
+axes[0].bar_label(bars, fmt=" %.1f")
+axes[0].set(xlabel="size (MB)", title="both towers, on disk")
+bars = axes[1].barh(names["tower"], measured["ms an image"], color=BLUE)
+axes[1].bar_label(bars, fmt=" %.2f")
+axes[1].set(xlabel="time an image (ms)", title=f"image tower, threads: {torch.get_num_threads()}")
+for ax in axes:
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+run.save_figure(figure, "deployment", measured.merge(sizes, how="left", on=["encoder", "bits"]))
+
+# %% [markdown]
+# **Deviations and limits.** Batch normalisation, activations, what is not quantized and the two
+# products of an attention stay in floating point, and every layer quantizes its input and gives a
+# floating-point output: a compiled network would fuse these. The text tower runs as simulated; its
+# features are computed once for a task. Where torch has no integer products, the notebook computes
+# the same sums in floating point and shows no speed.

@@ -17,8 +17,8 @@ from paperlib.d4c.prompts import calibration_texts, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import Settings, bit_widths
+from paperlib.models.captions import make_tokenizer
 from paperlib.models.clip import build_small_clip, preprocess
-from paperlib.models.clip_training import make_tokenizer
 
 FAST = Settings(
     images=3,

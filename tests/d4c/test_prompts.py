@@ -10,7 +10,7 @@ from paperlib.d4c.prompts import (
     photo,
     zero_shot_task,
 )
-from paperlib.models.clip_training import make_tokenizer
+from paperlib.models.captions import make_tokenizer
 
 
 def test_names_and_templates_are_words_of_the_small_clips():

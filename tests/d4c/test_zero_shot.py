@@ -4,8 +4,8 @@ import torch
 
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.zero_shot import load_images, openmoji_scenes, task_features, top1
+from paperlib.models.captions import make_tokenizer
 from paperlib.models.clip import build_small_clip, preprocess
-from paperlib.models.clip_training import make_tokenizer
 
 
 @pytest.fixture(scope="module")

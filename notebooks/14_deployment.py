@@ -18,7 +18,7 @@
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
 # | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU, one core |
-# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | GPU, or days on a CPU |
+# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU, one core |
 #
 # `run_all.sh` prints the time and the peak of memory of every run.
 

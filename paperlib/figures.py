@@ -27,7 +27,7 @@ from paperlib.provenance import source_hash, versions, write_files
 
 DPI = 200
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
-GREY, SKY, BLACK = "#949494", "#56b4e9", "#222222"
+GREY, SKY, BLACK, BROWN = "#949494", "#56b4e9", "#222222", "#ca9161"
 SERVER_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)  # and from the start
 
 VARIANTS = ("natural", "low_pass", "high_pass", "gaussian", "fgsm_rs", "pgd")
@@ -35,7 +35,17 @@ ATTACKS = (
     *("fgsm", "pgd_linf", "pgd_l2", "cw_l2"),
     *("square", "simba_pixel", "simba_dct", "hopskipjump"),
 )
-CALIBRATION = ("real", "gaussian", "bns", "pse", "pgsi", "pgsi_scg", "pgsi_pae", "d4c")
+CALIBRATION = (
+    "real",
+    "gaussian",
+    "bns",
+    "pse",
+    "pgsi",
+    "pgsi_scg",
+    "pgsi_pae",
+    "d4c",
+    "d4c_clipped",
+)
 METHOD_COLOURS: dict[str, str] = {
     "natural": BLUE,
     "low_pass": GREEN,
@@ -63,6 +73,7 @@ METHOD_COLOURS: dict[str, str] = {
     "pgsi_scg": PURPLE,
     "pgsi_pae": VERMILION,
     "d4c": BLUE,
+    "d4c_clipped": BROWN,
 }
 LABELS: dict[str, str] = {
     "natural": "natural",
@@ -96,6 +107,7 @@ LABELS: dict[str, str] = {
     "pgsi_scg": "PGSI + SCG",
     "pgsi_pae": "PGSI + PAE",
     "d4c": "D4C",
+    "d4c_clipped": "D4C, clipped",
     "resnet": "ResNet",
     "vit": "ViT",
 }

@@ -1,9 +1,10 @@
 """From a CLIP to a quantized one: calibration images by method, then both towers.
 
-Images come from one of `METHODS`; the four from PGSI on are the rows of the ablation, D4C the last:
+Images come from one of `METHODS`; the four from PGSI on are the rows of the ablation:
 
 - ``real``, ``gaussian``, ``bns``, ``pse``: the baselines of `paperlib.d4c.baselines`;
-- ``pgsi``, ``pgsi_scg``, ``pgsi_pae``, ``d4c``: the synthesis without SCG and PAE, with one, both.
+- ``pgsi``, ``pgsi_scg``, ``pgsi_pae``, ``d4c``: the synthesis without SCG and PAE, with one, both;
+- ``d4c_clipped``, an extension: D4C's images with pixels beyond black and white set to these.
 
 The text tower does not see the images. So weights and text tower are quantized once for given
 bit-widths (`quantize_text`), and every set of images continues from there (`quantize_image`).
@@ -28,11 +29,11 @@ from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import fingerprint, synthesise
 from paperlib.d4c.zero_shot import load_images
-from paperlib.models.clip import Tokenizer
+from paperlib.models.clip import Tokenizer, denormalise, normalise
 from paperlib.provenance import source_hash, write_files
 
 ABLATION = ("pgsi", "pgsi_scg", "pgsi_pae", "d4c")
-METHODS = ("real", "gaussian", "bns", "pse", *ABLATION)
+METHODS = ("real", "gaussian", "bns", "pse", *ABLATION, "d4c_clipped")
 # What decides synthesised images, by the beginnings of the settings' names.
 SYNTHESIS = (
     *("images", "synthesis", "temperature", "variation", "structural", "foreground"),
@@ -89,6 +90,9 @@ def calibration_images(
     if method == "real":
         data = load_images(dataset, "train", settings.images, settings.seed)
         return real_images(model, data, settings.images, settings.seed)
+    if method == "d4c_clipped":
+        images = calibration_images("d4c", model, tokenizer, settings, dataset, folder)
+        return normalise(denormalise(images).clamp(0, 1))
     if method == "gaussian":
         return gaussian_images(model, settings.images, settings.seed)
     if method in ABLATION:
@@ -147,6 +151,12 @@ def quantize_image(
     quantized.set_image_ranges(images)
     reconstruct(quantized, images, None, ["image"], checkpoint)
     return quantized
+
+
+def image_steps(quantized: QuantizedClip) -> Float[Tensor, " quantizers"]:
+    """The step of every activation quantizer in the image tower; of channels, their mean."""
+    tower = set(quantized.visual.modules())
+    return torch.stack([q.scale.detach().mean() for _, q in quantized.activations() if q in tower])
 
 
 def _key(method: str, model: nn.Module, settings: Settings) -> str:

@@ -6,7 +6,8 @@ import torch
 from segment_anything import SamPredictor
 
 from paperlib.models.sam import build_small_sam
-from paperlib.pedsam.edge import Connection, EdgeCompute, ServerMismatchError
+from paperlib.pedsam.connection import Connection, ServerMismatchError
+from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.ledger import ExposureError
 from paperlib.pedsam.wire import WireError

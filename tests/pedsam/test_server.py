@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from paperlib.pedsam import pedsam_pb2 as pb
 from paperlib.pedsam import wire
 from paperlib.pedsam.certificates import make_certificates
-from paperlib.pedsam.edge import Connection, EdgeCompute
+from paperlib.pedsam.connection import Connection
+from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.processes import COMMAND
 from paperlib.pedsam.server import Server, main

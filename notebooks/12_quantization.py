@@ -46,10 +46,11 @@ from paperlib.d4c.pipeline import (
     quantize_text,
 )
 from paperlib.d4c.reported import reported
+from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.zero_shot import load_images, task_features, top1
 from paperlib.figures import CALIBRATION, LABELS, METHOD_COLOURS
-from paperlib.models.clip import denormalise, load_clip, small_clip_name
+from paperlib.models.clip import load_clip, small_clip_name
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
 
@@ -229,25 +230,23 @@ run.save_figure(figure, "gains", gains)
 #
 # Nothing keeps the pixels of synthesised images between black and white. What lies beyond raises
 # activations, these widen the ranges, and at few bits wide ranges leave real images few codes. The
-# share of such pixels; the steps of the activation quantizers at the decisive bit-widths as
+# share of such values; the steps of the activation quantizers at the decisive bit-widths as
 # multiples of those with real images (geometric mean over the image tower); and the accuracy there.
 
 # %%
 rows = []
 for (name, k, method), x in images.items():
-    pixels = denormalise(x)
-    beyond = 100 * ((pixels < 0) | (pixels > 1)).double().mean().item()
     mine, real = (steps[name, run.sizes.decisive[name], k, m] for m in (method, "real"))
     wider = (mine / real).log().mean().exp().item()
-    rows.append([name, method, k, beyond, wider])
-columns = ["encoder", "method", "seed", "pixels beyond (%)", "steps, × those of real images"]
-beyond = pd.DataFrame(rows, columns=columns)
+    rows.append([name, method, k, 100 * share_out_of_range(x), wider])
+columns = ["encoder", "method", "seed", "values out of range (%)", "steps, × those of real images"]
+widths = pd.DataFrame(rows, columns=columns)
 
 # %%
 decisive = measured[measured.bits == measured.encoder.map(dict(run.sizes.decisive))]
-beyond = beyond.merge(decisive[["encoder", "method", "seed", "top1"]])
-beyond = beyond.groupby(["encoder", "method"], sort=False)[[*columns[3:], "top1"]].mean()
-beyond.rename(index=LABELS).round(2)
+widths = widths.merge(decisive[["encoder", "method", "seed", "top1"]])
+widths = widths.groupby(["encoder", "method"], sort=False)[[*columns[3:], "top1"]].mean()
+widths.rename(index=LABELS).round(2)
 
 # %% [markdown]
 # ## Claims

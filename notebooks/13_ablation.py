@@ -49,6 +49,7 @@ from paperlib.d4c.pipeline import (
     quantize_text,
 )
 from paperlib.d4c.reported import reported
+from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.zero_shot import load_images, task_features, top1
 from paperlib.figures import LABELS, METHOD_COLOURS
@@ -84,7 +85,7 @@ for (name, changes), k in itertools.product(run.sizes.encoders.items(), seeds):
 # ## Accuracy
 #
 # Quantized with each of them, at the bit-widths at which the calibration images decide (notebook
-# 12).
+# 12); beside it the share of pixel values that are darker than black or brighter than white.
 
 # %%
 rows = []
@@ -93,15 +94,18 @@ for name, k in itertools.product(clips, seeds):
     texts = task_features(text_done, clips[name][1], dataset)
     for method in ABLATION:
         quantized = quantize_image(text_done, images[name, k, method])
-        rows.append([name, k, method, 100 * top1(quantized, texts, tests[k])])
-measured = pd.DataFrame(rows, columns=["encoder", "seed", "method", "top1"])
+        beyond = 100 * share_out_of_range(images[name, k, method])
+        rows.append([name, k, method, 100 * top1(quantized, texts, tests[k]), beyond])
+columns = ["encoder", "seed", "method", "top1", "out of range (%)"]
+measured = pd.DataFrame(rows, columns=columns)
 
 # %%
-table = measured.groupby(["encoder", "method"], sort=False).top1.agg(["mean", "std"]).reset_index()
+groups = measured.groupby(["encoder", "method"], sort=False)
+table = groups.top1.agg(["mean", "std"]).join(groups["out of range (%)"].mean()).reset_index()
 table["SCG"] = table.method.isin(["pgsi_scg", "d4c"]).map({True: "✓", False: ""})
 table["PAE"] = table.method.isin(["pgsi_pae", "d4c"]).map({True: "✓", False: ""})
 table["bits"] = table.encoder.map(dict(run.sizes.decisive))
-columns = ["encoder", "bits", "method", "SCG", "PAE", "mean", "std"]
+columns = ["encoder", "bits", "method", "SCG", "PAE", "mean", "std", "out of range (%)"]
 table = table.assign(method=table.method.map(LABELS), encoder=table.encoder.map(LABELS))
 table[columns].round(1)
 

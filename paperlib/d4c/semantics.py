@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import pair_similarities
-from paperlib.models.clip import encode_images
+from paperlib.models.clip import denormalise, encode_images
 from paperlib.models.frozen import frozen
 
 LEAST_SIDE = 4  # of the feature map that patches are taken from
@@ -45,6 +45,12 @@ def patch_similarities(
             deepest = [m for m in maps["image_intermediates"] if m.shape[-1] >= LEAST_SIDE][-1]
             similarities.append(pair_similarities(deepest.flatten(2).mT))
     return torch.cat(similarities).clone()
+
+
+def share_out_of_range(images: Float[Tensor, "n 3 size size"]) -> float:
+    """Share of the normalised images' values that are darker than black or brighter than white."""
+    pixels = denormalise(images)
+    return ((pixels < 0) | (pixels > 1)).double().mean().item()
 
 
 def embed(

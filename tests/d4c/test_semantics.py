@@ -3,8 +3,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from paperlib.d4c.semantics import embed, patch_similarities, prompt_similarities
-from paperlib.models.clip import build_small_clip
+from paperlib.d4c.semantics import (
+    embed,
+    patch_similarities,
+    prompt_similarities,
+    share_out_of_range,
+)
+from paperlib.models.clip import build_small_clip, normalise
 
 
 @pytest.fixture(scope="module", params=["resnet", "vit"])
@@ -53,6 +58,11 @@ def test_similarities_between_patches(model):
 def test_flat_images_have_less_diverse_patches_than_noise(model):
     flat = torch.ones(2, 3, 64, 64)
     assert patch_similarities(model, flat).mean() > patch_similarities(model, images()).mean()
+
+
+def test_values_beyond_black_and_white_are_counted():
+    pixels = torch.tensor([-0.1, 0.1, 0.9, 1.1, 1.2]).expand(2, 3, 5, 5)
+    assert share_out_of_range(normalise(pixels)) == pytest.approx(0.6)
 
 
 def test_embedding_is_the_reference_s_principal_plane():

@@ -42,7 +42,7 @@ from paperlib.models.captions import (
     make_tokenizer,
     with_cifar10,
 )
-from paperlib.models.checkpoints import halve, save_checkpoint
+from paperlib.models.checkpoints import halve, load_card, save_checkpoint
 from paperlib.models.clip import (
     TOWERS,
     CompactTokenizer,
@@ -315,6 +315,9 @@ def main() -> None:
         "training_seconds": round(seconds),
         "zero_shot_top1": evaluate(model, tokenizer, options.data),
         "command": f"python -m paperlib.models.clip_training {words}",
+        "started_with": load_card(options.start, options.folder)["command"]
+        if options.start
+        else "",
         "vocabulary": " ".join(map(str, tokenizer.kept)),
     }
     path = save_checkpoint(model, name, card, options.folder)

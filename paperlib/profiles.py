@@ -295,7 +295,7 @@ SHORT_D4C = {
     "image_scale_rate": 4e-4,
     "text_scale_rate": 4e-5,
 }
-SHORT_VIT = SHORT_D4C | {"synthesis_iterations": 100, "range_images": 8}
+SHORT_VIT = SHORT_D4C | {"synthesis_iterations": 100, "synthesis_rate": 0.1, "range_images": 8}
 LONGER_D4C = SHORT_D4C | {
     "images": 32,
     "prompts": 128,
@@ -313,7 +313,7 @@ SHORT_CLIPS = {"resnet": SHORT_D4C, "vit": SHORT_VIT}
 LONGER_CLIPS = {"resnet": LONGER_D4C}  # of CIFAR-10
 NEAREST = {"reconstruction_iterations": 0}  # the nearest rounding
 # Noise falls 10 points or more behind real images there, on seed 1000.
-DECISIVE = {"resnet": "W4A3", "vit": "W2A8"}
+DECISIVE = {"resnet": "W4A3", "vit": "W4A3"}
 DECISIVE_CIFAR = {"resnet": "W4A3"}
 PAPER_BITS = ("W4A8", "W6A6", "W8A8")
 SIZES = {

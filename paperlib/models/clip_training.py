@@ -306,6 +306,7 @@ def main() -> None:
         "--start": options.start,
         "--seed": options.seed,
     }
+    start = load_card(options.start, options.folder)["command"] if options.start else "none"
     words = " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
     card = {
         "architecture": f"clip-{options.tower}",
@@ -315,9 +316,7 @@ def main() -> None:
         "training_seconds": round(seconds),
         "zero_shot_top1": evaluate(model, tokenizer, options.data),
         "command": f"python -m paperlib.models.clip_training {words}",
-        "started_with": load_card(options.start, options.folder)["command"]
-        if options.start
-        else "",
+        "start": start,
         "vocabulary": " ".join(map(str, tokenizer.kept)),
     }
     path = save_checkpoint(model, name, card, options.folder)

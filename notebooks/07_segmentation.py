@@ -66,7 +66,7 @@ scale = f"{run.sizes.images} images, {run.sizes.seeds} seeds"
 print(f"{source}: {scale}, {sum(map(len, truth))} objects")
 
 # %%
-example = next(each for each in draws[0] if len(each.masks) > 1)
+example = max(draws[0], key=lambda each: len(each.masks))
 mask = example.masks[0]
 figure, axes = plt.subplots(1, 3, figsize=(7, 2.6))
 prompts = {"box": {"box": box_prompt(mask)}}

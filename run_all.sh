@@ -172,7 +172,7 @@ run_tests() {
   step "unit tests" "$python" -m pytest -q -n auto --dist loadfile --benchmark-skip \
     --ignore tests/notebooks tests
   PAPERLIB_OUTPUTS=$outputs PAPERLIB_BATCH=1 step "notebooks" "$python" -m pytest -q -n auto \
-    --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=900 notebooks
+    --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=2400 notebooks
 }
 
 set_up

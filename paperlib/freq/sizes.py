@@ -1,0 +1,125 @@
+"""Sizes of the notebooks of the frequency paper, a profile each (see `paperlib.profiles`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SpectrumSizes:
+    """01_spectrum.
+
+    Attributes:
+        images: test images for each seed.
+        seeds: draws of the images.
+        bands: rings of the radial profiles.
+    """
+
+    images: int
+    seeds: int
+    bands: int
+
+
+@dataclass(frozen=True)
+class RctSizes:
+    """02_rct.
+
+    Attributes:
+        images: attacked by every white-box attack, for each seed.
+        black_box_images: attacked by every black-box attack, for each seed.
+        seeds: evaluation seeds.
+        bootstrap: resamples of the confidence bands.
+        steps: of an attack by its name; one that is not here takes its usual number.
+    """
+
+    images: int
+    black_box_images: int
+    seeds: int
+    bootstrap: int
+    steps: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class OcclusionSizes:
+    """03_occlusion.
+
+    Attributes:
+        images: whose components are occluded, for each seed.
+        seeds: draws of the images.
+        bands: rings of the radial curves.
+        bootstrap: resamples of the confidence bands.
+    """
+
+    images: int
+    seeds: int
+    bands: int
+    bootstrap: int
+
+
+@dataclass(frozen=True)
+class RobustnessSizes:
+    """04_robustness.
+
+    Attributes:
+        images: attacked for each seed.
+        occluded_images: of these, whose components are occluded.
+        seeds: draws of the images.
+        steps: of an attack by its name; one that is not here takes its usual number.
+    """
+
+    images: int
+    occluded_images: int
+    seeds: int
+    steps: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class CutoffSizes:
+    """05_cutoffs.
+
+    Attributes:
+        images: classified at every cut-off, for each seed.
+        seeds: draws of the images.
+        step: from one cut-off to the next, in component indices.
+    """
+
+    images: int
+    seeds: int
+    step: int
+
+
+FEW_STEPS = {
+    "pgd_linf": 5,
+    "pgd_l2": 5,
+    "cw_l2": 20,
+    "hopskipjump": 1,
+    "square": 10,
+    "simba_pixel": 20,
+    "simba_dct": 20,
+}
+SIZES = {
+    "01_spectrum": {
+        "smoke": SpectrumSizes(100, 1, 16),
+        "default": SpectrumSizes(1000, 3, 32),
+        "paper": SpectrumSizes(2000, 3, 32),
+    },
+    "02_rct": {
+        "smoke": RctSizes(4, 2, 1, 50, FEW_STEPS),
+        "default": RctSizes(40, 5, 3, 1000, {"hopskipjump": 5, "cw_l2": 30}),
+        "paper": RctSizes(60, 6, 3, 1000, {"hopskipjump": 5, "cw_l2": 30}),
+    },
+    "03_occlusion": {
+        "smoke": OcclusionSizes(2, 1, 16, 50),
+        "default": OcclusionSizes(8, 3, 16, 1000),
+        "paper": OcclusionSizes(20, 3, 16, 1000),
+    },
+    "04_robustness": {
+        "smoke": RobustnessSizes(8, 1, 1, FEW_STEPS),
+        "default": RobustnessSizes(30, 3, 3, {"square": 50}),
+        "paper": RobustnessSizes(150, 6, 3, {"square": 100}),
+    },
+    "05_cutoffs": {
+        "smoke": CutoffSizes(50, 1, 8),
+        "default": CutoffSizes(300, 3, 2),
+        "paper": CutoffSizes(1000, 3, 1),
+    },
+}

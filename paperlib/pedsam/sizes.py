@@ -1,0 +1,106 @@
+"""Sizes of the notebooks of PED-SAM, a profile each (see `paperlib.profiles`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PartitionSizes:
+    """06_partition.
+
+    Attributes:
+        frames: that random assignments are drawn for.
+    """
+
+    frames: int
+
+
+@dataclass(frozen=True)
+class SegmentationSizes:
+    """07_segmentation.
+
+    Attributes:
+        sam: which (`paperlib.models.sam.SAMS`).
+        distilled: what was distilled from it for the pixels-once schedule, if anything.
+        images: segmented in every setting, for each seed.
+        seeds: draws of the images.
+        servers: numbers of them, 4 among them.
+    """
+
+    sam: str
+    distilled: tuple[str, ...]
+    images: int
+    seeds: int
+    servers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PrivacySizes:
+    """08_privacy.
+
+    Attributes:
+        images: rebuilt in every setting, for each seed.
+        recognised: shown to the classifier in every setting, for each seed.
+        segmented: shown to SAM in every setting, for each seed.
+        seeds: draws of the images and of the views.
+        frames: of the video.
+        trials: secrets that its assignments are drawn from.
+    """
+
+    images: int
+    recognised: int
+    segmented: int
+    seeds: int
+    frames: int
+    trials: int
+
+
+@dataclass(frozen=True)
+class LatencySizes:
+    """09_latency.
+
+    Attributes:
+        images: encoded in every setting, for each SAM.
+        compared: SAMs whose own encoder is timed too; ViT-B's takes 4 GB.
+        servers: numbers of them, for each SAM.
+        edge_factors: how many times slower the edge is than a server.
+    """
+
+    images: Mapping[str, int]
+    compared: tuple[str, ...]
+    servers: Mapping[str, tuple[int, ...]]
+    edge_factors: tuple[float, ...]
+
+
+SIZES = {
+    "06_partition": {
+        "smoke": PartitionSizes(20),
+        "default": PartitionSizes(1000),
+        "paper": PartitionSizes(1000),
+    },
+    "07_segmentation": {
+        "smoke": SegmentationSizes("sam-small", ("sam-small-pixels_once",), 2, 1, (1, 4)),
+        "default": SegmentationSizes("sam-small", ("sam-small-pixels_once",), 25, 3, (1, 2, 4, 16)),
+        "paper": SegmentationSizes("vit_b", (), 100, 3, (1, 4, 25)),
+    },
+    "08_privacy": {
+        "smoke": PrivacySizes(4, 20, 4, 1, 8, 20),
+        "default": PrivacySizes(16, 200, 24, 3, 16, 200),
+        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000),
+    },
+    "09_latency": {
+        "smoke": LatencySizes({"sam-small": 2}, ("sam-small",), {"sam-small": (1, 4)}, (1, 5)),
+        "default": LatencySizes(
+            {"sam-small": 10, "vit_b": 1},
+            ("sam-small",),
+            {"sam-small": (1, 2, 4, 16), "vit_b": (4,)},
+            (1, 5),
+        ),
+        "paper": LatencySizes(
+            {"sam-small": 20, "vit_b": 3},
+            ("sam-small", "vit_b"),
+            {"sam-small": (1, 2, 4, 16), "vit_b": (1, 4, 25)},
+            (1, 5),
+        ),
+    },
+}

@@ -6,14 +6,16 @@ and unchanged stays, the rest runs side by side where cores and memory allow.
 """
 
 import argparse
+import ast
 import fcntl
+import functools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -37,7 +39,6 @@ from paperlib.profiles import DATASETS, PROFILES, STANDARD_SEED
 
 TABLE = NOTEBOOKS / "graph.yaml"
 SNAKEFILE = NOTEBOOKS / "Snakefile"
-CODE = ("*.py", "data/*.py", "models/*.py")  # of the package, used by every notebook
 MEBIBYTE = 2**20
 STOPPED = 130  # exit code of a run that a person stopped
 
@@ -76,10 +77,11 @@ class Entry:
 
     def inputs(self, dataset: str) -> list[str]:
         """Files whose change makes the notebook run again."""
-        code = ROOT / "paperlib"
-        files = {NOTEBOOKS / f"{self.name}.py", *self.claims.values(), *DATA.glob("*.csv")}
-        for pattern in (*CODE, f"{self.package}/*.py"):
-            files |= set(code.glob(pattern))
+        code = {NOTEBOOKS / f"{self.name}.py", *(ROOT / "paperlib" / self.package).glob("*.py")}
+        files = {*self.claims.values(), *DATA.glob("*.csv")}
+        for file in with_imports(code):  # of other papers only their sizes, for the profiles
+            if file.name != "sizes.py" or file.parent.name == self.package:
+                files.add(file)
         for checkpoint in self.checkpoints:
             for kind in ("safetensors", "json"):
                 file = f"{checkpoint.format(dataset=dataset)}.{kind}"
@@ -110,6 +112,32 @@ def read_table(table: Path = TABLE, claims: Path = CLAIMS) -> dict[str, Entry]:
         )
         for name, row in yaml.safe_load(table.read_text(encoding="utf-8")).items()
     }
+
+
+def with_imports(files: Iterable[Path]) -> set[Path]:
+    """Python files, what they import of this package, what that imports, and so on."""
+    found, left = set(), set(files)
+    while left:
+        found |= left
+        left = {module for file in left for module in _imports(file)} - found
+    return found
+
+
+@functools.cache
+def _imports(file: Path) -> frozenset[Path]:
+    names = set()
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""  # Snakemake will name it
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    modules = set()
+    for parts in (name.split(".") for name in names if name.startswith("paperlib")):
+        for end in range(1, len(parts) + 1):  # packages are run before what is in them
+            place = ROOT.joinpath(*parts[:end])
+            modules |= {place.with_suffix(".py"), place / "__init__.py"}
+    return frozenset(filter(Path.is_file, modules))
 
 
 def available_memory() -> int:

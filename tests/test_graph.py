@@ -34,7 +34,7 @@ def test_inputs(entry, tmp_path):
         ROOT / "paperlib" / "freq" / "dct.py",
         ROOT / "paperlib" / "data" / "__init__.py",
         ROOT / "paperlib" / "models" / "__init__.py",
-        ROOT / "paperlib" / "profiles.py",
+        ROOT / "paperlib" / "freq" / "sizes.py",
         CHECKPOINTS / "cifar10-net.safetensors",
         CHECKPOINTS / "cifar10-net.json",
         CHECKPOINTS / "plain.safetensors",
@@ -43,6 +43,21 @@ def test_inputs(entry, tmp_path):
     assert set(map(str, needed)) <= set(inputs)
     assert inputs == sorted(inputs)
     assert not [file for file in inputs if "openmoji-net" in file]
+
+
+def test_inputs_are_what_is_imported(entry, tmp_path):
+    (tmp_path / "plain.py").write_text("import torch\nfrom paperlib.data import cifar")
+    found = {
+        file.relative_to(ROOT / "paperlib").as_posix()
+        for file in graph.with_imports({tmp_path / "plain.py"})
+        if file.is_relative_to(ROOT)
+    }
+    assert {"data/__init__.py", "data/cifar.py", "data/cifar_files.py", "paths.py"} <= found
+    assert not [file for file in found if file.startswith(("models", "freq"))]
+    freq = set(entry.inputs("cifar10"))
+    assert str(ROOT / "paperlib" / "models" / "cnn.py") in freq  # by what it imports
+    for other in ("models/clip_training.py", "d4c/synthesis.py", "pedsam/edge.py"):
+        assert str(ROOT / "paperlib" / other) not in freq
 
 
 def test_published(entry):

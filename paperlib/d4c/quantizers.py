@@ -131,21 +131,66 @@ def initial_rounding(
     return torch.logit((h - GAMMA) / (ZETA - GAMMA))
 
 
+class _RoundWeight(torch.autograd.Function):
+    """ŵ, with the gradient for V; in place where it can be, for this is bound by memory."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, lowest: Tensor, s: Tensor, z: Tensor, q_max: int) -> Tensor:
+        h, slope = _rectified_sigmoid(v)
+        codes = h.add_(lowest)
+        ctx.save_for_backward(slope.mul_(codes >= 0).mul_(codes <= q_max).mul_(s))
+        return codes.clamp_(0, q_max).sub_(z).mul_(s)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope, None, None, None, None
+
+
+class _Penalty(torch.autograd.Function):
+    """Σ(1 - |2h - 1|^β), with the gradient for V."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, beta: float) -> Tensor:
+        h, slope = _rectified_sigmoid(v)
+        signed = h.mul_(2).sub_(1)
+        power = signed.abs().pow_(beta - 1)
+        ctx.save_for_backward(slope.mul_(signed.sign()).mul_(power).mul_(-2 * beta))
+        return v.numel() - power.mul_(signed.abs_()).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope, None
+
+
+def _rectified_sigmoid(v: Tensor) -> tuple[Tensor, Tensor]:
+    """h(V) and its slope."""
+    p = torch.sigmoid(v)
+    h = (p * (ZETA - GAMMA)).add_(GAMMA)
+    slope = p.addcmul_(p, p, value=-1).mul_(ZETA - GAMMA).mul_(h >= 0).mul_(h <= 1)
+    return h.clamp_(0, 1), slope
+
+
 def round_weight(
-    weight: Float[Tensor, "out *shape"],
-    h: Float[Tensor, "out *shape"],
+    v: Float[Tensor, "out *shape"],
+    lowest: Float[Tensor, "out *shape"],
     scale: Float[Tensor, " out"],
     zero_point: Int[Tensor, " out"],
     bits: int,
 ) -> Float[Tensor, "out *shape"]:
-    """ŵ with every w/s rounded down plus `h`, 0 to 1; quantized per output channel.
+    """ŵ of the codes `lowest`, ⌊w/s⌋ + z, plus h(V), quantized per output channel.
 
     Raises:
         ValueError: `bits` is not 2 to 8.
     """
-    s, z = along(scale, 0, weight.ndim), along(zero_point, 0, weight.ndim)
-    codes = ((weight / s).floor() + h + z).clamp(0, largest_code(bits))
-    return (codes - z) * s
+    s, z = along(scale, 0, v.ndim), along(zero_point, 0, v.ndim)
+    return _RoundWeight.apply(v, lowest, s, z, largest_code(bits))
+
+
+def rounding_penalty(v: Float[Tensor, "*shape"], beta: float) -> Float[Tensor, ""]:
+    """Σ(1 - |2h(V) - 1|^β), the regulariser that drives every rounding to 0 or 1; β from 1."""
+    return _Penalty.apply(v, beta)
 
 
 class ActivationQuantizer(nn.Module):
@@ -181,6 +226,7 @@ class WeightQuantizer(nn.Module):
         bits: 2 to 8.
         codes: what the quantized weight is.
         rounding: V while it is being learned, else None.
+        lowest: codes of all weights rounded down, meanwhile.
     """
 
     def __init__(self, weight: Tensor, bits: int) -> None:
@@ -188,6 +234,7 @@ class WeightQuantizer(nn.Module):
         largest_code(bits)
         self.bits, self.active = bits, False
         self.rounding: nn.Parameter | None = None
+        self.lowest: Tensor | None = None
         self.register_buffer("scale", torch.ones(len(weight), dtype=weight.dtype))
         self.register_buffer("zero_point", torch.zeros(len(weight), dtype=torch.int32))
         self.register_buffer("codes", torch.zeros(weight.shape, dtype=torch.uint8))
@@ -198,8 +245,7 @@ class WeightQuantizer(nn.Module):
             return weight
         if self.rounding is None:
             return dequantize(self.codes, self.scale, self.zero_point, 0)
-        h = rectified_sigmoid(self.rounding)
-        return round_weight(weight, h, self.scale, self.zero_point, self.bits)
+        return round_weight(self.rounding, self.lowest, self.scale, self.zero_point, self.bits)
 
     def set_range(self, weight: Tensor, scale: Tensor, zero_point: Tensor) -> None:
         """Take a range, with every weight rounded to the nearest code."""
@@ -209,14 +255,14 @@ class WeightQuantizer(nn.Module):
 
     def start_rounding(self, weight: Tensor) -> nn.Parameter:
         """Make the rounding soft, starting at the float weight; returns V to be learned."""
+        s, z = along(self.scale, 0, weight.ndim), along(self.zero_point, 0, weight.ndim)
+        self.lowest = (weight / s).floor_() + z
         self.rounding = nn.Parameter(initial_rounding(weight, self.scale))
         return self.rounding
 
-    def finish_rounding(self, weight: Tensor) -> None:
+    def finish_rounding(self) -> None:
         """Round every weight down where h < 1/2, else up, for good."""
         with torch.no_grad():
-            up = (rectified_sigmoid(self.rounding) >= 0.5).to(weight.dtype)
-            s, z = along(self.scale, 0, weight.ndim), along(self.zero_point, 0, weight.ndim)
-            codes = ((weight / s).floor() + up + z).clamp(0, largest_code(self.bits))
-            self.codes.copy_(codes.to(torch.uint8))
-        self.rounding = None
+            codes = self.lowest + (rectified_sigmoid(self.rounding) >= 0.5)
+            self.codes.copy_(codes.clamp_(0, largest_code(self.bits)))
+        self.rounding = self.lowest = None

@@ -31,7 +31,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from paperlib.d4c.quantized_clip import QuantizedClip, QuantizedLayer, Tower
-from paperlib.d4c.quantizers import ActivationQuantizer, rectified_sigmoid
+from paperlib.d4c.quantizers import ActivationQuantizer, rounding_penalty
 from paperlib.d4c.settings import Settings
 from paperlib.provenance import write_files
 from paperlib.runtime import progress
@@ -220,7 +220,7 @@ def _learn(
     if iterations == 0:
         return ModuleError(name, before, before)
     rounding = [layer.weight_quantizer.start_rounding(layer.weight) for layer in layers]
-    by_rounding = torch.optim.Adam(rounding, settings.rounding_rate)
+    by_rounding = torch.optim.Adam(rounding, settings.rounding_rate, fused=True)
     by_scale = torch.optim.Adam(scales, rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(by_scale, iterations)
     for step in progress(range(iterations), name):
@@ -230,8 +230,7 @@ def _learn(
             passed = (step - warmup) / max(1, iterations - 1 - warmup)
             beta = first_beta + (last_beta - first_beta) * passed
             for v in rounding:
-                away = (2 * rectified_sigmoid(v) - 1).abs()
-                loss = loss + settings.rounding_weight * (1 - away.pow(beta)).sum()
+                loss = loss + settings.rounding_weight * rounding_penalty(v, beta)
         by_rounding.zero_grad()
         by_scale.zero_grad()
         loss.backward()
@@ -242,7 +241,7 @@ def _learn(
             for scale in scales:
                 scale.clamp_(min=1e-8)
     for layer in layers:
-        layer.weight_quantizer.finish_rounding(layer.weight)
+        layer.weight_quantizer.finish_rounding()
     return ModuleError(name, before, _mean_error(module, inputs, targets, batch))
 
 

@@ -36,12 +36,14 @@ class CaptionedImages:
         labels: classes of the objects in an image, -1 where it has fewer.
         classes: of the labels, each name once.
         source: in words, for a card.
+        photographs: how many of the images, the first ones, are CIFAR-10's.
     """
 
     images: UInt8[Tensor, "n 3 size size"]
     labels: Int[Tensor, "n objects"]
     classes: tuple[SceneClass, ...]
     source: str
+    photographs: int = 0
 
 
 def draw_captioned(split: str, count: int, size: int = SIZE, seed: int = 0) -> CaptionedImages:
@@ -93,6 +95,7 @@ def with_cifar10(scenes: CaptionedImages, split: str = "train") -> CaptionedImag
         torch.cat([F.pad(labels[:, None], (0, 1), value=-1), scenes.labels]),
         scenes.classes,
         f"{len(cifar):,} training images of {cifar.source}, and {scenes.source}",
+        len(cifar),
     )
 
 

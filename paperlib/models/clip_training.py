@@ -1,11 +1,16 @@
 r"""Train the small CLIPs with the contrastive loss on captioned images.
 
-Image $i$ and text $j$ of a batch of $n$ have the logit $s\cos(f(x_i), g(t_j))$, with the learned
-scale $s$. Several images of a batch may show the same, so its target is not the diagonal but all
-texts that name the same objects, in equal shares:
+Image $i$ and text $j$ of a batch of $n$ have the logit $Z_{ij} = s\cos(f(x_i), g(t_j))$, with the
+learned scale $s$. Several images of a batch may show the same, so its target is not the diagonal
+but all texts that name the same objects, in equal shares:
 
-$$L = \tfrac12\,\mathrm{CE}(Z, P) + \tfrac12\,\mathrm{CE}(Z^\top, P), \qquad
-P_{ij} = \frac{[o_i = o_j]}{\sum_k [o_i = o_k]}.$$
+$$L = \tfrac12\,\mathrm{CE}(Z, P) + \tfrac12\,\mathrm{CE}(Z^\top, P'), \qquad
+P_{ij} \propto A_{ij} / n_j, \quad P'_{ji} \propto A_{ij}, \quad A_{ij} = [o_i = o_j],$$
+
+with $n_j$ the number of texts that say the same as text $j$. Attention learns slowly from as few
+photographs as CIFAR-10 has, so its ViT has a CNN as teacher (as in DeiT, Touvron et al., arXiv
+2012.12877): for photographs, half of $A_{ij}$ is the probability that the teacher gives the class
+of text $j$, of the same augmented image.
 
 Images and texts come from `paperlib.models.captions`. Matrices inside the ViT's transformer are
 trained by Muon (Jordan et al., 2024), whose steps are orthogonalised momentum, the rest by AdamW;
@@ -42,7 +47,7 @@ from paperlib.models.captions import (
     make_tokenizer,
     with_cifar10,
 )
-from paperlib.models.checkpoints import halve, load_card, save_checkpoint
+from paperlib.models.checkpoints import halve, load_card, load_checkpoint, save_checkpoint
 from paperlib.models.clip import (
     TOWERS,
     CompactTokenizer,
@@ -59,6 +64,7 @@ from paperlib.runtime import set_threads
 
 LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 SAVE_SECONDS = 120  # between two checkpoints of a run
+TEMPERATURE = 2.0  # of the teacher's probabilities
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class Recipe:
         shift: images are moved by up to this many pixels, and mirrored.
         patch_dropout: share of the ViT's patches that is left out.
         whole: share of the steps, at the end, in which no patch is left out.
+        teacher: checkpoint of a classifier of CIFAR-10 (`paperlib.models.cnn`), or none.
     """
 
     steps: int
@@ -86,25 +93,68 @@ class Recipe:
     shift: int = 4
     patch_dropout: float = 0.0
     whole: float = 0.1
+    teacher: str | None = None
 
 
 RECIPES = {
     ("openmoji", "resnet"): Recipe(2_000, 2e-3),
     ("openmoji", "vit"): Recipe(1_400, 1e-3, 0.02, patch_dropout=0.5),
     ("cifar10", "resnet"): Recipe(5_000, 2e-3, shift=8),
-    ("cifar10", "vit"): Recipe(8_000, 1e-3, 0.02, shift=8, patch_dropout=0.5),
+    ("cifar10", "vit"): Recipe(
+        4_400,
+        1e-3,
+        0.02,
+        shift=8,
+        patch_dropout=0.75,
+        whole=0.06,
+        teacher="cifar10-resnet20-natural",
+    ),
 }
 SCENES = {"openmoji": 60_000, "cifar10": 25_000}
 
 
 def contrastive_loss(
-    logits: Float[Tensor, "images texts"], objects: Int[Tensor, "texts most"]
+    logits: Float[Tensor, "images texts"],
+    objects: Int[Tensor, "texts most"],
+    taught: Float[Tensor, "images texts"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over both directions; rows of `objects` that hold the same, in any order, match."""
+    """Mean over both directions; rows of `objects` that hold the same, in any order, match.
+
+    `taught` is the teacher's part of A: probabilities, NaN for images that it knows nothing of.
+    """
     sets = objects.sort(1).values
-    same = (sets[:, None] == sets[None]).all(-1).to(logits)
-    target = same / same.sum(1, keepdim=True)  # symmetric before and, by equal sums, after
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    same = (sets[:, None] == sets[None]).all(-1).to(logits)  # (n, n)
+    shown = same if taught is None else torch.where(taught.isnan(), same, (same + taught) / 2)
+    of_images = shown / same.sum(1)
+    of_images = of_images / of_images.sum(1, keepdim=True)
+    of_texts = (shown / shown.sum(0)).T
+    return (F.cross_entropy(logits, of_images) + F.cross_entropy(logits.T, of_texts)) / 2
+
+
+def teach(
+    teacher: nn.Module,
+    images: Float[Tensor, "n 3 size size"],
+    data: CaptionedImages,
+    chosen: Int[Tensor, " n"],
+) -> Float[Tensor, "n n"]:
+    """The teacher's probability that each of the chosen images shows what each text names.
+
+    Args:
+        teacher: of CIFAR-10's classes, from images of 32 × 32 pixels.
+        images: the chosen ones as augmented, 0 to 1.
+        data: where they were chosen from; rows of images that are no photographs are NaN.
+        chosen: indices of images, and of texts.
+    """
+    small = F.interpolate(images, size=(32, 32), mode="area")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = teacher(small.contiguous(memory_format=torch.channels_last))
+    p = F.softmax(logits.float() / TEMPERATURE, dim=1)  # (n, 10)
+    names = [entry.name for entry in data.classes]
+    of_class = torch.zeros(len(images), len(names))
+    of_class[:, [names.index(name) for name in CIFAR10_CLASSES]] = p
+    labels = data.labels[chosen]
+    taught = of_class[:, labels[:, 0]] * (labels[:, 1] < 0)
+    return taught.masked_fill((chosen >= data.photographs)[:, None], math.nan)
 
 
 def train_clip(
@@ -122,11 +172,13 @@ def train_clip(
 
     Raises:
         ValueError: fewer images than a batch has, or `progress_file` is of another run.
+        CheckpointError: the teacher's weights are missing or damaged.
     """
     n, size = len(data.images), recipe.batch_size
     if n < size:
         raise ValueError(f"{n} images: batch_size={size} needs at least as many")
     optimizers = _optimizers(model, recipe)
+    teacher = load_checkpoint(recipe.teacher) if recipe.teacher else None
     run = {"recipe": asdict(recipe), "seed": seed, "images": n}
     first, earlier = _resume(progress_file, model, optimizers, run)
     per_epoch, order = n // size, None
@@ -138,7 +190,7 @@ def train_clip(
         torch.manual_seed(seed * 1_000_000 + step)
         place = step % per_epoch * size
         chosen = order[place : place + size]
-        loss = _step(model, tokenizer, data, chosen, recipe, step, optimizers)
+        loss = _step(model, tokenizer, data, chosen, recipe, step, optimizers, teacher)
         now = time.monotonic()
         if step % 50 == 0:
             print(f"step {step}  loss {loss:.3f}  {earlier + now - began:.0f} s", flush=True)
@@ -187,6 +239,7 @@ def _step(
     recipe: Recipe,
     step: int,
     optimizers: Sequence[torch.optim.Optimizer],
+    teacher: nn.Module | None = None,
 ) -> float:
     model.train()
     if recipe.patch_dropout:
@@ -194,13 +247,14 @@ def _step(
         model.visual.patch_dropout = nn.Identity() if whole else PatchDropout(recipe.patch_dropout)
     texts = tokenizer(captions(data, chosen))
     images = augment(data.images[chosen].float() / 255, flip=True, shift=recipe.shift)
+    taught = teach(teacher, images, data, chosen) if teacher else None
     images = normalise(images).contiguous(memory_format=torch.channels_last)
     few = sdpa_kernel(SDPBackend.MATH)  # of so few tokens faster backwards than the fused one
     with few, torch.autocast("cpu", torch.bfloat16):
         pictures, words = model.encode_image(images), model.encode_text(texts)
     pictures, words = F.normalize(pictures.float(), dim=-1), F.normalize(words.float(), dim=-1)
     logits = model.logit_scale.exp() * pictures @ words.T
-    loss = contrastive_loss(logits, data.labels[chosen])
+    loss = contrastive_loss(logits, data.labels[chosen], taught)
     for optimizer in optimizers:
         optimizer.zero_grad()
     loss.backward()

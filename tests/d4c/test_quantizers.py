@@ -4,12 +4,14 @@ import torch
 from paperlib.d4c.quantizers import (
     ActivationQuantizer,
     WeightQuantizer,
+    along,
     dequantize,
     fake_quantize,
     initial_rounding,
     quantize,
     rectified_sigmoid,
     round_weight,
+    rounding_penalty,
 )
 
 BITS = range(2, 9)
@@ -96,10 +98,37 @@ def weight():
     return w, s, (-low / s).ceil().int()
 
 
+def lowest_codes(w, s, z):
+    return (w / along(s, 0, w.ndim)).floor() + along(z, 0, w.ndim)
+
+
 def test_adaround_starts_at_the_float_weight(weight):
     w, s, z = weight
-    h = rectified_sigmoid(initial_rounding(w, s))
-    torch.testing.assert_close(round_weight(w, h, s, z, 4), w, atol=1e-6, rtol=1e-5)
+    ours = round_weight(initial_rounding(w, s), lowest_codes(w, s, z), s, z, 4)
+    torch.testing.assert_close(ours, w, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_soft_rounding_and_penalty_against_autograd(weight, bits):
+    w, s, z = weight[0].double(), weight[1].double(), weight[2]
+    v = (torch.randn_like(w) * 3).requires_grad_(True)  # also where h is 0 or 1
+    s_, z_ = along(s, 0, w.ndim), along(z, 0, w.ndim)
+    h = rectified_sigmoid(v)
+    assert (h == 0).any() and (h == 1).any()
+    plain = (((w / s_).floor() + z_ + h).clamp(0, 2**bits - 1) - z_) * s_
+    ours = round_weight(v, lowest_codes(w, s, z), s, z, bits)
+    torch.testing.assert_close(ours, plain)
+    direction = torch.randn_like(w)
+    (wanted,) = torch.autograd.grad((plain * direction).sum(), v)
+    (found,) = torch.autograd.grad((ours * direction).sum(), v)
+    torch.testing.assert_close(found, wanted)
+    for beta in (20.0, 2.0):
+        plain = (1 - (2 * rectified_sigmoid(v) - 1).abs().pow(beta)).sum()
+        ours = rounding_penalty(v, beta)
+        torch.testing.assert_close(ours, plain)
+        (wanted,) = torch.autograd.grad(3 * plain, v)
+        (found,) = torch.autograd.grad(3 * ours, v)
+        torch.testing.assert_close(found, wanted)
 
 
 def test_adaround_ends_at_floor_or_ceil(weight):
@@ -115,7 +144,7 @@ def test_adaround_ends_at_floor_or_ceil(weight):
     with torch.no_grad():
         v.add_(torch.randn_like(v) * 4)
     soft = quantizer(w)
-    quantizer.finish_rounding(w)
+    quantizer.finish_rounding()
     hard = quantizer(w) / s.view(-1, 1, 1, 1)
     up = (soft / s.view(-1, 1, 1, 1) - ratio.floor()) >= 0.5
     torch.testing.assert_close(hard, ratio.floor() + up)
@@ -126,7 +155,8 @@ def test_adaround_ends_at_floor_or_ceil(weight):
 def test_rounding_variable_has_gradients(weight):
     w, s, z = weight
     v = initial_rounding(w.double(), s.double()).requires_grad_(True)
-    values = lambda v: round_weight(w.double(), rectified_sigmoid(v), s.double(), z, 4)  # noqa: E731
+    lowest = lowest_codes(w.double(), s.double(), z)
+    values = lambda v: round_weight(v, lowest, s.double(), z, 4)  # noqa: E731
     gradient = torch.autograd.grad(values(v).sum(), v)[0]
     with torch.no_grad():
         slope = (values(v + 1e-6) - values(v - 1e-6)) / 2e-6

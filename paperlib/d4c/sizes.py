@@ -47,6 +47,7 @@ class QuantizationSizes:
         bits: the paper's bit-widths.
         beside: settings that differ for these.
         seeds: draws of calibration and test images.
+        beside_seeds: so many of them at the paper's bit-widths.
         test_images: classified for each seed.
     """
 
@@ -55,6 +56,7 @@ class QuantizationSizes:
     bits: tuple[str, ...]
     beside: Mapping[str, Any]
     seeds: int
+    beside_seeds: int
     test_images: int
 
 
@@ -112,7 +114,7 @@ TINY_D4C = {
 SHORT_D4C = {
     "images": 16,
     "prompts": 64,
-    "synthesis_iterations": 300,
+    "synthesis_iterations": 150,
     "synthesis_rate": 0.03,
     "synthesis_autocast": True,
     "range_images": 16,
@@ -124,11 +126,11 @@ SHORT_D4C = {
     "image_scale_rate": 4e-4,
     "text_scale_rate": 4e-5,
 }
-SHORT_VIT = SHORT_D4C | {"synthesis_iterations": 100, "synthesis_rate": 0.1, "range_images": 8}
+SHORT_VIT = SHORT_D4C | {"synthesis_iterations": 75, "synthesis_rate": 0.1, "range_images": 8}
 LONGER_D4C = SHORT_D4C | {
     "images": 32,
     "prompts": 128,
-    "synthesis_iterations": 500,
+    "synthesis_iterations": 250,
     "range_images": 32,
     "range_prompts": 32,
     "range_fractions": 50,
@@ -139,11 +141,12 @@ LONGER_D4C = SHORT_D4C | {
 }
 TINY_CLIPS = {"resnet": TINY_D4C, "vit": TINY_D4C}
 SHORT_CLIPS = {"resnet": SHORT_D4C, "vit": SHORT_VIT}
-LONGER_CLIPS = {"resnet": LONGER_D4C}  # of CIFAR-10
+LONGER_VIT = LONGER_D4C | {"synthesis_iterations": 100, "synthesis_rate": 0.1}
+LONGER_CLIPS = {"resnet": LONGER_D4C, "vit": LONGER_VIT}  # of CIFAR-10
 NEAREST = {"reconstruction_iterations": 0}  # the nearest rounding
 # Noise falls 10 points or more behind real images there, on seed 1000.
 DECISIVE = {"resnet": "W4A3", "vit": "W4A3"}
-DECISIVE_CIFAR = {"resnet": "W4A3"}
+DECISIVE_CIFAR = {"resnet": "W4A3", "vit": "W4A3"}
 PAPER_BITS = ("W4A8", "W6A6", "W8A8")
 SIZES = {
     "10_limits": {
@@ -157,18 +160,18 @@ SIZES = {
         "paper": SynthesisSizes({"resnet": LONGER_D4C}, (0, 10, 100), 8),
     },
     "12_quantization": {
-        "smoke": QuantizationSizes(TINY_CLIPS, DECISIVE, ("W4A8",), NEAREST, 1, 20),
-        "default": QuantizationSizes(SHORT_CLIPS, DECISIVE, PAPER_BITS, NEAREST, 3, 500),
-        "paper": QuantizationSizes(LONGER_CLIPS, DECISIVE_CIFAR, PAPER_BITS, {}, 3, 2000),
+        "smoke": QuantizationSizes(TINY_CLIPS, DECISIVE, ("W4A8",), NEAREST, 1, 1, 20),
+        "default": QuantizationSizes(SHORT_CLIPS, DECISIVE, PAPER_BITS, NEAREST, 3, 1, 300),
+        "paper": QuantizationSizes(LONGER_CLIPS, DECISIVE_CIFAR, PAPER_BITS, {}, 3, 1, 1000),
     },
     "13_ablation": {
         "smoke": AblationSizes(TINY_CLIPS, DECISIVE, 1, 20, 2),
-        "default": AblationSizes({"resnet": SHORT_D4C}, DECISIVE, 3, 500, 20),
-        "paper": AblationSizes(LONGER_CLIPS, DECISIVE_CIFAR, 3, 2000, 20),
+        "default": AblationSizes({"resnet": SHORT_D4C}, DECISIVE, 3, 300, 20),
+        "paper": AblationSizes(LONGER_CLIPS, DECISIVE_CIFAR, 3, 1000, 20),
     },
     "14_deployment": {
         "smoke": DeploymentSizes(TINY_CLIPS, ("W4A8",), 20, 16, 0.1),
-        "default": DeploymentSizes(SHORT_CLIPS, ("W4A8", "W2A8"), 500, 64, 2.0),
-        "paper": DeploymentSizes(LONGER_CLIPS, ("W4A8", "W2A8"), 2000, 64, 2.0),
+        "default": DeploymentSizes(SHORT_CLIPS, ("W4A8", "W2A8"), 300, 64, 2.0),
+        "paper": DeploymentSizes(LONGER_CLIPS, ("W4A8", "W2A8"), 1000, 64, 2.0),
     },
 }

@@ -51,6 +51,7 @@ def test_cifar10_comes_before_the_scenes(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAPERLIB_CIFAR10", str(tmp_path))
         data = with_cifar10(scenes)
+    assert data.photographs == 50 and scenes.photographs == 0
     assert data.images.shape == (70, 3, 64, 64) and data.images.dtype == torch.uint8
     names = [data.classes[label].name for label in data.labels[:10, 0]]
     assert tuple(names) == CIFAR10_CLASSES and (data.labels[:50, 1] == -1).all()

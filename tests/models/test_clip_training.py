@@ -7,6 +7,7 @@ import torch
 from open_clip.transformer import PatchDropout
 from torch import nn
 
+from paperlib.data.cifar import CIFAR10_CLASSES
 from paperlib.data.openmoji import SceneClass
 from paperlib.models import clip_training
 from paperlib.models.captions import TEMPLATES, CaptionedImages, make_tokenizer
@@ -64,6 +65,41 @@ def test_loss_of_different_captions_is_open_clip_s():
     theirs = ClipLoss()(images, texts, torch.tensor(3.0))
     ours = contrastive_loss(3 * images @ texts.T, torch.arange(6)[:, None])
     torch.testing.assert_close(ours, theirs)
+
+
+def test_loss_of_taught_images_against_the_plain_sum():
+    logits, objects = torch.randn(4, 4), torch.tensor([[0, -1], [1, -1], [0, -1], [0, 1]])
+    taught = torch.tensor([[0.6, 0.3, 0.6, 0.0], [0.2, 0.7, 0.2, 0.0]])
+    taught = torch.cat([taught, torch.full((2, 4), torch.nan)])
+    shown = torch.tensor([[0.8, 0.15, 0.8, 0], [0.1, 0.85, 0.1, 0], [1, 0, 1, 0], [0, 0, 0, 1.0]])
+    texts = torch.tensor([2.0, 1, 2, 1])  # that say the same
+    loss = 0.0
+    for z, weights in ((logits, shown / texts), (logits.T, shown.T)):
+        for row, weight in zip(z, weights, strict=True):
+            loss -= (row.log_softmax(0) * weight).sum() / weight.sum() / 4 / 2
+    torch.testing.assert_close(contrastive_loss(logits, objects, taught), loss)
+
+
+def test_a_teacher_says_what_photographs_show():
+    names = ["apple", *CIFAR10_CLASSES]
+    classes = tuple(SceneClass(name, "a", ("x",)) for name in names)
+    labels = torch.tensor([[3, -1], [0, -1], [3, 1], [4, -1]])  # bird; apple; two; cat
+    data = CaptionedImages(torch.zeros(4, 3, 64, 64, dtype=torch.uint8), labels, classes, "", 3)
+
+    class Teacher(nn.Module):
+        def forward(self, images):
+            assert images.shape == (4, 3, 32, 32)
+            return 20 * images[:, :1, 0, :10].flatten(1)  # the first pixels of the first row
+
+    images = torch.zeros(4, 3, 64, 64)
+    images[0, 0, :2, 4:6] = 1  # CIFAR-10's third class, bird
+    taught = clip_training.teach(Teacher(), images, data, torch.arange(4))
+    p = torch.softmax(torch.tensor([10.0, *[0.0] * 9]), 0)
+    torch.testing.assert_close(
+        taught[0], torch.stack([p[0], p[1] * 0, p[1] * 0, p[1]]), atol=1e-2, rtol=0
+    )
+    torch.testing.assert_close(taught[1, [0, 3]], torch.tensor([0.1, 0.1]))
+    assert taught[3].isnan().all() and not taught[:3].isnan().any()
 
 
 @pytest.mark.usefixtures("small")

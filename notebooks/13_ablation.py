@@ -233,8 +233,8 @@ run.claims_table()
 
 # %% [markdown]
 # **Why it disagrees.** SCG adds accuracy, on its own and to PAE. PAE alone costs it: a pattern that
-# survives other colours and a blur is a strong one, and more than twice as many values leave the
-# range of an image, which wide steps of 3-bit activations then pay for (notebook 12).
+# survives other colours and a blur is a strong one, and half again as many values leave the range
+# of an image, which wide steps of 3-bit activations then pay for (notebook 12).
 #
 # **Deviations and limits.** As in notebook 12. Times depend on the machine and on what else runs on
 # it. The synthesis computes in bfloat16 where the profile says so; the README's seconds are for the

@@ -162,9 +162,9 @@ run.save_figure(figure, "snapshots", values)
 # %% [markdown]
 # PGSI alone is content with fine patterns all over, which nobody would call by the prompt's name:
 # to the network they are what an adversarial example is. SCG draws the box, and leaves around it
-# what is no foreground, which the total variation makes smooth. PAE gives larger, connected shapes,
-# as fine patterns do not survive a random view. D4C has both, but its target is the harder one: it
-# needs more iterations.
+# what is no foreground, which the total variation makes smooth. PAE gives larger, connected marks,
+# as fine patterns do not survive a random view. D4C has both, but its target is the harder one: so
+# few iterations leave most of the noise.
 #
 # ## Losses
 #

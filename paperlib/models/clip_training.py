@@ -64,6 +64,7 @@ from paperlib.runtime import set_threads
 
 LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 SAVE_SECONDS = 120  # between two checkpoints of a run
+CHANGEABLE = ("steps", "learning_rate", "matrix_rate", "patch_dropout")  # of a recipe
 TEMPERATURE = 2.0  # of the teacher's probabilities
 
 
@@ -328,7 +329,10 @@ def main() -> None:
     )
     parser.add_argument("--tower", choices=list(TOWERS), required=True)
     parser.add_argument("--data", choices=list(SCENES), required=True)
-    parser.add_argument("--steps", type=int, help="batches (default: the recipe's)")
+    parser.add_argument("--steps", type=int, help="batches (default, here and below: the recipe's)")
+    parser.add_argument("--learning-rate", type=float, help="peak of AdamW's")
+    parser.add_argument("--matrix-rate", type=float, help="peak of Muon's")
+    parser.add_argument("--patch-dropout", type=float, help="share of the ViT's patches left out")
     parser.add_argument("--scenes", type=int, help="OpenMoji scenes to draw (default: the data's)")
     parser.add_argument("--start", help="small CLIP to start from (default: random weights)")
     parser.add_argument("--seed", type=int, default=0)
@@ -336,7 +340,8 @@ def main() -> None:
     options = parser.parse_args()
     set_threads()
     recipe = RECIPES[options.data, options.tower]
-    recipe = replace(recipe, steps=options.steps or recipe.steps)
+    changes = {key: getattr(options, key) for key in CHANGEABLE}
+    recipe = replace(recipe, **{key: v for key, v in changes.items() if v is not None})
     name = small_clip_name(options.tower, options.data)
     began = time.monotonic()
     data = draw_captioned("train", options.scenes or SCENES[options.data], seed=options.seed)
@@ -356,6 +361,9 @@ def main() -> None:
         "--tower": options.tower,
         "--data": options.data,
         "--steps": recipe.steps,
+        "--learning-rate": options.learning_rate,
+        "--matrix-rate": options.matrix_rate,
+        "--patch-dropout": options.patch_dropout,
         "--scenes": options.scenes,
         "--start": options.start,
         "--seed": options.seed,

@@ -236,6 +236,10 @@ run.claims_table()
 # survives other colours and a blur is a strong one, and half again as many values leave the range
 # of an image, which wide steps of 3-bit activations then pay for (notebook 12).
 #
+# On CIFAR-10, in the paper profile, it is the same with the ResNet, by far larger differences:
+# there PAE takes away most of what SCG brings. With the ViT both together are the best row, as in
+# the paper, but each part alone is below PGSI.
+#
 # **Deviations and limits.** As in notebook 12. Times depend on the machine and on what else runs on
 # it. The synthesis computes in bfloat16 where the profile says so; the README's seconds are for the
 # paper's mini-batches.

@@ -256,10 +256,11 @@ widths.rename(index=LABELS).round(2)
 
 # %%
 encoders = ", ".join(LABELS[name] for name in clips)
-scale = f"{encoders}; {run.sizes.test_images} images, {run.sizes.seeds} seeds"
+images_of = f"{encoders}; {run.sizes.test_images} images"
 at_w4a8 = gains[gains.bits == "W4A8"].pivot(index="seed", columns="encoder", values="gain")
 iterations = measured[measured.bits == "W4A8"].iterations.iloc[0]
 note = f"{iterations} iterations of reconstruction"
+scale = f"{images_of}, {len(few)} of {len(seeds)} seeds"
 run.check("d4c-1-w4a8", at_w4a8.min(axis=1).tolist(), scale=scale, source=source, note=note)
 
 # %%
@@ -267,7 +268,7 @@ decisive = gains[gains.bits == gains.encoder.map(dict(run.sizes.decisive))]
 table = decisive.pivot(index="seed", columns="encoder", values="gain")
 means = table.mean().items()
 note = "; ".join(f"{LABELS[n]}, {run.sizes.decisive[n]}: {gain:+.1f}" for n, gain in means)
-smallest = table.min(axis=1).tolist()
+smallest, scale = table.min(axis=1).tolist(), f"{images_of}, {len(seeds)} seeds"
 run.check("d4c-1-decisive", smallest, scale=scale, source=source, note=note)
 
 # %%

@@ -342,6 +342,7 @@ def main() -> None:
     recipe = RECIPES[options.data, options.tower]
     changes = {key: getattr(options, key) for key in CHANGEABLE}
     recipe = replace(recipe, **{key: v for key, v in changes.items() if v is not None})
+    changes["steps"] = recipe.steps  # named in any case
     name = small_clip_name(options.tower, options.data)
     began = time.monotonic()
     data = draw_captioned("train", options.scenes or SCENES[options.data], seed=options.seed)
@@ -360,10 +361,7 @@ def main() -> None:
     given = {
         "--tower": options.tower,
         "--data": options.data,
-        "--steps": recipe.steps,
-        "--learning-rate": options.learning_rate,
-        "--matrix-rate": options.matrix_rate,
-        "--patch-dropout": options.patch_dropout,
+        **{f"--{key.replace('_', '-')}": value for key, value in changes.items()},
         "--scenes": options.scenes,
         "--start": options.start,
         "--seed": options.seed,

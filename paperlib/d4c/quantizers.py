@@ -117,11 +117,6 @@ def fake_quantize(
     return _FakeQuantize.apply(x, s, z, largest_code(bits))
 
 
-def rectified_sigmoid(v: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """h(V), 0 to 1."""
-    return (torch.sigmoid(v) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
-
-
 def initial_rounding(
     weight: Float[Tensor, "out *shape"], scale: Float[Tensor, " out"]
 ) -> Float[Tensor, "out *shape"]:
@@ -263,6 +258,6 @@ class WeightQuantizer(nn.Module):
     def finish_rounding(self) -> None:
         """Round every weight down where h < 1/2, else up, for good."""
         with torch.no_grad():
-            codes = self.lowest + (rectified_sigmoid(self.rounding) >= 0.5)
+            codes = self.lowest + (self.rounding >= 0)  # h(0) = 1/2
             self.codes.copy_(codes.clamp_(0, largest_code(self.bits)))
         self.rounding = self.lowest = None

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from paperlib.d4c.quantizers import (
+    GAMMA,
+    ZETA,
     ActivationQuantizer,
     WeightQuantizer,
     along,
@@ -9,7 +11,6 @@ from paperlib.d4c.quantizers import (
     fake_quantize,
     initial_rounding,
     quantize,
-    rectified_sigmoid,
     round_weight,
     rounding_penalty,
 )
@@ -106,6 +107,10 @@ def test_adaround_starts_at_the_float_weight(weight):
     w, s, z = weight
     ours = round_weight(initial_rounding(w, s), lowest_codes(w, s, z), s, z, 4)
     torch.testing.assert_close(ours, w, atol=1e-6, rtol=1e-5)
+
+
+def rectified_sigmoid(v):
+    return (v.sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
 
 @pytest.mark.parametrize("bits", [2, 4])

@@ -55,6 +55,7 @@ class Entry:
         memory: of its kernel, in MB, by profile.
         checkpoints: names, with {dataset} to be filled in, or patterns with *.
         figures: names.
+        priority: 1 for the longest, which starts first, else 0.
         claims: ids of the claims that it measures, and the files they stand in.
     """
 
@@ -64,6 +65,7 @@ class Entry:
     memory: dict[str, int]
     checkpoints: tuple[str, ...]
     figures: tuple[str, ...]
+    priority: int
     claims: dict[str, Path]
 
     def dataset(self, profile: str) -> str:
@@ -108,6 +110,7 @@ def read_table(table: Path = TABLE, claims: Path = CLAIMS) -> dict[str, Entry]:
             row["memory"],
             tuple(row["checkpoints"]),
             tuple(row["figures"]),
+            row.get("priority", 0),
             measured.get(name, {}),
         )
         for name, row in yaml.safe_load(table.read_text(encoding="utf-8")).items()

@@ -120,9 +120,9 @@ SHORT_D4C = {
     "range_images": 16,
     "range_prompts": 16,
     "range_fractions": 25,
-    "reconstruction_iterations": 40,
+    "reconstruction_iterations": 24,
     "reconstruction_batch": 16,
-    "rounding_rate": 0.04,
+    "rounding_rate": 0.06,
     "image_scale_rate": 4e-4,
     "text_scale_rate": 4e-5,
 }

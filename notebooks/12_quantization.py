@@ -89,6 +89,7 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 # - **D4C, clipped**, our extension: the same with pixels beyond black and white set to these.
 #
 # Images that notebook 10 or 13 made before, with the same settings and code, are taken from there.
+# Where both run at once, each waits for what the other is making.
 
 # %%
 kept = outputs_dir() / "calibration_images"
@@ -97,7 +98,7 @@ compared = {
     for name, (model, _) in clips.items()
 }
 images = {}
-for name, changes in run.sizes.encoders.items():
+for name, changes in reversed(run.sizes.encoders.items()):  # notebook 10 goes the other way
     for k, method in itertools.product(seeds, compared[name]):
         settings = Settings(**changes, seed=k)
         drawn = calibration_images(method, *clips[name], settings, dataset, kept)

@@ -55,7 +55,7 @@ class Entry:
         memory: of its kernel, in MB, by profile.
         checkpoints: names, with {dataset} to be filled in, or patterns with *.
         figures: names.
-        priority: 1 for the longest, which starts first, else 0.
+        priority: those of higher ones start first.
         claims: ids of the claims that it measures, and the files they stand in.
     """
 

@@ -14,10 +14,11 @@ Source: Zhang et al., arXiv 2511.15411.
 import copy
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from jaxtyping import Float
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -79,8 +80,9 @@ def calibration_images(
         settings: sizes and seed; SCG and PAE are those of the method.
         dataset: whose training split the real images are of.
         folder: where synthesised images are kept: those that are there, of the same method,
-            settings, weights and code, are taken instead of being made again, and an interrupted
-            synthesis continues. None keeps nothing.
+            settings, weights and code, are taken instead of being made again, an interrupted
+            synthesis continues, and one that another process is at is waited for. None keeps
+            nothing.
 
     Raises:
         ValueError: unknown `method`, or one that does not go with the image tower.
@@ -97,20 +99,27 @@ def calibration_images(
         return gaussian_images(model, settings.images, settings.seed)
     if method in ABLATION:
         settings = settings_of(method, settings)
-    path = folder and folder / f"{_key(method, model, settings)}.safetensors"
-    if path and path.is_file():
+    deciding = [field.name for field in fields(Settings) if field.name.startswith(SYNTHESIS)]
+    settings = Settings(**{name: getattr(settings, name) for name in deciding})
+
+    def make(started: Path | None = None) -> Tensor:
+        if method in ABLATION:
+            done = synthesise(model, tokenizer, settings, checkpoint=started)
+        elif method == "bns":
+            done = bns_images(model, settings, started)
+        else:
+            done = pse_images(model, settings, started)
+        return done.images.cpu()
+
+    if folder is None:
+        return make()
+    path = folder / f"{_key(method, model, settings)}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            images = make(path.with_suffix(".pt"))
+            write_files({path: save({"images": images.contiguous()})})
         return load_file(path)["images"]
-    started = path and path.with_suffix(".pt")
-    if method in ABLATION:
-        done = synthesise(model, tokenizer, settings, checkpoint=started)
-    elif method == "bns":
-        done = bns_images(model, settings, started)
-    else:
-        done = pse_images(model, settings, started)
-    images = done.images.cpu()
-    if path:
-        write_files({path: save({"images": images.contiguous()})})
-    return images
 
 
 def quantize_text(
@@ -161,7 +170,6 @@ def image_steps(quantized: QuantizedClip) -> Float[Tensor, " quantizers"]:
 
 def _key(method: str, model: nn.Module, settings: Settings) -> str:
     """Name of a set of synthesised images: what they follow from."""
-    values = {key: value for key, value in asdict(settings).items() if key.startswith(SYNTHESIS)}
     code = source_hash(Path(__file__).parent)
-    text = json.dumps([method, fingerprint(model), code, torch.__version__, values])
+    text = json.dumps([method, fingerprint(model), code, torch.__version__, asdict(settings)])
     return f"{method}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

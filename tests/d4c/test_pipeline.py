@@ -1,9 +1,11 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
 
-from paperlib.d4c import pipeline
+from paperlib.d4c import pipeline, synthesis
 from paperlib.d4c.pipeline import (
     ABLATION,
     METHODS,
@@ -94,7 +96,7 @@ def test_kept_images_are_those_of_the_same_method_settings_weights_and_code(
         return calibration_images(method, net, tokenizer, settings, "openmoji", tmp_path)
 
     first = make()
-    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".safetensors"]
     monkeypatch.setattr(pipeline, "synthesise", None)  # not called again
     assert torch.equal(make(), first)
     assert torch.equal(make(settings=replace(FAST, weight_bits=2, prompts=9)), first)
@@ -105,6 +107,45 @@ def test_kept_images_are_those_of_the_same_method_settings_weights_and_code(
     monkeypatch.setattr(pipeline, "source_hash", lambda folder: "other")
     with pytest.raises(TypeError, match="NoneType"):
         make()
+
+
+def test_images_that_another_is_making_are_waited_for(model, tokenizer, tmp_path, monkeypatch):
+    made, whole = [], pipeline.synthesise
+
+    def slow(*arguments, **options):
+        time.sleep(0.5)
+        made.append(options["checkpoint"])
+        return whole(*arguments, **options)
+
+    def make(bits):
+        settings = replace(FAST, weight_bits=bits)
+        return calibration_images("d4c", model, tokenizer, settings, "openmoji", tmp_path)
+
+    monkeypatch.setattr(pipeline, "synthesise", slow)
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(make, (2, 4, 8)))
+    assert len(made) == 1 and all(torch.equal(images, found[0]) for images in found)
+
+
+def test_an_interrupted_synthesis_continues_at_other_bit_widths(
+    model, tokenizer, tmp_path, monkeypatch
+):
+    def make(bits):
+        settings = replace(FAST, weight_bits=bits)
+        return calibration_images("d4c", model, tokenizer, settings, "openmoji", tmp_path)
+
+    def interrupted(*arguments):
+        keep(*arguments)
+        raise KeyboardInterrupt
+
+    keep = synthesis._save
+    with monkeypatch.context() as patch:
+        patch.setattr(synthesis, "_save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make(2)
+    assert list(tmp_path.glob("*.pt"))
+    assert torch.equal(make(8), calibration_images("d4c", model, tokenizer, FAST, "openmoji"))
+    assert not list(tmp_path.glob("*.pt"))
 
 
 def test_towers_one_after_the_other_give_the_model_that_both_at_once_give(model, tokenizer):

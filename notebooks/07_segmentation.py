@@ -51,7 +51,7 @@ from paperlib.pedsam.worker import WindowBlocks
 # %% [markdown]
 # ## Images, objects and prompts
 #
-# Scenes of one to four objects of classes that the small SAM was not trained on, with their exact
+# Scenes of one or two objects of classes that the small SAM was not trained on, with their exact
 # masks. A prompt is made from the true mask: the box around it; the pixel farthest from its edge;
 # or three such pixels.
 
@@ -252,7 +252,7 @@ run.claims_table()
 # **Deviations and limits.** The scenes hold one or two objects. They held up to four, smaller
 # ones, until a first look showed how much harder those are for the small SAM; its card in
 # `data/checkpoints` gives the IoU on both. Small and thin objects are where it fails. The small
-# SAM has SAM's parts at a hundredth of its size and was trained here on drawn scenes; scenes of
+# SAM has SAM's parts at a thirtieth of ViT-B's size and was trained here on drawn scenes; scenes of
 # drawn objects over a soft background are easier than photographs. A box or a point made from the
 # true mask is a friendly prompt. The paper's schedule could not be read in full: that the pixels-
 # once schedule needs distillation is measured here, not reported there. For the published sizes

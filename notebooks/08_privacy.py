@@ -59,8 +59,8 @@ from paperlib.pedsam.views import draw_views, to_pixels
 # %% [markdown]
 # ## Images, tokens and attackers
 #
-# The small SAM cuts an image of 256 × 256 pixels into 16 windows. Reconstruction works at
-# 128 × 128, where a window has the same place and a quarter of the pixels. The attack networks
+# The small SAM cuts an image of 320 × 320 pixels into 16 windows. Reconstruction works at
+# 160 × 160, where a window has the same place and a quarter of the pixels. The attack networks
 # were trained on drawn scenes with other drawings; on photographs they are the same networks, so
 # that their results there are a lower bound.
 

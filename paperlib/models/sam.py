@@ -6,7 +6,7 @@ windowed ones.
 
 | name                            | image | tokens  | window | depth | global blocks | width |
 |---------------------------------|-------|---------|--------|-------|---------------|-------|
-| sam-small, sam-small-pixels_once | 256  | 16 × 16 | 5      | 6     | 2, 5          | 160   |
+| sam-small, sam-small-pixels_once | 320  | 20 × 20 | 6      | 6     | 2, 5          | 160   |
 | vit_b                           | 1024  | 64 × 64 | 14     | 12    | 2, 5, 8, 11   | 768   |
 | vit_l                           | 1024  | 64 × 64 | 14     | 24    | 5, 11, 17, 23 | 1024  |
 | vit_h                           | 1024  | 64 × 64 | 14     | 32    | 7, 15, 23, 31 | 1280  |
@@ -19,6 +19,7 @@ import os
 from functools import partial
 from pathlib import Path
 
+import torch.nn.functional as F
 from segment_anything import sam_model_registry
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -33,7 +34,7 @@ from paperlib.data.download import RemoteFile, fetch
 from paperlib.models.checkpoints import CheckpointError, load_weights, read_weights
 from paperlib.paths import CHECKPOINTS, cache_dir
 
-IMAGE, PATCH, WINDOW = 256, 16, 5
+IMAGE, PATCH, WINDOW = 320, 16, 6
 WIDTH, DEPTH, HEADS, GLOBAL_BLOCKS = 160, 6, 5, (2, 5)
 CHANNELS = 128  # of the image embedding and of the prompts
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # SAM's, of pixels 0 to 255
@@ -109,11 +110,16 @@ def load_sam(name: str, source: Path | None = None) -> Sam:
     return read_weights(sam, path)
 
 
-def build_small_sam() -> Sam:
-    """The small SAM with random weights, in eval mode."""
-    tokens = IMAGE // PATCH
+def build_small_sam(image: int = IMAGE, window: int = WINDOW) -> Sam:
+    """The small SAM with random weights, in eval mode.
+
+    Args:
+        image: side of the images in pixels, a multiple of `PATCH`.
+        window: side of a window in tokens.
+    """
+    tokens = image // PATCH
     encoder = ImageEncoderViT(
-        img_size=IMAGE,
+        img_size=image,
         patch_size=PATCH,
         embed_dim=WIDTH,
         depth=DEPTH,
@@ -121,12 +127,30 @@ def build_small_sam() -> Sam:
         out_chans=CHANNELS,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         use_rel_pos=True,
-        window_size=WINDOW,
+        window_size=window,
         global_attn_indexes=GLOBAL_BLOCKS,
     )
-    prompts = PromptEncoder(CHANNELS, (tokens, tokens), (IMAGE, IMAGE), mask_in_chans=16)
+    prompts = PromptEncoder(CHANNELS, (tokens, tokens), (image, image), mask_in_chans=16)
     transformer = TwoWayTransformer(depth=2, embedding_dim=CHANNELS, num_heads=8, mlp_dim=512)
     decoder = MaskDecoder(
         transformer_dim=CHANNELS, transformer=transformer, iou_head_hidden_dim=CHANNELS
     )
     return Sam(encoder, prompts, decoder, MEAN, STD).eval()
+
+
+def resize_sam(sam: Sam, image: int, window: int) -> Sam:
+    """A small SAM for another size of images and windows: positions are interpolated.
+
+    Absolute ones bicubically, relative ones linearly, as segment_anything does with them.
+    """
+    resized, weights = build_small_sam(image, window), sam.state_dict()
+    for key, value in resized.state_dict().items():
+        if key.endswith("pos_embed"):  # (1, rows, columns, width)
+            places = weights[key].permute(0, 3, 1, 2)
+            moved = F.interpolate(places, value.shape[1:3], mode="bicubic", align_corners=False)
+            weights[key] = moved.permute(0, 2, 3, 1)
+        elif "rel_pos" in key:  # (2 size - 1, head width)
+            places = weights[key].T[None]
+            weights[key] = F.interpolate(places, len(value), mode="linear")[0].T
+    resized.load_state_dict(weights)
+    return resized

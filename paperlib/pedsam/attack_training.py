@@ -42,7 +42,7 @@ from paperlib.runtime import progress
 SAM = "sam-small"
 GRID = WindowGrid(tokens=IMAGE // PATCH, window=WINDOW)
 SIZE = IMAGE // 2  # pixels that the rebuilding networks work on
-CLASSIFIER_SIZE = 64
+CLASSIFIER_SIZE = 4 * GRID.tokens
 SERVERS = (2, 4, 8, 16)
 CHUNK = 64  # scenes drawn at a time, which bounds the memory
 TESTED = 200  # scenes that the card is measured on
@@ -78,7 +78,7 @@ RECIPES = {
 }
 
 
-def unseen_scenes(count: int, seed: int = 0) -> UInt8[Tensor, "count 3 256 256"]:
+def unseen_scenes(count: int, seed: int = 0) -> UInt8[Tensor, "count 3 320 320"]:
     """Test scenes at SAM's size, of classes that no training has seen."""
     classes = split_classes(held_out=True)
     parts = [
@@ -174,7 +174,7 @@ def fit(
 
 def train_rebuilder(
     model: Rebuilder,
-    scenes: UInt8[Tensor, "n 3 256 256"],
+    scenes: UInt8[Tensor, "n 3 320 320"],
     recipe: AttackRecipe,
     views: Bool[Tensor, "views tokens tokens"],
     sam: nn.Module | None = None,
@@ -215,7 +215,7 @@ def train_classifier(
 
 
 def second_round_tokens(
-    sam: nn.Module, scenes: UInt8[Tensor, "n 3 256 256"]
+    sam: nn.Module, scenes: UInt8[Tensor, "n 3 320 320"]
 ) -> Float[Tensor, "n channels tokens tokens"]:
     """What the servers receive in the exact schedule after the first global block."""
     return received_tokens(sam, rounds(sam.image_encoder, "exact"), 1, scenes.float() / 255)

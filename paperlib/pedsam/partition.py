@@ -13,6 +13,7 @@ import hmac
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
@@ -73,14 +74,39 @@ class WindowGrid:
         )
 
     def rows(self, windows: Sequence[int]) -> Int[Tensor, " rows"]:
-        """Tokens of these windows in the order in which they travel, as row · tokens + column."""
-        token = torch.arange(self.tokens**2).view(self.tokens, self.tokens)
-        parts = []
-        for window in windows:
-            height, width = self.shape(window)
-            top, left = (place * self.window for place in divmod(window, self.per_side))
-            parts.append(token[top : top + height, left : left + width].flatten())
-        return torch.cat(parts) if parts else token.new_empty(0)
+        """Tokens of these windows in the order in which they travel, as row · tokens + column.
+
+        The same tensor for the same windows: not to be written.
+        """
+        return _rows(self, tuple(windows))
+
+    def places(self, windows: Sequence[int]) -> Int[Tensor, " rows"]:
+        """The same tokens as numbers among the padded windows; not to be written."""
+        return _places(self, tuple(windows))
+
+
+@lru_cache(maxsize=256)  # a call asks several times, a server for the same at every image
+@torch.inference_mode(False)
+def _rows(grid: WindowGrid, windows: tuple[int, ...]) -> Tensor:
+    token = torch.arange(grid.tokens**2).view(grid.tokens, grid.tokens)
+    parts = []
+    for window in windows:
+        height, width = grid.shape(window)
+        top, left = (place * grid.window for place in divmod(window, grid.per_side))
+        parts.append(token[top : top + height, left : left + width].flatten())
+    return torch.cat(parts) if parts else token.new_empty(0)
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def _places(grid: WindowGrid, windows: tuple[int, ...]) -> Tensor:
+    w = grid.window
+    square = torch.arange(w * w).view(w, w)
+    parts = []
+    for number, window in enumerate(windows):
+        height, width = grid.shape(window)
+        parts.append(square[:height, :width].flatten() + number * w * w)
+    return torch.cat(parts)
 
 
 def patches(

@@ -50,7 +50,7 @@ class Targets:
     source: str
 
 
-def load_images(dataset: str, count: int, seed: int) -> tuple[UInt8[Tensor, "n 3 256 256"], str]:
+def load_images(dataset: str, count: int, seed: int) -> tuple[UInt8[Tensor, "n 3 320 320"], str]:
     """Test images of a data set at SAM's input size, 0 to 255, and in words where they come from.
 
     Raises:

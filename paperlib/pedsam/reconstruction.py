@@ -18,6 +18,7 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor, nn
 
 from paperlib.models.frozen import frozen
+from paperlib.models.sam import IMAGE, PATCH
 
 
 def mean_fill(
@@ -57,16 +58,19 @@ def smooth_fill(
 ) -> Float[Tensor, "n 3 size size"]:
     """Unseen pixels from averages of the seen ones in ever larger squares; grey if none is seen.
 
-    `size` is a power of two. Cheap; what the network starts from.
+    Squares double as long as `size` allows, and the last one is the whole image. Cheap; what the
+    network starts from.
     """
     weight = seen[:, None].to(images)
     levels = [(images * weight, weight)]
-    while levels[-1][1].shape[-1] > 1:
-        levels.append(tuple(F.avg_pool2d(level, 2) for level in levels[-1]))
+    while (side := levels[-1][1].shape[-1]) > 1:
+        half = side // 2 if side % 2 == 0 else 1
+        levels.append(tuple(F.adaptive_avg_pool2d(level, half) for level in levels[-1]))
     total, share = levels.pop()
     fill = torch.where(share > 0, total / share.clamp(min=1e-6), 0.5)
     for total, share in reversed(levels):
-        fill = F.interpolate(fill, scale_factor=2, mode="bilinear", align_corners=False)
+        side = share.shape[-1]
+        fill = F.interpolate(fill, size=side, mode="bilinear", align_corners=False)
         fill = torch.lerp(fill, total / share.clamp(min=1e-6), share)
     return fill
 
@@ -101,7 +105,7 @@ class Rebuilder(nn.Module):
         self,
         token_channels: int = 0,
         pixels: bool = True,
-        grid: int = 16,
+        grid: int = IMAGE // PATCH,
         channels: int = 128,
         depth: int = 3,
     ) -> None:

@@ -23,6 +23,7 @@ from torch import nn
 
 from paperlib.data.coco import SegmentedImage, load_coco
 from paperlib.data.openmoji import SceneClass, draw_scenes, load_classes
+from paperlib.models.sam import IMAGE
 from paperlib.runtime import progress
 
 PROMPTS = ("box", "1 point", "3 points")
@@ -42,7 +43,7 @@ def split_classes(held_out: bool) -> tuple[SceneClass, ...]:
 
 
 def load_images(
-    dataset: str, count: int, seed: int, size: int = 256, objects: tuple[int, int] = OBJECTS
+    dataset: str, count: int, seed: int, size: int = IMAGE, objects: tuple[int, int] = OBJECTS
 ) -> list[SegmentedImage]:
     """Images to measure on, the same for the same seed.
 

@@ -6,8 +6,8 @@ ones.
 
 **Prompts.** A step shows every image two of its objects, each by a jittered box, by one point and
 by three points inside it. The decoder gives four masks a prompt: one for itself and three to
-choose from. With $p$ a mask's probabilities, $t$ the share of the object in each of its 64 × 64
-cells, and $L(p) = \mathrm{BCE}(p, t) \cdot 5 + \mathrm{Dice}(p, t)$, the loss is
+choose from. With $p$ a mask's probabilities, $t$ the share of the object in each of its cells
+of 4 × 4 pixels, and $L(p) = \mathrm{BCE}(p, t) \cdot 5 + \mathrm{Dice}(p, t)$, the loss is
 
 $$L(p_0) + \min_{k \in 1..3} L(p_k) + \sum_k (\widehat{\mathrm{IoU}}_k - \mathrm{IoU}_k)^2 .$$
 
@@ -34,7 +34,7 @@ from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor, nn
 
 from paperlib.models.checkpoints import halve, load_card, load_weights, save_checkpoint
-from paperlib.models.sam import build_small_sam, load_sam
+from paperlib.models.sam import IMAGE, WINDOW, build_small_sam, load_sam, resize_sam
 from paperlib.paths import CHECKPOINTS, cache_dir
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.schedule import rounds
@@ -63,6 +63,7 @@ from paperlib.runtime import progress
 DISTANCE = 5.0  # weight of the distance to the teacher's embeddings
 TARGETS = 2  # objects of an image that a step asks for
 SAVE_EVERY = 100  # steps
+OPTIONS = ("steps", "learning_rate", "scenes", "image", "window")  # of the recipe, to be chosen
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Recipe:
         images: a step.
         scenes: drawn before training.
         weight_decay: of matrices.
+        image: side of the scenes in pixels.
+        window: side of a window in tokens.
     """
 
     steps: int
@@ -82,11 +85,13 @@ class Recipe:
     images: int = 8
     scenes: int = 4096
     weight_decay: float = 0.05
+    image: int = IMAGE
+    window: int = WINDOW
 
 
 def decode(
     sam: Sam, embeddings: Float[Tensor, "n channels rows columns"], prompts: Prompts
-) -> tuple[Float[Tensor, "prompts masks 64 64"], Float[Tensor, "prompts masks"]]:
+) -> tuple[Float[Tensor, "prompts masks cells cells"], Float[Tensor, "prompts masks"]]:
     """Logits and predicted IoU of all four masks of every prompt.
 
     What ``MaskDecoder.predict_masks`` computes, with the prompts of several images in one batch
@@ -112,9 +117,9 @@ def decode(
 
 
 def mask_loss(
-    logits: Float[Tensor, "prompts masks 64 64"],
+    logits: Float[Tensor, "prompts masks cells cells"],
     scores: Float[Tensor, "prompts masks"],
-    shares: Float[Tensor, "prompts 64 64"],
+    shares: Float[Tensor, "prompts cells cells"],
 ) -> Float[Tensor, ""]:
     """The loss above, mean over prompts."""
     target = shares[:, None].expand_as(logits)
@@ -251,7 +256,7 @@ def mean_iou(
     sam: Sam, schedule: str, images: int, seed: int, objects: tuple[int, int] = OBJECTS
 ) -> dict[str, float]:
     """Mean IoU by prompt over objects of held-out classes, through ``SamPredictor``."""
-    scenes = load_images("openmoji", images, seed, objects=objects)
+    scenes = load_images("openmoji", images, seed, sam.image_encoder.img_size, objects)
     sam = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule=schedule))
     answers, truth = segment(sam, scenes), true_masks(scenes)
     return {prompt: round(float(iou(answers[prompt], truth).mean()), 4) for prompt in PROMPTS}
@@ -271,6 +276,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="default: the recipe's")
     parser.add_argument("--learning-rate", type=float, help="peak (default: the recipe's)")
     parser.add_argument("--scenes", type=int, help="to draw for training (default: the recipe's)")
+    parser.add_argument("--image", type=int, help="side of the scenes (default: the recipe's)")
+    parser.add_argument("--window", type=int, help="its side in tokens (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to write it")
     parser.add_argument(
@@ -282,11 +289,11 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=200, help="that the card's IoU is over")
     options = parser.parse_args()
 
-    if options.start and options.name != "sam-small":
-        parser.error(f"--start: {options.name} starts from sam-small")
-    given = {key: getattr(options, key) for key in ("steps", "learning_rate", "scenes")}
+    if options.name != "sam-small" and (options.start or options.image or options.window):
+        parser.error(f"--start, --image, --window: {options.name} has those of sam-small")
+    given = {key: getattr(options, key) for key in OPTIONS}
     recipe = replace(RECIPES[options.name], **{k: v for k, v in given.items() if v is not None})
-    pool = load_pool(recipe.scenes, options.seed, options.work)
+    pool = load_pool(recipe.scenes, options.seed, options.work, size=recipe.image)
     state = options.work / f"{options.name}-seed{options.seed}.pt"
     pixels_once = options.name != "sam-small"
     card = {"architecture": "sam-small"}
@@ -300,11 +307,14 @@ def main() -> None:
         card |= {"start": "sam-small", "test_mean_iou_before": before}
     else:
         torch.manual_seed(options.seed)
-        sam = build_small_sam()
+        sam = build_small_sam(recipe.image, recipe.window)
         if options.start:
-            sam = load_weights(options.start, sam, options.folder)
             earlier = load_card(options.start, options.folder)
-            card["start"] = {key: earlier[key] for key in ("command", "sha256")}
+            began = build_small_sam(earlier["recipe"]["image"], earlier["recipe"]["window"])
+            began = load_weights(options.start, began, options.folder)
+            sam = resize_sam(began, recipe.image, recipe.window)
+            kept = ("command", "sha256", "start")
+            card["start"] = {key: earlier[key] for key in kept if key in earlier}
         loss = partial(supervised_loss, sam, recipe, pool)
     seconds = round(optimise(sam, loss, recipe, options.seed, state))
     schedule = "pixels_once" if pixels_once else "exact"
@@ -323,9 +333,13 @@ def main() -> None:
         f"{len(split_classes(True))} other classes, {OBJECTS[0]} to {OBJECTS[1]} objects each",
         "test_mean_iou": found,
         f"test_mean_iou_{CROWDED[0]}_to_{CROWDED[1]}_objects": crowded,
-        "command": f"python -m paperlib.pedsam.training --name {options.name} --steps "
-        f"{recipe.steps} --learning-rate {recipe.learning_rate} --scenes {recipe.scenes} "
-        f"--seed {options.seed}" + (f" --start {options.start}" if options.start else ""),
+        "command": " ".join(
+            [
+                f"python -m paperlib.pedsam.training --name {options.name} --seed {options.seed}",
+                *(f"--{key.replace('_', '-')} {getattr(recipe, key)}" for key in OPTIONS),
+                *([f"--start {options.start}"] if options.start else []),
+            ]
+        ),
     }
     path = save_checkpoint(sam, options.name, card, options.folder)
     state.unlink()

@@ -6,7 +6,6 @@ on padded windows whose padding is zero after the first LayerNorm and takes part
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
@@ -66,7 +65,7 @@ class WindowBlocks(nn.Module):
         if values.shape != due:
             raise ValueError(f"values of shape {tuple(values.shape)}: expected {due}")
         x = self._embed(values, tokens) if pixels else values
-        place = self._places(windows)
+        place = self.grid.places(windows)
         for number in blocks:
             block = self.blocks[str(number)]
             x = x + self._attend(block, x, place, len(windows))
@@ -77,16 +76,6 @@ class WindowBlocks(nn.Module):
         projection = self.patch_embed.proj
         x = nn.functional.linear(values, projection.weight.flatten(1), projection.bias)
         return x if self.pos_embed is None else x + self.pos_embed.flatten(0, 2)[tokens]
-
-    def _places(self, windows: Sequence[int]) -> Tensor:
-        """Where each real token stands among the padded windows, flattened."""
-        w = self.grid.window
-        square = torch.arange(w * w).view(w, w)
-        parts = []
-        for number, window in enumerate(windows):
-            height, width = self.grid.shape(window)
-            parts.append(square[:height, :width].flatten() + number * w * w)
-        return torch.cat(parts)
 
     def _attend(self, block: nn.Module, x: Tensor, place: Tensor, windows: int) -> Tensor:
         attention, w = block.attn, self.grid.window

@@ -10,7 +10,7 @@ from paperlib.data import download
 from paperlib.data.download import DownloadError
 from paperlib.models import sam as sams
 from paperlib.models.checkpoints import CheckpointError, halve, load_card, save_checkpoint
-from paperlib.models.sam import PUBLISHED, SMALL, build_sam, build_small_sam, load_sam
+from paperlib.models.sam import PUBLISHED, SMALL, build_sam, build_small_sam, load_sam, resize_sam
 from paperlib.paths import CHECKPOINTS
 
 
@@ -31,10 +31,28 @@ def small(monkeypatch, tmp_path):
 
 def test_the_small_sam_has_windows_with_padding_between_global_blocks():
     encoder = build_small_sam().image_encoder
-    assert [block.window_size for block in encoder.blocks] == [5, 5, 0, 5, 5, 0]
-    assert encoder.pos_embed.shape[1:3] == (16, 16)
-    assert 16 % 5 != 0
+    assert [block.window_size for block in encoder.blocks] == [6, 6, 0, 6, 6, 0]
+    assert encoder.pos_embed.shape[1:3] == (20, 20)
+    assert 20 % 6 != 0
     assert encoder.blocks[0].attn.use_rel_pos
+
+
+@torch.inference_mode()
+def test_resized_positions_are_interpolated():
+    sam = build_small_sam(256, 5)
+    ramp = torch.linspace(0, 1, 16).view(1, 1, 16, 1)
+    sam.image_encoder.pos_embed.copy_(ramp.expand(1, 16, 16, 160))
+    sam.image_encoder.blocks[0].attn.rel_pos_w.copy_(torch.linspace(-1, 1, 9)[:, None])
+    same = resize_sam(sam, 256, 5).state_dict()
+    assert all(torch.equal(value, same[key]) for key, value in sam.state_dict().items())
+    larger = resize_sam(sam, 320, 6)
+    places = larger.image_encoder.pos_embed[0, 0, :, 0]
+    assert places.shape == (20,) and (places.diff() > 0).all()
+    assert (places[9] + places[10] - 1).abs() < 1e-6
+    found = larger.image_encoder.blocks[0].attn.rel_pos_w
+    torch.testing.assert_close(found[:, 0], -found.flip(0)[:, 0])
+    assert len(found) == 11
+    larger([{"image": torch.zeros(3, 320, 200), "original_size": (320, 200)}], False)
 
 
 def test_predictor_takes_the_small_sam():
@@ -45,7 +63,7 @@ def test_predictor_takes_the_small_sam():
     masks, scores, low = predictor.predict(
         point_coords=None, box=torch.tensor([9, 9, 99, 80]).numpy()
     )
-    assert masks.shape == (3, 120, 200) and scores.shape == (3,) and low.shape == (3, 64, 64)
+    assert masks.shape == (3, 120, 200) and scores.shape == (3,) and low.shape == (3, 80, 80)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from segment_anything import SamPredictor
 
-from paperlib.models.sam import build_small_sam
+from paperlib.models.sam import IMAGE, PATCH, build_small_sam
 from paperlib.pedsam.connection import Connection, ServerMismatchError
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder
@@ -13,6 +13,7 @@ from paperlib.pedsam.ledger import ExposureError
 from paperlib.pedsam.wire import WireError
 from paperlib.pedsam.worker import WindowBlocks
 
+TOKENS = (IMAGE // PATCH) ** 2
 SECRET = b"sixteen random b"
 
 
@@ -23,7 +24,7 @@ def addresses(servers):
 
 @pytest.fixture
 def image():
-    return torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(5))
+    return torch.randn(1, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(5))
 
 
 @torch.inference_mode()
@@ -57,8 +58,8 @@ def test_bytes_are_those_of_the_messages(encoder, worker, addresses, image, form
     with EdgeCompute(worker, addresses, form=form) as compute:
         encode(encoder, compute, image)
     sums = compute.table().groupby("round")[["bytes_up", "bytes_down"]].sum()
-    tokens = 256 * (size * worker.channels + scale)
-    pixels = 256 * (size * 768 + scale)
+    tokens = TOKENS * (size * worker.channels + scale)
+    pixels = TOKENS * (size * 768 + scale)
     for ours, content in [
         (sums.loc[0, "bytes_up"], pixels),
         (sums.loc[0, "bytes_down"], tokens),
@@ -108,7 +109,7 @@ def test_the_ledger_stops_what_must_not_be_sent(encoder, worker, addresses, imag
         other = session.parts[addresses[1]][0]
         session.parts[addresses[0]] += (other,)
         with pytest.raises(ExposureError, match=f"windows .{other}. are not assigned"):
-            session.run(0, (0, 1), True, torch.zeros(256, 768))
+            session.run(0, (0, 1), True, torch.zeros(TOKENS, 768))
     assert addresses[0] not in set(compute.ledger.table()["server"])
     assert addresses[0] not in set(compute.table()["server"])
 
@@ -123,7 +124,7 @@ def test_values_that_cannot_travel(worker, addresses):
     with EdgeCompute(worker, addresses, form="float16") as compute:
         session = compute.begin()
         with pytest.raises(WireError, match="float16"):
-            session.run(1, (3,), False, torch.full((256, worker.channels), 1e5))
+            session.run(1, (3,), False, torch.full((TOKENS, worker.channels), 1e5))
     assert compute.ledger.table().empty
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from paperlib.models.sam import IMAGE
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.server import Server
@@ -37,7 +38,7 @@ def faulty(start_faulty):
 
 @pytest.fixture
 def image():
-    return torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(3))
+    return torch.randn(1, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(3))
 
 
 def encode(encoder, compute, image):

@@ -4,11 +4,13 @@ import pandas as pd
 import pytest
 import torch
 
+from paperlib.models.sam import IMAGE, PATCH
 from paperlib.pedsam import latency, wire
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.latency import Network, measure_rounds, modelled
 
-IMAGES = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+TOKENS = (IMAGE // PATCH) ** 2
+IMAGES = torch.randn(2, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(("schedule", "rounds"), [("exact", 2), ("pixels_once", 1)])
@@ -21,10 +23,12 @@ def test_rounds(encoder, worker, servers, schedule, rounds):
     ]
     assert (found[["edge", "server", "wall"]] > 0).all(axis=None)
     assert (found.groupby("image")[["edge", "server"]].sum().max(axis=1) < found.wall.max()).all()
-    up = [256 * 768 * 4, 256 * 160 * 4][:rounds]  # tokens × features × bytes, and some headers
+    up = [TOKENS * 768 * 4, TOKENS * 160 * 4][
+        :rounds
+    ]  # tokens × features × bytes, and some headers
     sent = found[found.image == 0].bytes_up.to_numpy() - up
     assert (sent > 0).all() and (sent < 1000).all()
-    down = found.bytes_down - 256 * 160 * 4
+    down = found.bytes_down - TOKENS * 160 * 4
     assert (down > 0).all() and (down < 1000).all()
 
 
@@ -57,8 +61,8 @@ def test_modelled_by_hand():
 @pytest.mark.parametrize("form", wire.FORMATS)
 def test_plain_cloud(encoder, form):
     up, down = latency.plain_cloud_bytes(encoder, form)
-    assert up == 256 * 256 * 3
-    message = wire.encode(torch.ones(256, 128), form)
+    assert up == IMAGE * IMAGE * 3
+    message = wire.encode(torch.ones(TOKENS, 128), form)
     assert down == len(message.values) + len(message.scales)
     network = Network("some", up=1, down=1, round_trip=0)
     found = latency.plain_cloud(0.5, encoder, form, network)

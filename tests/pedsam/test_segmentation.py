@@ -6,7 +6,7 @@ import torch
 from segment_anything import SamPredictor
 
 from paperlib.data.coco import SegmentedImage
-from paperlib.models.sam import build_small_sam
+from paperlib.models.sam import IMAGE, build_small_sam
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.segmentation import (
     SMALLEST,
@@ -148,7 +148,7 @@ def test_another_encoder_in_the_same_sam(sam, scenes):
     assert torch.equal(split.pixel_mean, sam.pixel_mean)
     other = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule="pixels_once"))
     assert not split.training
-    x = torch.randn(1, 3, 256, 256)
+    x = torch.randn(1, 3, IMAGE, IMAGE)
     with torch.no_grad():
         assert (other.image_encoder(x) - split.image_encoder(x)).abs().max() > 1e-2
 

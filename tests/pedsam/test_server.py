@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from paperlib.models.sam import IMAGE
 from paperlib.pedsam import pedsam_pb2 as pb
 from paperlib.pedsam import wire
 from paperlib.pedsam.certificates import make_certificates
@@ -26,7 +27,7 @@ from paperlib.pedsam.service import Limits, WindowService
 
 Status = grpc.StatusCode
 WINDOWS = (1, 7, 4)  # whole ones and one at the border
-ROWS = 25 + 5 + 25
+ROWS = 36 + 12 + 36
 
 
 def valid(worker, form="float32", **changes):
@@ -355,7 +356,7 @@ def tls(model, tmp_path_factory):
 @torch.inference_mode()
 def test_mutual_tls(tls, encoder, worker):
     address, folder = tls
-    image = torch.randn(1, 3, 256, 256)
+    image = torch.randn(1, 3, IMAGE, IMAGE)
     with EdgeCompute(worker, [address], certificates=folder / "clients/edge") as compute:
         ours = PartitionedEncoder(encoder, compute)(image)
     assert compute.table()["status"].tolist() == ["OK", "OK"]

@@ -149,7 +149,7 @@ def test_the_largest_request_fits(form):
     request = pb.ComputeRequest(
         weights="0" * 64, blocks=range(6), windows=range(16), pixels=True, values=values
     )
-    assert rows == 256
+    assert rows == 400
     assert request.ByteSize() <= request_bytes(worker, rows)
 
 

@@ -149,8 +149,8 @@ def test_pixels_may_only_be_embedded(address, worker):
         ({"windows": (2**32 - 1,)}, "windows: valid are"),
         ({"windows": (1,) * 1000}, "windows: valid are"),
         ({"windows": (1, 7, 1)}, "one stands twice"),
-        ({"windows": (1, 7)}, r"shape (55, 768): expected (30, 768)"),
-        ({"pixels": False}, "shape (55, 768): expected (55, 160)"),
+        ({"windows": (1, 7)}, f"shape ({ROWS}, 768): expected (48, 768)"),
+        ({"pixels": False}, f"shape ({ROWS}, 768): expected ({ROWS}, 160)"),
         ({"values": pb.Tensor()}, "format 0"),
     ],
 )
@@ -185,18 +185,18 @@ def test_unknown_weights(address, worker):
 
 
 def test_messages_that_are_too_long(address, worker):
-    values = wire.encode(torch.zeros(300, 768))
+    values = wire.encode(torch.zeros(500, 768))
     status, _ = refusal(address, valid(worker, values=values))
     assert status == Status.RESOURCE_EXHAUSTED
     assert_sound(address, worker)
 
 
 def test_requests_with_too_many_rows(in_process, worker):
-    address = in_process(WindowService(worker, Limits(rows=54)))
+    address = in_process(WindowService(worker, Limits(rows=ROWS - 1)))
     status, detail = refusal(address, valid(worker))
     assert (status, detail) == (
         Status.INVALID_ARGUMENT,
-        "windows with 55 rows: at most 54 are taken",
+        f"windows with {ROWS} rows: at most {ROWS - 1} are taken",
     )
 
 

@@ -23,9 +23,8 @@ def test_rounds(encoder, worker, servers, schedule, rounds):
     ]
     assert (found[["edge", "server", "wall"]] > 0).all(axis=None)
     assert (found.groupby("image")[["edge", "server"]].sum().max(axis=1) < found.wall.max()).all()
-    up = [TOKENS * 768 * 4, TOKENS * 160 * 4][
-        :rounds
-    ]  # tokens × features × bytes, and some headers
+    # tokens × features × bytes, and some headers
+    up = [TOKENS * 768 * 4, TOKENS * 160 * 4][:rounds]
     sent = found[found.image == 0].bytes_up.to_numpy() - up
     assert (sent > 0).all() and (sent < 1000).all()
     down = found.bytes_down - TOKENS * 160 * 4

@@ -81,17 +81,15 @@ for name, sam in sams.items():
     inputs[name] = sam.preprocess(images)
 
 # %%
-rows = []
+seconds = {}
 for name, sam in sams.items():
     encoders = {"ours": PartitionedEncoder(sam.image_encoder)}
     if name in run.sizes.compared:
         encoders["segment_anything"] = sam.image_encoder
-    for who, encoder in encoders.items():
-        seconds = latency.encoder_seconds(encoder, inputs[name])
-        rows += [{"SAM": name, "encoder": who, "seconds": each} for each in seconds]
+    seconds[name] = latency.encoder_seconds(encoders, inputs[name]).median()
 
 # %%
-whole = pd.DataFrame(rows).groupby(["SAM", "encoder"], sort=False).seconds.median().unstack()
+whole = pd.DataFrame(seconds).T.rename_axis("SAM")
 whole.assign(ratio=whole["segment_anything"] / whole["ours"]).round(3)
 
 # %%
@@ -147,6 +145,30 @@ for ax, name in zip(axes[0], sams, strict=True):
     ax.invert_yaxis()
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 run.save_figure(figure, "stages", total.reset_index())
+
+# %% [markdown]
+# ## What splitting costs in all
+#
+# CPU time of all processes together, in milliseconds for each image, beside that of SAM's own
+# encoder: the exact schedule in float32, images one by one and several in a request. `ratio` is
+# edge and servers against SAM's own. Our attention is faster than SAM's, which pays for cutting and
+# sending; but a request has a fixed price of 2 to 3 ms of CPU, on both sides together, which a
+# small model on many servers feels when images come one by one.
+
+# %%
+rows, name = [], "sam-small"
+x, encoder = inputs[name], sams[name].image_encoder
+with servers_of(sams[name], name, 4) as servers:
+    for k, n in itertools.product((1, 4), (1, len(x))):
+        addresses = [server.address for server in servers[:k]]
+        with EdgeCompute(WindowBlocks(encoder), addresses) as edge:
+            spent = latency.cpu_of_all(encoder, edge, servers[:k], x[:n], run.sizes.turns // n)
+        rows.append({"number of servers": k, "images together": n} | spent)
+
+# %%
+spent = pd.DataFrame(rows).set_index(["number of servers", "images together"])
+ratio = (spent.edge + spent.servers) / spent.own
+(1e3 * spent).round(1).assign(ratio=ratio.round(2))
 
 # %% [markdown]
 # ## Memory

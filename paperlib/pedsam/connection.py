@@ -22,7 +22,12 @@ class ServerMismatchError(ValueError):
 
 
 class Connection:
-    """A channel to one server."""
+    """A channel to one server.
+
+    Attributes:
+        address: HOST:PORT.
+        limit_rows: most rows that the server takes in a request; known after `check`.
+    """
 
     def __init__(self, address: str, certificates: Path | None, message_bytes: int) -> None:
         """Make the channel; nothing is sent.
@@ -47,7 +52,7 @@ class Connection:
             self.channel = grpc.insecure_channel(address, options)
         else:
             raise ValueError(f"server {address} is not loopback: certificates are needed")
-        self.address = address
+        self.address, self.limit_rows = address, 0
         # without serialisers, so that the length of every message is known
         self.compute = self.channel.unary_unary(f"/{wire.SERVICE}/Compute")
         self.describe = self.channel.unary_unary(f"/{wire.SERVICE}/Describe")
@@ -72,3 +77,4 @@ class Connection:
                 raise ServerMismatchError(
                     f"server {self.address}: its {what} is {theirs}, the edge's {ours}"
                 )
+        self.limit_rows = found.limit_rows

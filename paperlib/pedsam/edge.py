@@ -1,12 +1,14 @@
 """The edge's side: send each server its windows, gather the results, and trust nothing.
 
 An `EdgeCompute` takes the place of `LocalCompute`. For each image it assigns windows to servers;
-for each round it sends to all of them at once and takes the results as they come. What comes back
-must have the right format and shape and be finite; every sending is entered in the ledger first.
+for each round it sends to all of them at once and takes the results as they come. Several images
+travel together, a request to each server: of a small model, a request costs more than a window.
+What comes back must have the right format and shape and be finite; every sending is entered in the
+ledger first.
 
 A server that cannot be reached, misses the deadline, refuses, or answers garbage has failed: its
-windows are computed here, or by a spare that has seen nothing of this image, and it is not asked
-again for this image. At the next image it is tried again, after a new check of what it is.
+windows are computed here, or by a spare that has seen nothing of these images, and it is not asked
+again for them. At the next images it is tried again, after a new check of what it is.
 """
 
 import logging
@@ -18,7 +20,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import grpc
-import numpy as np
 import pandas as pd
 import torch
 from google.protobuf.message import DecodeError
@@ -42,9 +43,10 @@ class Call:
     """One request to one server, or what the edge computed instead (server "edge").
 
     Attributes:
-        image, round: numbers from 0.
+        image, round: numbers from 0; of several images the first.
+        images: how many.
         server: its address.
-        windows: how many.
+        windows: how many, of all images.
         status: OK, a gRPC status, or INVALID_REPLY.
         bytes_up, bytes_down: of the serialised messages.
         serialise, deserialise: seconds on the edge.
@@ -53,6 +55,7 @@ class Call:
     """
 
     image: int
+    images: int
     round: int
     server: str
     windows: int
@@ -146,17 +149,28 @@ class EdgeCompute:
         for connection in self.connections.values():
             connection.channel.close()
 
-    def begin(self) -> "EdgeSession":
-        """Start an image: assign its windows, and try again the servers that failed before."""
-        frame = 0 if self.sticky else self._images
-        self._images += 1
-        assignment = assign(*self._how, frame)
-        image = self.ledger.begin(assignment, self.servers)
+    @property
+    def batch(self) -> int:
+        """Images that go together: every server takes its windows of them in one request."""
+        grid = self.worker.grid
+        sizes = sorted((len(grid.rows([w])) for w in range(grid.count)), reverse=True)
+        largest = sum(sizes[: -(-grid.count // len(self.servers))])  # rows for a server, any way
+        checked = self.connections.keys() - self.unchecked
+        limits = [self.connections[name].limit_rows // largest for name in checked]
+        return max(1, min([grid.batch, *limits]))
+
+    def begin(self, images: int) -> "EdgeSession":
+        """Start some images: assign their windows, and try again the servers that failed before."""
+        numbers = []
+        for _ in range(images):
+            frame = 0 if self.sticky else self._images
+            self._images += 1
+            numbers.append(self.ledger.begin(assign(*self._how, frame), self.servers))
         try:
             self._check()
         except ServerMismatchError as error:  # it was another one when this run began
             LOG.warning("%s; it is not used", error)
-        return EdgeSession(self, image, set(self.unchecked))
+        return EdgeSession(self, numbers, set(self.unchecked))
 
     def table(self) -> pd.DataFrame:
         """`calls`, a row each, with the fields of `Call` as columns."""
@@ -190,90 +204,113 @@ class EdgeCompute:
 
 
 @dataclass
+class Part:
+    """Windows that go to one server.
+
+    Attributes:
+        windows: of each image, by its number in the ledger.
+        rows: where their tokens stand among those of all images of the session.
+    """
+
+    windows: dict[int, tuple[int, ...]]
+    rows: Tensor
+
+    @property
+    def order(self) -> list[int]:
+        """Windows in the order of the rows, image after image."""
+        return [window for windows in self.windows.values() for window in windows]
+
+
+@dataclass
 class _Sent:
     """A request under way."""
 
     call: Call
-    windows: tuple[int, ...]
-    rows: np.ndarray
+    part: Part
     future: grpc.Future
     start: float
     end: float = 0.0
 
 
 class EdgeSession:
-    """One image."""
+    """Some images, round after round."""
 
-    def __init__(self, edge: EdgeCompute, image: int, failed: set[str]) -> None:
+    def __init__(self, edge: EdgeCompute, images: Sequence[int], failed: set[str]) -> None:
         """Give the windows of `failed` servers to others.
 
         Args:
             edge: whose servers are used.
-            image: number in the ledger.
+            images: numbers in the ledger.
             failed: servers and spares that are not to be asked.
         """
-        self.edge, self.image, self.failed = edge, image, failed
-        self.parts: dict[str, tuple[int, ...]] = {}  # windows of each server that takes part
-        self.own: tuple[int, ...] = ()  # windows that are computed here
-        grid = edge.worker.grid
-        sizes = [height * width for height, width in map(grid.shape, range(grid.count))]
-        self._ends = np.cumsum(sizes)
+        self.edge, self.images, self.failed = edge, images, failed
+        self.parts: dict[str, Part] = {}  # of each server that takes part
+        self.own: list[Part] = []  # computed here
         for name in edge.servers:
-            windows = tuple(sorted(edge.ledger.allowed(image, name)))
+            part = self._part(name)
             if name in failed:
-                self._replace(name, windows)
+                self._replace(name, part)
             else:
-                self.parts[name] = windows
+                self.parts[name] = part
 
     def run(
         self,
         number: int,
         blocks: Sequence[int],
         pixels: bool,
-        values: Float[Tensor, "rows features"],
-    ) -> Float[Tensor, "rows channels"]:
+        values: Float[Tensor, "n tokens features"],
+    ) -> Float[Tensor, "n tokens channels"]:
         """Send a round to all servers, gather what comes back, make up for what does not.
 
         Args:
             number: of the round, for the ledger.
             blocks: numbers of windowed blocks, ascending.
             pixels: `values` are patches of pixels.
-            values: a row for each token of the image, window after window.
+            values: all tokens of the images, row by row.
 
         Raises:
             WireError: `values` are not finite in the format of the wire.
             ExposureError: a server would get a window that it may not see.
         """
-        out = torch.empty(len(values), self.edge.worker.channels)
+        n, tokens, _ = values.shape
+        values = values.flatten(0, 1)
+        out = torch.empty(n * tokens, self.edge.worker.channels)
         finished: queue.SimpleQueue[_Sent] = queue.SimpleQueue()
         sent: list[_Sent] = []
 
         def send(name: str) -> None:
             sent.append(self._send(name, number, blocks, pixels, values, finished))
 
-        def compute(windows: tuple[int, ...]) -> None:
-            self._compute_here(number, windows, blocks, pixels, values, out)
+        def compute(part: Part) -> None:
+            self._compute_here(number, part, blocks, pixels, values, out)
 
         try:
             for name in self.parts:
                 send(name)
-            if self.own:
-                compute(self.own)
+            for part in self.own:
+                compute(part)
             taken = 0
             while taken < len(sent):
-                part = finished.get()
+                reply = finished.get()
                 taken += 1
-                if not self._take(part, out):
-                    name = part.call.server
+                if not self._take(reply, out):
+                    name = reply.call.server
                     spare = self._fail(name)
                     if spare is None:
-                        compute(part.windows)
+                        compute(reply.part)
                     else:
                         send(spare)
         finally:
-            for part in sent:
-                part.future.cancel()
-        return out
+            for request in sent:
+                request.future.cancel()
+        return out.unflatten(0, (n, tokens))
+
+    def _part(self, name: str) -> Part:
+        """The windows that a server may see."""
+        grid, ledger = self.edge.worker.grid, self.edge.ledger
+        windows = {image: tuple(sorted(ledger.allowed(image, name))) for image in self.images}
+        rows = [k * grid.tokens**2 + grid.rows(each) for k, each in enumerate(windows.values())]
+        return Part(windows, torch.cat(rows))
 
     def _fail(self, name: str) -> str | None:
         """Leave a server out from now on; the spare that has its windows, None for the edge."""
@@ -281,20 +318,20 @@ class EdgeSession:
         self.edge.forget(name)
         return self._replace(name, self.parts.pop(name))
 
-    def _replace(self, name: str, windows: tuple[int, ...]) -> str | None:
+    def _replace(self, name: str, part: Part) -> str | None:
+        ledger = self.edge.ledger
         for spare in self.edge.spares:
-            if spare not in self.failed and not self.edge.ledger.allowed(self.image, spare):
-                self.edge.ledger.appoint(self.image, spare, instead_of=name)
-                self.parts[spare] = windows
-                return spare
-        self.own += windows
+            if spare in self.failed or any(ledger.allowed(each, spare) for each in self.images):
+                continue
+            for image in self.images:
+                ledger.appoint(image, spare, instead_of=name)
+            self.parts[spare] = part
+            return spare
+        self.own.append(part)
         return None
 
-    def _rows(self, windows: Sequence[int]) -> np.ndarray:
-        """Where the rows of these windows stand among those of the image."""
-        starts = [self._ends[window - 1] if window else 0 for window in windows]
-        ends = [self._ends[window] for window in windows]
-        return np.concatenate([np.arange(*ends) for ends in zip(starts, ends, strict=True)])
+    def _call(self, number: int, server: str, part: Part) -> Call:
+        return Call(self.images[0], len(self.images), number, server, len(part.order))
 
     def _send(
         self,
@@ -305,47 +342,48 @@ class EdgeSession:
         values: Tensor,
         finished: "queue.SimpleQueue[_Sent]",
     ) -> _Sent:
-        begun, windows = time.perf_counter(), self.parts[name]
-        rows = self._rows(windows)
+        begun, part = time.perf_counter(), self.parts[name]
         request = pb.ComputeRequest(
             weights=self.edge.weights,
             blocks=blocks,
-            windows=windows,
+            windows=part.order,
             pixels=pixels,
-            values=wire.encode(values[torch.from_numpy(rows)], self.edge.form),
+            values=wire.encode(values[part.rows], self.edge.form),
         ).SerializeToString()
-        call = Call(self.image, number, name, len(windows), bytes_up=len(request))
-        self.edge.ledger.record(self.image, number, name, windows, pixels)
+        call = self._call(number, name, part)
+        call.bytes_up = len(request)
+        for image, windows in part.windows.items():
+            self.edge.ledger.record(image, number, name, windows, pixels)
         start = time.perf_counter()
         call.serialise = start - begun
         future = self.edge.connections[name].compute.future(request, timeout=self.edge.deadline)
-        part = _Sent(call, windows, rows, future, start)
+        sent = _Sent(call, part, future, start)
 
         def done(_: grpc.Future) -> None:
-            part.end = time.perf_counter()
-            finished.put(part)
+            sent.end = time.perf_counter()
+            finished.put(sent)
 
         future.add_done_callback(done)
-        return part
+        return sent
 
-    def _take(self, part: _Sent, out: Tensor) -> bool:
+    def _take(self, sent: _Sent, out: Tensor) -> bool:
         """Put a reply in its place; whether it could be used."""
-        begun, call = time.perf_counter(), part.call
-        call.wait = part.end - part.start
+        begun, call, rows = time.perf_counter(), sent.call, sent.part.rows
+        call.wait = sent.end - sent.start
         self.edge.calls.append(call)
         try:
-            data = part.future.result()
+            data = sent.future.result()
             call.bytes_down = len(data)
             reply = pb.ComputeReply.FromString(data)
             if reply.values.format != wire.FORMATS[self.edge.form]:
                 raise wire.WireError("reply in another format than the request")
-            array = wire.decode(reply.values, len(part.rows), out.shape[1])
+            array = wire.decode(reply.values, len(rows), out.shape[1])
         except grpc.RpcError as error:
             call.status = error.code().name
         except (DecodeError, wire.WireError):
             call.status = "INVALID_REPLY"
         else:
-            out.numpy()[part.rows] = array
+            out.numpy()[rows.numpy()] = array
             call.server_seconds, call.server_cpu = reply.seconds, reply.cpu_seconds
         call.deserialise = time.perf_counter() - begun
         if call.status != "OK":
@@ -355,16 +393,15 @@ class EdgeSession:
     def _compute_here(
         self,
         number: int,
-        windows: tuple[int, ...],
+        part: Part,
         blocks: Sequence[int],
         pixels: bool,
         values: Tensor,
         out: Tensor,
     ) -> None:
         wall, cpu = time.perf_counter(), time.thread_time()
-        rows = torch.from_numpy(self._rows(windows))
         with torch.no_grad():
-            out[rows] = self.edge.worker(values[rows], windows, blocks, pixels)
-        call = Call(self.image, number, "edge", len(windows))
+            out[part.rows] = self.edge.worker(values[part.rows], part.order, blocks, pixels)
+        call = self._call(number, "edge", part)
         call.server_seconds, call.server_cpu = time.perf_counter() - wall, time.thread_time() - cpu
         self.edge.calls.append(call)

@@ -18,34 +18,56 @@ from paperlib.pedsam.worker import WindowBlocks, global_block
 
 
 @runtime_checkable
-class ImageSession(Protocol):
-    """The windowed blocks of one image, round after round."""
+class Session(Protocol):
+    """The windowed blocks of some images, round after round."""
 
-    def run(self, number: int, blocks: Sequence[int], pixels: bool, values: Tensor) -> Tensor:
-        """Values of all windows, in their order, through `blocks`; (rows, channels)."""
+    def run(
+        self,
+        number: int,
+        blocks: Sequence[int],
+        pixels: bool,
+        values: Float[Tensor, "n tokens features"],
+    ) -> Float[Tensor, "n tokens channels"]:
+        """All tokens of the images, row by row, through `blocks` in round `number`."""
 
 
 @runtime_checkable
 class Compute(Protocol):
-    """Where windowed blocks are computed."""
+    """Where windowed blocks are computed.
 
-    def begin(self) -> ImageSession:
-        """Start an image."""
+    Attributes:
+        batch: most images of a session.
+    """
+
+    batch: int
+
+    def begin(self, images: int) -> Session:
+        """Start with so many images."""
 
 
 class LocalCompute:
     """Everything in this process."""
 
     def __init__(self, worker: WindowBlocks) -> None:
-        self.worker = worker
+        self.worker, self.batch = worker, worker.grid.batch
 
-    def begin(self) -> "LocalCompute":
-        """Start an image; nothing is kept between images."""
+    def begin(self, images: int) -> "LocalCompute":
+        """Start with some images; nothing is kept between them."""
         return self
 
-    def run(self, number: int, blocks: Sequence[int], pixels: bool, values: Tensor) -> Tensor:
-        """Values of all windows through `blocks`."""
-        return self.worker(values, range(self.worker.grid.count), blocks, pixels)
+    def run(
+        self,
+        number: int,
+        blocks: Sequence[int],
+        pixels: bool,
+        values: Float[Tensor, "n tokens features"],
+    ) -> Float[Tensor, "n tokens channels"]:
+        """All tokens of the images through `blocks`."""
+        everything = range(self.worker.grid.count)
+        order = self.worker.grid.rows(everything)
+        rows = values[:, order].flatten(0, 1)
+        out = self.worker(rows, [*everything] * len(values), blocks, pixels)
+        return out.unflatten(0, (len(values), -1))[:, order.argsort()]
 
 
 class PartitionedEncoder(nn.Module):
@@ -87,17 +109,16 @@ class PartitionedEncoder(nn.Module):
         if x.shape[-2:] != (self.img_size, self.img_size):
             raise ValueError(f"images of {tuple(x.shape[-2:])}: the encoder takes {self.img_size}")
         patch = self.encoder.patch_embed.proj.kernel_size[0]
-        return torch.cat([self._one(values) for values in patches(x, patch)])
+        batches = patches(x, patch).split(self.compute.batch)
+        return torch.cat([self._embed(values) for values in batches])
 
-    def _one(self, values: Tensor) -> Tensor:
-        """Embedding of one image from its patches, (tokens², features)."""
-        session, t = self.compute.begin(), self.grid.tokens
-        order = self.grid.rows(range(self.grid.count))
-        back = order.argsort()
+    def _embed(self, values: Tensor) -> Tensor:
+        """Embeddings of some images from their patches, (n, tokens², features)."""
+        session, t = self.compute.begin(len(values)), self.grid.tokens
         for number, turn in enumerate(self.rounds):
-            values = session.run(number, turn.server_blocks, turn.pixels, values[order])[back]
-            tokens = values.view(1, t, t, -1)
+            values = session.run(number, turn.server_blocks, turn.pixels, values)
+            tokens = values.unflatten(1, (t, t))
             for block in turn.edge_blocks:
                 tokens = global_block(self.encoder.blocks[block], tokens)
-            values = tokens.view(t * t, -1)
+            values = tokens.flatten(1, 2)
         return self.encoder.neck(tokens.permute(0, 3, 1, 2))

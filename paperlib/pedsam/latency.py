@@ -17,7 +17,7 @@ round. The paper reports latency on constrained edges; how it is composed here i
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -27,7 +27,8 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor
 
 from paperlib.pedsam.edge import EdgeCompute
-from paperlib.pedsam.encoder import ImageSession, PartitionedEncoder
+from paperlib.pedsam.encoder import PartitionedEncoder, Session
+from paperlib.pedsam.processes import LocalServer
 from paperlib.pedsam.wire import TYPES
 
 
@@ -61,11 +62,13 @@ NETWORKS = (
 class _Watched:
     """The windowed blocks of an edge, with the CPU seconds that the edge spends on each round."""
 
+    batch = 1
+
     def __init__(self, compute: EdgeCompute) -> None:
         self.compute = compute
 
-    def begin(self) -> ImageSession:
-        self.session = self.compute.begin()
+    def begin(self, images: int) -> Session:
+        self.session = self.compute.begin(images)
         self.mark, self.edge = time.thread_time(), defaultdict(float)
         return self
 
@@ -108,10 +111,7 @@ def measure_rounds(
         split(x[None])
         wall = time.perf_counter() - begun
         watched.take(len(split.rounds) - 1)
-        calls = edge.table().iloc[first:]
-        failed = calls[calls.status != "OK"]
-        if len(failed):
-            raise RuntimeError(f"{failed.server.iloc[0]} failed: {failed.status.iloc[0]}")
+        calls = _answered(edge, first)
         for r, part in calls.groupby("round"):
             rows.append(
                 {
@@ -127,17 +127,73 @@ def measure_rounds(
     return pd.DataFrame(rows)
 
 
+def _answered(edge: EdgeCompute, first: int) -> pd.DataFrame:
+    """Calls from `first` on, all of which servers must have answered."""
+    calls = edge.table().iloc[first:]
+    failed = calls[calls.status != "OK"]
+    if len(failed):
+        raise RuntimeError(f"{failed.server.iloc[0]} failed: {failed.status.iloc[0]}")
+    return calls
+
+
 @torch.inference_mode()
 def encoder_seconds(
-    encoder: torch.nn.Module, images: Float[Tensor, "n 3 size size"]
-) -> list[float]:
-    """CPU seconds of this thread for each image, undistributed."""
-    taken = []
+    encoders: Mapping[str, torch.nn.Module], images: Float[Tensor, "n 3 size size"]
+) -> pd.DataFrame:
+    """CPU seconds of this thread for each image, undistributed; the encoders take turns.
+
+    Returns:
+        A row for each image, a column for each encoder.
+    """
+    for encoder in encoders.values():
+        encoder(images[:1])  # the first call of a process takes longer
+    rows = []
     for x in images:
-        begun = time.thread_time()
-        encoder(x[None])
-        taken.append(time.thread_time() - begun)
-    return taken
+        taken = {}
+        for name, encoder in encoders.items():
+            begun = time.thread_time()
+            encoder(x[None])
+            taken[name] = time.thread_time() - begun
+        rows.append(taken)
+    return pd.DataFrame(rows)
+
+
+@torch.inference_mode()
+def cpu_of_all(
+    encoder: ImageEncoderViT,
+    edge: EdgeCompute,
+    servers: Sequence[LocalServer],
+    images: Float[Tensor, "n 3 size size"],
+    turns: int,
+) -> dict[str, float]:
+    """CPU seconds for each image: of segment_anything's own encoder, of the edge, of all servers.
+
+    The images are encoded together. What is compared takes turns, so that other load on this
+    machine falls on both.
+
+    Args:
+        encoder: of segment_anything.
+        edge: the exact schedule over `servers`.
+        servers: processes of this machine.
+        images: normalised, as `Sam.preprocess` does.
+        turns: how often.
+
+    Raises:
+        RuntimeError: a server failed, so that the edge computed its windows.
+    """
+    split, first = PartitionedEncoder(encoder, edge), len(edge.calls)
+    spent = {"own": 0.0, "edge": 0.0, "servers": 0.0}
+    split(images)  # the first call of a process takes longer
+    for _ in range(turns):
+        start = time.process_time()
+        encoder(images)
+        own, before = time.process_time(), sum(server.cpu_seconds() for server in servers)
+        split(images)
+        spent["own"] += own - start
+        spent["edge"] += time.process_time() - own
+        spent["servers"] += sum(server.cpu_seconds() for server in servers) - before
+    _answered(edge, first)
+    return {name: seconds / (turns * len(images)) for name, seconds in spent.items()}
 
 
 def modelled(rounds: pd.DataFrame, network: Network, edge_factor: float = 1.0) -> dict[str, float]:

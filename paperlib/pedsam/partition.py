@@ -21,6 +21,8 @@ from jaxtyping import Bool, Float, Int
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor
 
+ROWS = 4096  # of a request, and computed at once: the tokens of an image of the published sizes
+
 AssignmentKind = Literal["contiguous", "interleaved", "random"]
 Assignment = tuple[int, ...]  # server of each window
 
@@ -59,6 +61,11 @@ class WindowGrid:
         """Windows of the image."""
         return self.per_side**2
 
+    @property
+    def batch(self) -> int:
+        """Images that are computed at once."""
+        return max(1, ROWS // self.tokens**2)
+
     def shape(self, window: int) -> tuple[int, int]:
         """Rows and columns of real tokens in a window; fewer at the right and bottom.
 
@@ -73,40 +80,51 @@ class WindowGrid:
             min(self.window, self.tokens - column * self.window),
         )
 
-    def rows(self, windows: Sequence[int]) -> Int[Tensor, " rows"]:
-        """Tokens of these windows in the order in which they travel, as row · tokens + column.
+    def layout(self, windows: Sequence[int]) -> "Layout":
+        """Where the tokens of these windows, in the order in which they travel, belong.
 
-        The same tensor for the same windows: not to be written.
+        Raises:
+            ValueError: there is no such window.
         """
-        return _rows(self, tuple(windows))
+        return _layout(self, tuple(windows))
 
-    def places(self, windows: Sequence[int]) -> Int[Tensor, " rows"]:
-        """The same tokens as numbers among the padded windows; not to be written."""
-        return _places(self, tuple(windows))
+    def rows(self, windows: Sequence[int]) -> Int[Tensor, " rows"]:
+        """Tokens of these windows in the order in which they travel, as row · tokens + column."""
+        return self.layout(windows).tokens
 
 
-@lru_cache(maxsize=256)  # a call asks several times, a server for the same at every image
+@dataclass(frozen=True)
+class Layout:
+    """Places of the tokens of some windows; shared, not to be written.
+
+    Attributes:
+        tokens: of each row that travels the token of the image, as row · tokens + column.
+        places: of each row that travels its place among the padded windows.
+        sources: of each place in the padded windows the row that is there; one beyond the last
+            row where there is padding.
+    """
+
+    tokens: Int[Tensor, " rows"]
+    places: Int[Tensor, " rows"]
+    sources: Int[Tensor, " places"]
+
+
+@lru_cache(maxsize=256)  # a server is asked for the same windows at every image
 @torch.inference_mode(False)
-def _rows(grid: WindowGrid, windows: tuple[int, ...]) -> Tensor:
-    token = torch.arange(grid.tokens**2).view(grid.tokens, grid.tokens)
-    parts = []
-    for window in windows:
-        height, width = grid.shape(window)
-        top, left = (place * grid.window for place in divmod(window, grid.per_side))
-        parts.append(token[top : top + height, left : left + width].flatten())
-    return torch.cat(parts) if parts else token.new_empty(0)
-
-
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)
-def _places(grid: WindowGrid, windows: tuple[int, ...]) -> Tensor:
+def _layout(grid: WindowGrid, windows: tuple[int, ...]) -> Layout:
     w = grid.window
-    square = torch.arange(w * w).view(w, w)
-    parts = []
+    token = torch.arange(grid.tokens**2).view(grid.tokens, grid.tokens)
+    place = torch.arange(len(windows) * w * w).view(len(windows), w, w)
+    tokens, places = [token.new_empty(0)], [token.new_empty(0)]
     for number, window in enumerate(windows):
         height, width = grid.shape(window)
-        parts.append(square[:height, :width].flatten() + number * w * w)
-    return torch.cat(parts)
+        top, left = (w * step for step in divmod(window, grid.per_side))
+        tokens.append(token[top : top + height, left : left + width].flatten())
+        places.append(place[number, :height, :width].flatten())
+    layout = Layout(torch.cat(tokens), torch.cat(places), torch.empty_like(place).flatten())
+    rows = len(layout.tokens)
+    layout.sources.fill_(rows)[layout.places] = torch.arange(rows)
+    return layout
 
 
 def patches(

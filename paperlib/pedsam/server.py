@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     security.add_argument("--certificates", type=Path, metavar="DIR", help="for mutual TLS")
     security.add_argument("--insecure", action="store_true", help="no TLS; on loopback only")
     option("--threads", "of torch for a call (default: 1)", type=int, default=1)
-    option("--rows", "most tokens of a request (default: an image's)", type=int)
+    option("--rows", "most tokens of a request (default: of an image, or of small ones)", type=int)
     option("--calls", "computed at the same time (default: 1)", type=int, default=Limits.calls)
     option("--queue", "calls that may wait (default: 16)", type=int, default=Limits.queue)
     option("--grace", "seconds to shut down (default: 10)", type=float, default=Limits.grace)

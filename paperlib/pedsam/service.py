@@ -34,7 +34,7 @@ class Limits:
     """What a server takes on.
 
     Attributes:
-        rows: most rows of a request; None for all those of an image.
+        rows: most rows of a request; None for all those of an image, or of several small ones.
         calls: computed at the same time.
         queue: further calls that wait; one beyond is refused.
         grace: seconds that running calls have when the server shuts down.
@@ -164,10 +164,8 @@ class WindowService:
             raise _invalid("blocks: they must ascend, each once")
         if not blocks and not request.pixels:
             raise _invalid("blocks: there are none, and no pixels to embed")
-        if not 1 <= len(windows) <= count or max(windows) >= count:
-            raise _invalid(f"windows: valid are 1 to {count} of them, from 0 to {count - 1}")
-        if len(set(windows)) != len(windows):
-            raise _invalid("windows: one stands twice")
+        if not 1 <= len(windows) <= self.rows or max(windows) >= count:
+            raise _invalid(f"windows: valid are 1 to {self.rows} of them, from 0 to {count - 1}")
         rows = self._rows(request)
         if rows > self.rows:
             raise _invalid(f"windows with {rows} rows: at most {self.rows} are taken")

@@ -306,8 +306,6 @@ def main() -> None:
         before = mean_iou(teacher, "pixels_once", options.test_images, options.seed)
         card |= {"start": "sam-small", "test_mean_iou_before": before}
     else:
-        torch.manual_seed(options.seed)
-        sam = build_small_sam(recipe.image, recipe.window)
         if options.start:
             earlier = load_card(options.start, options.folder)
             began = build_small_sam(earlier["recipe"]["image"], earlier["recipe"]["window"])
@@ -315,6 +313,9 @@ def main() -> None:
             sam = resize_sam(began, recipe.image, recipe.window)
             kept = ("command", "sha256", "start")
             card["start"] = {key: earlier[key] for key in kept if key in earlier}
+        else:
+            torch.manual_seed(options.seed)
+            sam = build_small_sam(recipe.image, recipe.window)
         loss = partial(supervised_loss, sam, recipe, pool)
     seconds = round(optimise(sam, loss, recipe, options.seed, state))
     schedule = "pixels_once" if pixels_once else "exact"

@@ -47,7 +47,7 @@ class Pool:
 def draw_pool(
     scenes: int, seed: int, objects: tuple[int, int] = CROWDED, size: int = IMAGE
 ) -> Pool:
-    """Training scenes of the classes that are not held out; 0.2 s a scene."""
+    """Training scenes of the classes that are not held out; a tenth of a second for each."""
     classes, images, owners = split_classes(held_out=False), [], []
     number = torch.arange(1, objects[1] + 1).view(-1, 1, 1)
     for start in progress(range(0, scenes, 64), "drawing scenes"):

@@ -120,8 +120,8 @@ def fingerprint(worker: WindowBlocks) -> str:
 
 
 def request_rows(worker: WindowBlocks) -> int:
-    """Rows of the largest request: all windows of an image."""
-    return worker.grid.tokens**2
+    """Rows of the largest request: all windows of an image, or of `WindowGrid.batch` images."""
+    return worker.grid.batch * worker.grid.tokens**2
 
 
 def request_bytes(worker: WindowBlocks, rows: int) -> int:

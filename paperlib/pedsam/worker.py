@@ -11,7 +11,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from paperlib.pedsam.attention import attend
-from paperlib.pedsam.partition import WindowGrid
+from paperlib.pedsam.partition import Layout, WindowGrid
 
 
 class WindowBlocks(nn.Module):
@@ -40,35 +40,32 @@ class WindowBlocks(nn.Module):
         blocks: Sequence[int],
         pixels: bool,
     ) -> Float[Tensor, "rows channels"]:
-        """Run windowed blocks on some windows of one image.
+        """Run windowed blocks on some windows, of one image or of several.
 
         Args:
             values: a row for each real token of `windows` in their order (see
                 `paperlib.pedsam.partition`): patches of pixels, normalised as SAM does, or tokens.
-            windows: which, each once.
+            windows: which; those of another image follow those of the one before.
             blocks: numbers of windowed blocks, in the order in which they run.
             pixels: `values` are patches; embed them and add the positions first.
 
         Raises:
-            ValueError: a block that is not windowed; windows that do not exist or stand twice;
-                another number of rows or features than they have.
+            ValueError: a block that is not windowed; a window that does not exist; another number
+                of rows or features than they have.
         """
         wrong = [block for block in blocks if block not in self.windowed]
         if wrong:
             raise ValueError(
                 f"blocks {wrong}: windowed ones are {', '.join(map(str, self.windowed))}"
             )
-        if len(set(windows)) != len(windows):
-            raise ValueError(f"windows {tuple(windows)}: one stands twice")
-        tokens = self.grid.rows(windows)
-        due = (len(tokens), 3 * self.patch**2 if pixels else self.channels)
+        layout = self.grid.layout(windows)
+        due = (len(layout.tokens), 3 * self.patch**2 if pixels else self.channels)
         if values.shape != due:
             raise ValueError(f"values of shape {tuple(values.shape)}: expected {due}")
-        x = self._embed(values, tokens) if pixels else values
-        place = self.grid.places(windows)
+        x = self._embed(values, layout.tokens) if pixels else values
         for number in blocks:
             block = self.blocks[str(number)]
-            x = x + self._attend(block, x, place, len(windows))
+            x = x + self._attend(block, x, layout)
             x = x + block.mlp(block.norm2(x))
         return x
 
@@ -77,15 +74,12 @@ class WindowBlocks(nn.Module):
         x = nn.functional.linear(values, projection.weight.flatten(1), projection.bias)
         return x if self.pos_embed is None else x + self.pos_embed.flatten(0, 2)[tokens]
 
-    def _attend(self, block: nn.Module, x: Tensor, place: Tensor, windows: int) -> Tensor:
+    def _attend(self, block: nn.Module, x: Tensor, layout: Layout) -> Tensor:
         attention, w = block.attn, self.grid.window
-        qkv = attention.qkv(block.norm1(x))  # (rows, 3 channels)
-        if len(place) < windows * w * w:  # of a token of zeros, qkv is the bias
-            bias = attention.qkv.bias
-            padding = qkv.new_zeros(qkv.shape[1]) if bias is None else bias
-            qkv = padding.repeat(windows * w * w, 1).index_copy(0, place, qkv)
-        out = attend(attention, qkv.view(windows, w, w, -1)).flatten(0, 2)
-        return attention.proj(out[place])
+        x = nn.functional.pad(block.norm1(x), (0, 0, 0, 1))  # a last row of zeros: all padding
+        qkv = attention.qkv(x).index_select(0, layout.sources)  # (windows · w², 3 channels)
+        out = attend(attention, qkv.view(-1, w, w, qkv.shape[1])).flatten(0, 2)
+        return attention.proj(out.index_select(0, layout.places))
 
 
 def global_block(

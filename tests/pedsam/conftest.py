@@ -13,6 +13,7 @@ import torch
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.sam import build_small_sam
 from paperlib.pedsam.processes import local_servers
+from paperlib.pedsam.server import Server
 from paperlib.pedsam.worker import WindowBlocks
 
 FAULTY = Path(__file__).with_name("faulty_server.py")
@@ -48,6 +49,20 @@ def model(encoder, tmp_path_factory):
 def servers(model):
     with local_servers(4, [*model, "--queue", "2"]) as servers:
         yield servers
+
+
+@pytest.fixture
+def in_process(worker):
+    """Start a server in this process, to look inside it."""
+    with contextlib.ExitStack() as stack:
+
+        def start(service):
+            server = Server(service, "127.0.0.1:0", None)
+            server.start()
+            stack.callback(server.stop)
+            return server.address
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from paperlib.pedsam.connection import Connection, ServerMismatchError
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.ledger import ExposureError
+from paperlib.pedsam.service import Limits, WindowService
 from paperlib.pedsam.wire import WireError
 from paperlib.pedsam.worker import WindowBlocks
 
@@ -78,6 +79,30 @@ def test_every_stage_is_timed(encoder, worker, addresses, image):
     assert (calls["wait"] >= calls["server_seconds"]).all()
 
 
+@pytest.mark.parametrize("assignment", ["interleaved", "random"])
+def test_images_travel_together(encoder, worker, addresses, assignment):
+    images = torch.randn(12, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(6))
+    with EdgeCompute(worker, addresses, assignment=assignment, secret=SECRET) as compute:
+        ours = encode(encoder, compute, images)
+    torch.testing.assert_close(ours, encode(encoder, None, images), atol=1e-5, rtol=0)
+    calls = compute.table()
+    assert (calls["status"] == "OK").all() and len(calls) == 4 * 2 * 2
+    assert set(zip(calls["image"], calls["images"], strict=True)) == {(0, 10), (10, 2)}
+    assert calls["windows"].sum() == 2 * 12 * 16
+    shares = compute.ledger.exposure()
+    assert (shares["windows"] == 4).all() and shares["image"].value_counts().eq(4).all()
+
+
+def test_a_server_that_takes_few_rows_gets_fewer_images(encoder, worker, in_process, image):
+    small = in_process(WindowService(worker, Limits(rows=900)))
+    images = torch.cat([image] * 3)
+    with EdgeCompute(worker, [small]) as compute:
+        assert compute.batch == 2
+        encode(encoder, compute, images)
+    calls = compute.table()
+    assert calls["status"].tolist() == ["OK"] * 4 and calls["images"].tolist() == [2, 2, 1, 1]
+
+
 @pytest.mark.parametrize("sticky", [False, True])
 def test_frames(encoder, worker, addresses, image, sticky):
     chosen = {"assignment": "random", "secret": SECRET, "sticky": sticky}
@@ -105,11 +130,11 @@ def test_the_predictor_works_over_servers(encoder, worker, addresses):
 
 def test_the_ledger_stops_what_must_not_be_sent(encoder, worker, addresses, image):
     with EdgeCompute(worker, addresses) as compute:
-        session = compute.begin()
-        other = session.parts[addresses[1]][0]
-        session.parts[addresses[0]] += (other,)
+        session = compute.begin(1)
+        (other, *_) = session.parts[addresses[1]].windows[0]
+        session.parts[addresses[0]].windows[0] = (other,)
         with pytest.raises(ExposureError, match=f"windows .{other}. are not assigned"):
-            session.run(0, (0, 1), True, torch.zeros(TOKENS, 768))
+            session.run(0, (0, 1), True, torch.zeros(1, TOKENS, 768))
     assert addresses[0] not in set(compute.ledger.table()["server"])
     assert addresses[0] not in set(compute.table()["server"])
 
@@ -122,9 +147,9 @@ def test_other_weights_are_noticed_at_connection(encoder, addresses):
 
 def test_values_that_cannot_travel(worker, addresses):
     with EdgeCompute(worker, addresses, form="float16") as compute:
-        session = compute.begin()
+        session = compute.begin(1)
         with pytest.raises(WireError, match="float16"):
-            session.run(1, (3,), False, torch.full((TOKENS, worker.channels), 1e5))
+            session.run(1, (3,), False, torch.full((1, TOKENS, worker.channels), 1e5))
     assert compute.ledger.table().empty
 
 

@@ -158,11 +158,37 @@ def test_a_worker_on_some_windows_equals_the_whole():
         assert len(rows) == len(due)
 
 
+@torch.inference_mode()
+def test_windows_of_several_images_are_computed_together():
+    worker = WindowBlocks(make(window=3))
+    pixels = torch.randn(2, 64, 192)
+    order = [(8, 2), (2, 5, 8)]
+    parts = [x[worker.grid.rows(some)] for x, some in zip(pixels, order, strict=True)]
+    due = [worker(*each, [0, 2], True) for each in zip(parts, order, strict=True)]
+    together = worker(torch.cat(parts), [*order[0], *order[1]], [0, 2], True)
+    torch.testing.assert_close(together, torch.cat(due), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("schedule", ["exact", "pixels_once"])
+def test_more_images_than_are_computed_at_once(schedule):
+    encoder = make(window=3)
+    x = torch.randn(70, 3, 64, 64)
+    split = PartitionedEncoder(encoder, schedule=schedule)
+    assert split.compute.batch == 64
+    ours = split(x)
+    torch.testing.assert_close(
+        ours, torch.cat([split(some) for some in x.split(1)]), atol=1e-4, rtol=0
+    )
+    if schedule == "exact":
+        torch.testing.assert_close(ours, encoder(x), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"blocks": [1]}, r"blocks \[1\]: windowed ones are 0, 2"),
-        ({"windows": [0, 0]}, "one stands twice"),
+        ({"windows": [0, 0]}, r"shape \(9, 16\): expected \(18, 16\)"),
         ({"windows": [9]}, "window 9: valid are 0 to 8"),
         ({"values": torch.zeros(8, 16)}, r"shape \(8, 16\): expected \(9, 16\)"),
         ({"pixels": True}, r"expected \(9, 192\)"),

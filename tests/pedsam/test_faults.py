@@ -81,6 +81,24 @@ def test_one_of_four_fails(encoder, worker, servers, faulty, image, fault, fallb
 
 
 @pytest.mark.parametrize("fallback", ["edge", "spare"])
+@pytest.mark.parametrize("fault", ["hang", "nan"])
+def test_one_of_four_fails_with_several_images(encoder, worker, servers, faulty, fault, fallback):
+    images = torch.randn(3, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(4))
+    addresses = [faulty(fault), *(server.address for server in servers[:3])]
+    chosen = options(servers, fallback, 1, 3 if fault == "hang" else 60)
+    chosen |= {"assignment": "random", "secret": b"sixteen random b"}
+    with EdgeCompute(worker, addresses, **chosen) as compute:
+        assert_exact(encoder, encode(encoder, compute, images), images)
+    calls = compute.table()
+    assert calls[calls["status"] != "OK"]["server"].tolist() == [addresses[0]]
+    assert (calls["images"] == 3).all() and (calls["windows"] == 12).all()
+    if fallback == "spare":
+        sent = compute.ledger.table().groupby(["server", "image"])["window"].agg(set)
+        assert (sent[chosen["spares"][0]] == sent[addresses[0]]).all()
+    assert set(compute.ledger.exposure()["share"]) == {0.25}
+
+
+@pytest.mark.parametrize("fallback", ["edge", "spare"])
 def test_all_four_fail_at_once(encoder, worker, servers, faulty, image, fallback):
     addresses = [faulty(fault) for fault in ("kill", "hang", "nan", "shape")]
     chosen = options(servers, fallback, 4, 3)

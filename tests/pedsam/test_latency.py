@@ -7,7 +7,7 @@ import torch
 from paperlib.models.sam import IMAGE, PATCH
 from paperlib.pedsam import latency, wire
 from paperlib.pedsam.edge import EdgeCompute
-from paperlib.pedsam.latency import Network, measure_rounds, modelled
+from paperlib.pedsam.latency import Network, cpu_of_all, measure_rounds, modelled
 
 TOKENS = (IMAGE // PATCH) ** 2
 IMAGES = torch.randn(2, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0))
@@ -47,6 +47,21 @@ def test_a_failing_server_is_no_measurement(encoder, worker, start_faulty):
         pytest.raises(RuntimeError, match=f"{bad['address']} failed: INVALID_REPLY"),
     ):
         measure_rounds(encoder, edge, "exact", IMAGES)
+    with (
+        EdgeCompute(worker, [bad["address"]]) as edge,
+        pytest.raises(RuntimeError, match=f"{bad['address']} failed: INVALID_REPLY"),
+    ):
+        cpu_of_all(encoder, edge, [], IMAGES, turns=1)
+
+
+def test_cpu_of_all_is_that_of_each_image(encoder, worker, servers, monkeypatch):
+    seconds = iter(range(100))
+    monkeypatch.setattr(latency.time, "process_time", lambda: next(seconds))
+    with EdgeCompute(worker, [server.address for server in servers]) as edge:
+        spent = cpu_of_all(encoder, edge, servers, IMAGES, turns=5)
+        assert edge.table()["images"].tolist() == [2] * (4 * 2 * 6)
+    assert (spent["own"], spent["edge"]) == (0.5, 0.5)
+    assert 0 < spent["servers"] < 5
 
 
 def test_modelled_by_hand():
@@ -69,5 +84,5 @@ def test_plain_cloud(encoder, form):
 
 
 def test_the_whole_encoder(encoder):
-    taken = latency.encoder_seconds(encoder, IMAGES)
-    assert len(taken) == 2 and min(taken) > 0
+    taken = latency.encoder_seconds({"one": encoder, "two": encoder}, IMAGES)
+    assert taken.shape == (2, 2) and list(taken) == ["one", "two"] and (taken > 0).all(axis=None)

@@ -22,7 +22,7 @@ from paperlib.pedsam.connection import Connection
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.processes import COMMAND
-from paperlib.pedsam.server import Server, main
+from paperlib.pedsam.server import main
 from paperlib.pedsam.service import Limits, WindowService
 
 Status = grpc.StatusCode
@@ -87,20 +87,6 @@ def address(servers):
     return servers[0].address
 
 
-@pytest.fixture
-def in_process(worker):
-    """Start a server in this process, to look inside it."""
-    with contextlib.ExitStack() as stack:
-
-        def start(service):
-            server = Server(service, "127.0.0.1:0", None)
-            server.start()
-            stack.callback(server.stop)
-            return server.address
-
-        yield start
-
-
 class BlockedService(WindowService):
     """Computes nothing until it is let."""
 
@@ -144,11 +130,11 @@ def test_pixels_may_only_be_embedded(address, worker):
         ({"blocks": (0, 0)}, "they must ascend"),
         ({"blocks": (0,) * 9}, "blocks: the windowed"),
         ({"blocks": (), "pixels": False}, "no pixels to embed"),
-        ({"windows": ()}, "windows: valid are 1 to 16 of them, from 0 to 15"),
+        ({"windows": ()}, "windows: valid are 1 to 4000 of them, from 0 to 15"),
         ({"windows": (1, 16)}, "windows: valid are"),
         ({"windows": (2**32 - 1,)}, "windows: valid are"),
-        ({"windows": (1,) * 1000}, "windows: valid are"),
-        ({"windows": (1, 7, 1)}, "one stands twice"),
+        ({"windows": (1,) * 4001}, "windows: valid are"),
+        ({"windows": (1,) * 200}, "windows with 7200 rows: at most 4000 are taken"),
         ({"windows": (1, 7)}, f"shape ({ROWS}, 768): expected (48, 768)"),
         ({"pixels": False}, f"shape ({ROWS}, 768): expected ({ROWS}, 160)"),
         ({"values": pb.Tensor()}, "format 0"),
@@ -185,7 +171,7 @@ def test_unknown_weights(address, worker):
 
 
 def test_messages_that_are_too_long(address, worker):
-    values = wire.encode(torch.zeros(500, 768))
+    values = wire.encode(torch.zeros(4100, 768))
     status, _ = refusal(address, valid(worker, values=values))
     assert status == Status.RESOURCE_EXHAUSTED
     assert_sound(address, worker)
@@ -400,8 +386,8 @@ def test_the_edge_refuses_a_server_of_another_authority(tls, worker, tmp_path):
     make_certificates(tmp_path, [], ["edge"])
     chosen = {"certificates": tmp_path / "clients/edge"}
     with EdgeCompute(worker, [tls[0]], **chosen) as compute:
-        session = compute.begin()
-        assert session.parts == {} and len(session.own) == 16
+        session = compute.begin(1)
+        assert session.parts == {} and len(session.own[0].order) == 16
 
 
 def run(arguments, capsys):

@@ -147,9 +147,9 @@ def test_the_largest_request_fits(form):
     rows = request_rows(worker)
     values = encode(torch.randn(rows, 3 * worker.patch**2), form)
     request = pb.ComputeRequest(
-        weights="0" * 64, blocks=range(6), windows=range(16), pixels=True, values=values
+        weights="0" * 64, blocks=range(6), windows=[*range(16)] * 10, pixels=True, values=values
     )
-    assert rows == 400
+    assert rows == 4000
     assert request.ByteSize() <= request_bytes(worker, rows)
 
 

@@ -152,8 +152,9 @@ run.save_figure(figure, "stages", total.reset_index())
 # CPU time of all processes together, in milliseconds for each image, beside that of SAM's own
 # encoder: the exact schedule in float32, images one by one and several in a request. `ratio` is
 # edge and servers against SAM's own. Our attention is faster than SAM's, which pays for cutting and
-# sending; but a request has a fixed price of 2 to 3 ms of CPU, on both sides together, which a
-# small model on many servers feels when images come one by one.
+# sending. But every request has a fixed price: gRPC on both sides, and few windows at a time use a
+# core less well. A small model on several servers feels it when images come one by one; with
+# ViT-B, where a request computes for a second, it is nothing.
 
 # %%
 rows, name = [], "sam-small"

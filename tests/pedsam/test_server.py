@@ -190,6 +190,11 @@ words = st.text(max_size=80)
 numbers = st.lists(st.integers(0, 2**32 - 1), max_size=20)
 
 
+def fits(grid, windows):
+    """Whether these windows exist and have as many rows as those of `valid`."""
+    return all(w < grid.count for w in windows) and len(grid.rows(windows)) == ROWS
+
+
 @st.composite
 def malformed(draw, worker):
     """Bytes of all kinds that no honest edge sends."""
@@ -208,7 +213,8 @@ def malformed(draw, worker):
         blocks = draw(numbers.filter(lambda b: b != sorted(set(b) & {0, 1, 3, 4})))
         return valid(worker, blocks=blocks).SerializeToString()
     if kind == "windows":
-        windows = draw(numbers.filter(lambda w: len(w) != 3))
+        grid = worker.grid
+        windows = draw(numbers.filter(lambda w: not fits(grid, w)))
         return valid(worker, windows=windows).SerializeToString()
     tensor = pb.Tensor(
         format=draw(st.integers(0, 5)),

@@ -3,26 +3,24 @@
 An `EdgeCompute` takes the place of `LocalCompute`. For each image it assigns windows to servers;
 for each round it sends to all of them at once and takes the results as they come. Several images
 travel together, a request to each server: of a small model, a request costs more than a window.
-What comes back must have the right format and shape and be finite; every sending is entered in the
-ledger first.
+Every sending is entered in the ledger first.
 
-A server that cannot be reached, misses the deadline, refuses, or answers garbage has failed: its
-windows are computed here, or by a spare that has seen nothing of these images, and it is not asked
-again for them. At the next images it is tried again, after a new check of what it is.
+A server that has failed (`paperlib.pedsam.request`) is not asked again for these images: its
+windows are computed here, or by a spare that has seen nothing of them. At the next images it is
+tried again, after a new check of what it is.
 """
 
 import logging
 import queue
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Literal, get_args
 
 import grpc
 import pandas as pd
 import torch
-from google.protobuf.message import DecodeError
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,43 +28,14 @@ from paperlib.pedsam import pedsam_pb2 as pb
 from paperlib.pedsam import wire
 from paperlib.pedsam.connection import Connection, ServerMismatchError
 from paperlib.pedsam.ledger import Ledger
-from paperlib.pedsam.partition import assign
+from paperlib.pedsam.partition import WindowGrid, assign
+from paperlib.pedsam.request import Call, Part, Request
+from paperlib.pedsam.schedule import Round
 from paperlib.pedsam.worker import WindowBlocks
 
 LOG = logging.getLogger("paperlib.pedsam.edge")
 CHECK_SECONDS = 5.0  # that a server has to say what it is
 Fallback = Literal["edge", "spare"]
-
-
-@dataclass
-class Call:
-    """One request to one server, or what the edge computed instead (server "edge").
-
-    Attributes:
-        image, round: numbers from 0; of several images the first.
-        images: how many.
-        server: its address.
-        windows: how many, of all images.
-        status: OK, a gRPC status, or INVALID_REPLY.
-        bytes_up, bytes_down: of the serialised messages.
-        serialise, deserialise: seconds on the edge.
-        wait: seconds from sending until the reply, or the failure, was taken up.
-        server_seconds, server_cpu: of reading, computing and writing, as the server says.
-    """
-
-    image: int
-    images: int
-    round: int
-    server: str
-    windows: int
-    status: str = "OK"
-    bytes_up: int = 0
-    bytes_down: int = 0
-    serialise: float = 0.0
-    wait: float = 0.0
-    deserialise: float = 0.0
-    server_seconds: float = 0.0
-    server_cpu: float = 0.0
 
 
 class EdgeCompute:
@@ -124,6 +93,7 @@ class EdgeCompute:
         self.servers, self.spares = tuple(servers), tuple(spares)
         self._how = (assignment, worker.grid.count, len(servers), worker.grid, secret)
         assign(*self._how)
+        self._share = _largest_share(worker.grid, len(servers))
         self.sticky = sticky
         self.ledger = Ledger(worker.grid.count)
         self.calls: list[Call] = []
@@ -152,12 +122,9 @@ class EdgeCompute:
     @property
     def batch(self) -> int:
         """Images that go together: every server takes its windows of them in one request."""
-        grid = self.worker.grid
-        sizes = sorted((len(grid.rows([w])) for w in range(grid.count)), reverse=True)
-        largest = sum(sizes[: -(-grid.count // len(self.servers))])  # rows for a server, any way
         checked = self.connections.keys() - self.unchecked
-        limits = [self.connections[name].limit_rows // largest for name in checked]
-        return max(1, min([grid.batch, *limits]))
+        limits = [self.connections[name].limit_rows // self._share for name in checked]
+        return max(1, min([self.worker.grid.batch, *limits]))
 
     def begin(self, images: int) -> "EdgeSession":
         """Start some images: assign their windows, and try again the servers that failed before."""
@@ -203,35 +170,6 @@ class EdgeCompute:
             raise mismatches[0]
 
 
-@dataclass
-class Part:
-    """Windows that go to one server.
-
-    Attributes:
-        windows: of each image, by its number in the ledger.
-        rows: where their tokens stand among those of all images of the session.
-    """
-
-    windows: dict[int, tuple[int, ...]]
-    rows: Tensor
-
-    @property
-    def order(self) -> list[int]:
-        """Windows in the order of the rows, image after image."""
-        return [window for windows in self.windows.values() for window in windows]
-
-
-@dataclass
-class _Sent:
-    """A request under way."""
-
-    call: Call
-    part: Part
-    future: grpc.Future
-    start: float
-    end: float = 0.0
-
-
 class EdgeSession:
     """Some images, round after round."""
 
@@ -256,33 +194,37 @@ class EdgeSession:
     def run(
         self,
         number: int,
-        blocks: Sequence[int],
-        pixels: bool,
+        turn: Round,
         values: Float[Tensor, "n tokens features"],
     ) -> Float[Tensor, "n tokens channels"]:
         """Send a round to all servers, gather what comes back, make up for what does not.
 
         Args:
             number: of the round, for the ledger.
-            blocks: numbers of windowed blocks, ascending.
-            pixels: `values` are patches of pixels.
-            values: all tokens of the images, row by row.
+            turn: what the servers compute.
+            values: all tokens of the images, row by row; patches of pixels if `turn` says so.
 
         Raises:
             WireError: `values` are not finite in the format of the wire.
             ExposureError: a server would get a window that it may not see.
         """
-        n, tokens, _ = values.shape
+        edge, (n, tokens, _) = self.edge, values.shape
         values = values.flatten(0, 1)
-        out = torch.empty(n * tokens, self.edge.worker.channels)
-        finished: queue.SimpleQueue[_Sent] = queue.SimpleQueue()
-        sent: list[_Sent] = []
+        out = torch.empty(n * tokens, edge.worker.channels)
+        finished: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        sent: list[Request] = []
 
         def send(name: str) -> None:
-            sent.append(self._send(name, number, blocks, pixels, values, finished))
+            part = self.parts[name]
+            call = self._call(number, name, part)
+            request = Request(call, part, turn, values, edge.weights, edge.form)
+            for image, windows in part.windows.items():
+                edge.ledger.record(image, number, name, windows, turn.pixels)
+            request.send(edge.connections[name], edge.deadline, finished)
+            sent.append(request)
 
         def compute(part: Part) -> None:
-            self._compute_here(number, part, blocks, pixels, values, out)
+            self._compute_here(number, part, turn, values, out)
 
         try:
             for name in self.parts:
@@ -291,18 +233,18 @@ class EdgeSession:
                 compute(part)
             taken = 0
             while taken < len(sent):
-                reply = finished.get()
+                request = finished.get()
                 taken += 1
-                if not self._take(reply, out):
-                    name = reply.call.server
-                    spare = self._fail(name)
+                edge.calls.append(request.call)
+                if not request.take(out):
+                    spare = self._fail(request.call.server)
                     if spare is None:
-                        compute(reply.part)
+                        compute(request.part)
                     else:
                         send(spare)
         finally:
             for request in sent:
-                request.future.cancel()
+                request.cancel()
         return out.unflatten(0, (n, tokens))
 
     def _part(self, name: str) -> Part:
@@ -333,75 +275,19 @@ class EdgeSession:
     def _call(self, number: int, server: str, part: Part) -> Call:
         return Call(self.images[0], len(self.images), number, server, len(part.order))
 
-    def _send(
-        self,
-        name: str,
-        number: int,
-        blocks: Sequence[int],
-        pixels: bool,
-        values: Tensor,
-        finished: "queue.SimpleQueue[_Sent]",
-    ) -> _Sent:
-        begun, part = time.perf_counter(), self.parts[name]
-        request = pb.ComputeRequest(
-            weights=self.edge.weights,
-            blocks=blocks,
-            windows=part.order,
-            pixels=pixels,
-            values=wire.encode(values[part.rows], self.edge.form),
-        ).SerializeToString()
-        call = self._call(number, name, part)
-        call.bytes_up = len(request)
-        for image, windows in part.windows.items():
-            self.edge.ledger.record(image, number, name, windows, pixels)
-        start = time.perf_counter()
-        call.serialise = start - begun
-        future = self.edge.connections[name].compute.future(request, timeout=self.edge.deadline)
-        sent = _Sent(call, part, future, start)
-
-        def done(_: grpc.Future) -> None:
-            sent.end = time.perf_counter()
-            finished.put(sent)
-
-        future.add_done_callback(done)
-        return sent
-
-    def _take(self, sent: _Sent, out: Tensor) -> bool:
-        """Put a reply in its place; whether it could be used."""
-        begun, call, rows = time.perf_counter(), sent.call, sent.part.rows
-        call.wait = sent.end - sent.start
-        self.edge.calls.append(call)
-        try:
-            data = sent.future.result()
-            call.bytes_down = len(data)
-            reply = pb.ComputeReply.FromString(data)
-            if reply.values.format != wire.FORMATS[self.edge.form]:
-                raise wire.WireError("reply in another format than the request")
-            array = wire.decode(reply.values, len(rows), out.shape[1])
-        except grpc.RpcError as error:
-            call.status = error.code().name
-        except (DecodeError, wire.WireError):
-            call.status = "INVALID_REPLY"
-        else:
-            out.numpy()[rows.numpy()] = array
-            call.server_seconds, call.server_cpu = reply.seconds, reply.cpu_seconds
-        call.deserialise = time.perf_counter() - begun
-        if call.status != "OK":
-            LOG.warning("image %d: %s failed: %s", call.image, call.server, call.status)
-        return call.status == "OK"
-
     def _compute_here(
-        self,
-        number: int,
-        part: Part,
-        blocks: Sequence[int],
-        pixels: bool,
-        values: Tensor,
-        out: Tensor,
+        self, number: int, part: Part, turn: Round, values: Tensor, out: Tensor
     ) -> None:
+        rows, blocks = part.rows, turn.server_blocks
         wall, cpu = time.perf_counter(), time.thread_time()
         with torch.no_grad():
-            out[part.rows] = self.edge.worker(values[part.rows], part.order, blocks, pixels)
+            out[rows] = self.edge.worker(values[rows], part.order, blocks, turn.pixels)
         call = self._call(number, "edge", part)
         call.server_seconds, call.server_cpu = time.perf_counter() - wall, time.thread_time() - cpu
         self.edge.calls.append(call)
+
+
+def _largest_share(grid: WindowGrid, servers: int) -> int:
+    """Most rows of an image that one of the servers can get, whatever the assignment."""
+    sizes = sorted((len(grid.rows([window])) for window in range(grid.count)), reverse=True)
+    return sum(sizes[: -(-grid.count // servers)])

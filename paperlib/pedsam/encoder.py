@@ -4,7 +4,6 @@
 ``SamAutomaticMaskGenerator`` work as before.
 """
 
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,7 +12,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from paperlib.pedsam.partition import WindowGrid, patches
-from paperlib.pedsam.schedule import rounds
+from paperlib.pedsam.schedule import Round, rounds
 from paperlib.pedsam.worker import WindowBlocks, global_block
 
 
@@ -24,11 +23,10 @@ class Session(Protocol):
     def run(
         self,
         number: int,
-        blocks: Sequence[int],
-        pixels: bool,
+        turn: Round,
         values: Float[Tensor, "n tokens features"],
     ) -> Float[Tensor, "n tokens channels"]:
-        """All tokens of the images, row by row, through `blocks` in round `number`."""
+        """All tokens of the images, row by row, through the servers' blocks of round `number`."""
 
 
 @runtime_checkable
@@ -50,6 +48,8 @@ class LocalCompute:
 
     def __init__(self, worker: WindowBlocks) -> None:
         self.worker, self.batch = worker, worker.grid.batch
+        self._order = worker.grid.rows(range(worker.grid.count))
+        self._back = self._order.argsort()
 
     def begin(self, images: int) -> "LocalCompute":
         """Start with some images; nothing is kept between them."""
@@ -58,16 +58,14 @@ class LocalCompute:
     def run(
         self,
         number: int,
-        blocks: Sequence[int],
-        pixels: bool,
+        turn: Round,
         values: Float[Tensor, "n tokens features"],
     ) -> Float[Tensor, "n tokens channels"]:
-        """All tokens of the images through `blocks`."""
-        everything = range(self.worker.grid.count)
-        order = self.worker.grid.rows(everything)
-        rows = values[:, order].flatten(0, 1)
-        out = self.worker(rows, [*everything] * len(values), blocks, pixels)
-        return out.unflatten(0, (len(values), -1))[:, order.argsort()]
+        """All tokens of the images through the servers' blocks."""
+        n, windows = len(values), [*range(self.worker.grid.count)]
+        rows = values[:, self._order].flatten(0, 1)
+        out = self.worker(rows, n * windows, turn.server_blocks, turn.pixels)
+        return out.unflatten(0, (n, -1))[:, self._back]
 
 
 class PartitionedEncoder(nn.Module):
@@ -116,7 +114,7 @@ class PartitionedEncoder(nn.Module):
         """Embeddings of some images from their patches, (n, tokens², features)."""
         session, t = self.compute.begin(len(values)), self.grid.tokens
         for number, turn in enumerate(self.rounds):
-            values = session.run(number, turn.server_blocks, turn.pixels, values)
+            values = session.run(number, turn, values)
             tokens = values.unflatten(1, (t, t))
             for block in turn.edge_blocks:
                 tokens = global_block(self.encoder.blocks[block], tokens)

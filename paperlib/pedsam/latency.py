@@ -29,6 +29,7 @@ from torch import Tensor
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder, Session
 from paperlib.pedsam.processes import LocalServer
+from paperlib.pedsam.schedule import Round
 from paperlib.pedsam.wire import TYPES
 
 
@@ -72,9 +73,9 @@ class _Watched:
         self.mark, self.edge = time.thread_time(), defaultdict(float)
         return self
 
-    def run(self, number: int, blocks: Sequence[int], pixels: bool, values: Tensor) -> Tensor:
+    def run(self, number: int, turn: Round, values: Tensor) -> Tensor:
         self.take(max(number - 1, 0))  # global blocks belong to the round before them
-        out = self.session.run(number, blocks, pixels, values)
+        out = self.session.run(number, turn, values)
         self.take(number)
         return out
 

@@ -10,6 +10,7 @@ from paperlib.pedsam.connection import Connection, ServerMismatchError
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.encoder import PartitionedEncoder
 from paperlib.pedsam.ledger import ExposureError
+from paperlib.pedsam.schedule import Round
 from paperlib.pedsam.service import Limits, WindowService
 from paperlib.pedsam.wire import WireError
 from paperlib.pedsam.worker import WindowBlocks
@@ -134,7 +135,7 @@ def test_the_ledger_stops_what_must_not_be_sent(encoder, worker, addresses, imag
         (other, *_) = session.parts[addresses[1]].windows[0]
         session.parts[addresses[0]].windows[0] = (other,)
         with pytest.raises(ExposureError, match=f"windows .{other}. are not assigned"):
-            session.run(0, (0, 1), True, torch.zeros(1, TOKENS, 768))
+            session.run(0, Round((0, 1), (), True), torch.zeros(1, TOKENS, 768))
     assert addresses[0] not in set(compute.ledger.table()["server"])
     assert addresses[0] not in set(compute.table()["server"])
 
@@ -149,7 +150,7 @@ def test_values_that_cannot_travel(worker, addresses):
     with EdgeCompute(worker, addresses, form="float16") as compute:
         session = compute.begin(1)
         with pytest.raises(WireError, match="float16"):
-            session.run(1, (3,), False, torch.full((1, TOKENS, worker.channels), 1e5))
+            session.run(1, Round((3,), (), False), torch.full((1, TOKENS, worker.channels), 1e5))
     assert compute.ledger.table().empty
 
 

@@ -11,6 +11,7 @@ import torch
 from paperlib.models.sam import build_small_sam
 from paperlib.pedsam.edge import EdgeCompute
 from paperlib.pedsam.processes import ServerError, local_servers, servers_of
+from paperlib.pedsam.schedule import Round
 from paperlib.pedsam.worker import WindowBlocks
 
 # Python runs no handler of a signal that comes just before a sleep begins: sleep in pieces.
@@ -69,7 +70,7 @@ def test_servers_of_any_weights():
         addresses = [server.address for server in servers]
         with EdgeCompute(WindowBlocks(sam.image_encoder), addresses) as edge:  # checks the weights
             for _ in range(20):
-                edge.begin(1).run(0, (0, 1), True, torch.zeros(1, 400, 768))
+                edge.begin(1).run(0, Round((0, 1), (), True), torch.zeros(1, 400, 768))
         assert set(edge.table()["status"]) == {"OK"}
         assert servers[0].cpu_seconds() > before
         assert 50e6 < servers[0].peak_memory() < 5e9

@@ -159,10 +159,12 @@ run.save_figure(figure, "stages", total.reset_index())
 # %%
 rows, name = [], "sam-small"
 x, encoder = inputs[name], sams[name].image_encoder
+worker = WindowBlocks(encoder)
+together = min(len(x), worker.grid.batch)
 with servers_of(sams[name], name, 4) as servers:
-    for k, n in itertools.product((1, 4), (1, len(x))):
+    for k, n in itertools.product((1, 4), (1, together)):
         addresses = [server.address for server in servers[:k]]
-        with EdgeCompute(WindowBlocks(encoder), addresses) as edge:
+        with EdgeCompute(worker, addresses) as edge:
             spent = latency.cpu_of_all(encoder, edge, servers[:k], x[:n], run.sizes.turns // n)
         rows.append({"number of servers": k, "images together": n} | spent)
 

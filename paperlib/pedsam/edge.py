@@ -192,10 +192,7 @@ class EdgeSession:
                 self.parts[name] = part
 
     def run(
-        self,
-        number: int,
-        turn: Round,
-        values: Float[Tensor, "n tokens features"],
+        self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
     ) -> Float[Tensor, "n tokens channels"]:
         """Send a round to all servers, gather what comes back, make up for what does not.
 

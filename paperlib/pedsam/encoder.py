@@ -21,10 +21,7 @@ class Session(Protocol):
     """The windowed blocks of some images, round after round."""
 
     def run(
-        self,
-        number: int,
-        turn: Round,
-        values: Float[Tensor, "n tokens features"],
+        self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
     ) -> Float[Tensor, "n tokens channels"]:
         """All tokens of the images, row by row, through the servers' blocks of round `number`."""
 
@@ -56,10 +53,7 @@ class LocalCompute:
         return self
 
     def run(
-        self,
-        number: int,
-        turn: Round,
-        values: Float[Tensor, "n tokens features"],
+        self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
     ) -> Float[Tensor, "n tokens channels"]:
         """All tokens of the images through the servers' blocks."""
         n, windows = len(values), [*range(self.worker.grid.count)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import subprocess
 import threading
 
@@ -192,7 +193,8 @@ numbers = st.lists(st.integers(0, 2**32 - 1), max_size=20)
 
 def fits(grid, windows):
     """Whether these windows exist and have as many rows as those of `valid`."""
-    return all(w < grid.count for w in windows) and len(grid.rows(windows)) == ROWS
+    exist = all(window < grid.count for window in windows)
+    return exist and sum(math.prod(grid.shape(window)) for window in windows) == ROWS
 
 
 @st.composite

@@ -160,8 +160,8 @@ step() {
 check() {
   step lint "$python" -m ruff check --quiet --output-format concise .
   step format "$python" -m ruff format --check --quiet .
-  step "pairing and graph" "$python" -m pytest -q --no-header --tb=line tests/notebooks
-  step scorecard "$python" -m paperlib.claims check README.md
+  step "pairing and graph" "$python" -m pytest -q --no-header --tb=line tests/runs/test_pairing.py tests/runs/test_table.py
+  step scorecard "$python" -m paperlib.runs.scorecard check README.md
 }
 
 run_tests() {
@@ -170,7 +170,7 @@ run_tests() {
   export OMP_NUM_THREADS=1
   check
   step "unit tests" "$python" -m pytest -q -n auto --dist loadfile --benchmark-skip \
-    --ignore tests/notebooks tests
+    --ignore tests/runs/test_pairing.py tests/runs/test_table.py tests
   PAPERLIB_OUTPUTS=$outputs PAPERLIB_BATCH=1 step "notebooks" "$python" -m pytest -q -n auto \
     --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=2400 notebooks
 }
@@ -185,10 +185,10 @@ if [[ -t 2 && ($command == run || $command == publish) ]]; then
 fi
 
 case $command in
-  run) exec "$python" -m paperlib.graph "${arguments[@]+"${arguments[@]}"}" ;;
+  run) exec "$python" -m paperlib.runs.graph "${arguments[@]+"${arguments[@]}"}" ;;
   publish)
-    "$python" -m paperlib.graph
-    exec "$python" -m paperlib.publish
+    "$python" -m paperlib.runs.graph
+    exec "$python" -m paperlib.runs.publish
     ;;
   lab)
     exec "$python" -m jupyterlab "notebooks/${notebooks[0]}.ipynb" \

@@ -13,7 +13,7 @@ from segment_anything import sam_model_registry
 from torch import nn
 
 from paperlib.models.sam import build_small_sam
-from paperlib.pedsam.encoder import PartitionedEncoder
+from paperlib.pedsam.split.encoder import PartitionedEncoder
 
 
 def cpu_seconds(functions: list[Callable[[], object]], rounds: int) -> list[float]:

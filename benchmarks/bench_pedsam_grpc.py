@@ -12,11 +12,11 @@ import sys
 import torch
 
 from paperlib.models.sam import build_sam
-from paperlib.pedsam.edge import EdgeCompute
-from paperlib.pedsam.encoder import PartitionedEncoder
-from paperlib.pedsam.latency import cpu_of_all
-from paperlib.pedsam.processes import servers_of
-from paperlib.pedsam.worker import WindowBlocks
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.latency import cpu_of_all
+from paperlib.pedsam.remote.processes import servers_of
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.worker import WindowBlocks
 from paperlib.runtime import peak_memory
 
 IMAGES = {"sam-small": 100, "vit_b": 3}  # in all

@@ -30,7 +30,7 @@ seed = 0  # of the images drawn from the test split
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("01_spectrum", profile=profile, seed=seed, dataset=dataset)
 
@@ -41,10 +41,10 @@ import pandas as pd
 import seaborn as sns
 from scipy.stats import spearmanr
 
-from paperlib.figures import band_curve, frequency_map, image_row
 from paperlib.freq import bands, spectrum
 from paperlib.freq.training import FILTERS, load_images, load_variant, transfer_matrix
 from paperlib.models.training import accuracy
+from paperlib.notebook.figures import band_curve, frequency_map, image_row
 
 # %% [markdown]
 # ## The images

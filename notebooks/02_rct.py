@@ -29,7 +29,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("02_rct", profile=profile, seed=seed, dataset=dataset)
 
@@ -39,12 +39,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from paperlib.bootstrap import bootstrap_mean
-from paperlib.figures import METHOD_COLOURS, band_curve, frequency_map, image_row
 from paperlib.freq import bands, rct
 from paperlib.freq.attacks import ATTACKS, attack
 from paperlib.freq.training import load_images, load_variant
 from paperlib.models.training import predict
+from paperlib.notebook.bootstrap import bootstrap_mean
+from paperlib.notebook.figures import METHOD_COLOURS, band_curve, frequency_map, image_row
 
 # %% [markdown]
 # ## Model and images

@@ -29,7 +29,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("03_occlusion", profile=profile, seed=seed, dataset=dataset)
 
@@ -39,8 +39,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from paperlib.bootstrap import bootstrap_mean
-from paperlib.figures import LABELS, METHOD_COLOURS, band_curve, frequency_map, image_row
 from paperlib.freq import bands, occlusion
 from paperlib.freq.training import (
     ADVERSARIAL,
@@ -49,6 +47,8 @@ from paperlib.freq.training import (
     load_images,
     load_variant,
 )
+from paperlib.notebook.bootstrap import bootstrap_mean
+from paperlib.notebook.figures import LABELS, METHOD_COLOURS, band_curve, frequency_map, image_row
 
 # %% [markdown]
 # ## The measure, on one image

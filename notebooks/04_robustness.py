@@ -28,7 +28,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("04_robustness", profile=profile, seed=seed, dataset=dataset)
 
@@ -38,11 +38,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from paperlib.figures import LABELS, METHOD_COLOURS
 from paperlib.freq import occlusion
 from paperlib.freq.robustness import robust_accuracy
 from paperlib.freq.training import EPSILON, LOW_CUTOFF, load_images, load_variant, trained
 from paperlib.models.training import accuracy
+from paperlib.notebook.figures import LABELS, METHOD_COLOURS
 
 # %% [markdown]
 # ## Models and images

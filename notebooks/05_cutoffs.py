@@ -28,7 +28,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("05_cutoffs", profile=profile, seed=seed, dataset=dataset)
 
@@ -37,9 +37,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from paperlib.figures import LABELS, METHOD_COLOURS, image_row
 from paperlib.freq import cutoffs
 from paperlib.freq.training import ADVERSARIAL, ARCHITECTURES, load_images, load_variant
+from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
 
 # %% [markdown]
 # ## Models and images

@@ -31,7 +31,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, photographs
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("06_partition", profile=profile, seed=seed, dataset=dataset)
 
@@ -44,17 +44,17 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from paperlib.figures import assignment_map, image_row
 from paperlib.models.sam import PUBLISHED, build_sam, load_sam
-from paperlib.pedsam.edge import EdgeCompute
-from paperlib.pedsam.encoder import PartitionedEncoder
+from paperlib.notebook.figures import assignment_map, image_row
+from paperlib.pedsam.attacks.measures import window_neighbours
+from paperlib.pedsam.attacks.privacy import load_images
 from paperlib.pedsam.explorer import explorer
-from paperlib.pedsam.measures import window_neighbours
-from paperlib.pedsam.partition import WindowGrid, assign, owner_map, visible_pixels
-from paperlib.pedsam.privacy import load_images
-from paperlib.pedsam.processes import local_servers
-from paperlib.pedsam.schedule import rounds
-from paperlib.pedsam.worker import WindowBlocks
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.processes import local_servers
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.partition import WindowGrid, assign, owner_map, visible_pixels
+from paperlib.pedsam.split.schedule import rounds
+from paperlib.pedsam.split.worker import WindowBlocks
 
 # %% [markdown]
 # ## Blocks that need no neighbours

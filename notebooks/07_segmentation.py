@@ -29,7 +29,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, coco
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("07_segmentation", profile=profile, seed=seed, dataset=dataset)
 
@@ -39,14 +39,20 @@ import numpy as np
 import pandas as pd
 from segment_anything import SamAutomaticMaskGenerator
 
-from paperlib.figures import mask_overlay
 from paperlib.models.sam import load_sam
-from paperlib.pedsam import segmentation
-from paperlib.pedsam.edge import EdgeCompute
-from paperlib.pedsam.encoder import PartitionedEncoder
-from paperlib.pedsam.processes import local_servers
-from paperlib.pedsam.segmentation import PROMPTS, box_prompt, iou, point_prompts, replace_encoder
-from paperlib.pedsam.worker import WindowBlocks
+from paperlib.notebook.figures import mask_overlay
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.processes import local_servers
+from paperlib.pedsam.small_sam import segmentation
+from paperlib.pedsam.small_sam.segmentation import (
+    PROMPTS,
+    box_prompt,
+    iou,
+    point_prompts,
+    replace_encoder,
+)
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.worker import WindowBlocks
 
 # %% [markdown]
 # ## Images, objects and prompts

@@ -31,7 +31,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, photographs
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("08_privacy", profile=profile, seed=seed, dataset=dataset)
 
@@ -41,10 +41,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from paperlib.figures import LABELS, METHOD_COLOURS, image_row
 from paperlib.models.sam import load_sam
-from paperlib.pedsam import measures, privacy, recognition
-from paperlib.pedsam.attack_training import (
+from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
+from paperlib.pedsam.attacks import measures, privacy, recognition
+from paperlib.pedsam.attacks.training import (
     CLASSIFIER_SIZE,
     GRID,
     SAM,
@@ -53,8 +53,8 @@ from paperlib.pedsam.attack_training import (
     load_attack,
     single_scenes,
 )
-from paperlib.pedsam.partition import assign
-from paperlib.pedsam.views import draw_views, to_pixels
+from paperlib.pedsam.attacks.views import draw_views, to_pixels
+from paperlib.pedsam.split.partition import assign
 
 # %% [markdown]
 # ## Images, tokens and attackers
@@ -250,7 +250,7 @@ run.check("pedsam-later-rounds", values, scale=scale, source=draws[0].source, no
 # other windows ever leaves the edge. Notebook 7 shows what it costs in quality.
 
 # %%
-from paperlib.pedsam.schedule import rounds
+from paperlib.pedsam.split.schedule import rounds
 
 for schedule in ("exact", "pixels_once"):
     later = rounds(sam.image_encoder, schedule)[1:]

@@ -33,7 +33,7 @@ seed = 0  # of the images
 dataset = "openmoji"  # openmoji
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("09_latency", profile=profile, seed=seed, dataset=dataset)
 
@@ -44,15 +44,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from paperlib.figures import BLUE, GREY, ORANGE
 from paperlib.models.sam import build_sam
-from paperlib.pedsam import latency
-from paperlib.pedsam.edge import EdgeCompute
-from paperlib.pedsam.encoder import PartitionedEncoder
-from paperlib.pedsam.latency import NETWORKS
-from paperlib.pedsam.privacy import load_images
-from paperlib.pedsam.processes import servers_of
-from paperlib.pedsam.worker import WindowBlocks
+from paperlib.notebook.figures import BLUE, GREY, ORANGE
+from paperlib.pedsam.attacks.privacy import load_images
+from paperlib.pedsam.remote import latency
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.latency import NETWORKS
+from paperlib.pedsam.remote.processes import servers_of
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.worker import WindowBlocks
 from paperlib.runtime import peak_memory
 
 torch.set_num_threads(1)  # the edge has one core, and so has every server

@@ -27,7 +27,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("10_limits", profile=profile, seed=seed, dataset=dataset)
 
@@ -45,7 +45,6 @@ from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.semantics import embed, patch_similarities, prompt_similarities
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.zero_shot import load_images
-from paperlib.figures import LABELS, METHOD_COLOURS, image_row
 from paperlib.models.clip import (
     class_features,
     denormalise,
@@ -53,6 +52,7 @@ from paperlib.models.clip import (
     load_clip,
     small_clip_name,
 )
+from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
 

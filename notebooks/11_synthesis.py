@@ -27,7 +27,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("11_synthesis", profile=profile, seed=seed, dataset=dataset)
 
@@ -44,8 +44,8 @@ from paperlib.d4c.semantics import prompt_similarities
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import backgrounds, draw_boxes, foregrounds, synthesise
 from paperlib.d4c.zero_shot import load_images
-from paperlib.figures import LABELS, METHOD_COLOURS, image_row
 from paperlib.models.clip import class_features, denormalise, load_clip, small_clip_name
+from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
 from paperlib.runtime import device
 
 # %% [markdown]

@@ -28,7 +28,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("13_ablation", profile=profile, seed=seed, dataset=dataset)
 
@@ -52,8 +52,8 @@ from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.zero_shot import load_images, task_features, top1
-from paperlib.figures import LABELS, METHOD_COLOURS
 from paperlib.models.clip import load_clip, small_clip_name
+from paperlib.notebook.figures import LABELS, METHOD_COLOURS
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
 

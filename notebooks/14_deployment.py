@@ -28,7 +28,7 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
-from paperlib.notebook import start
+from paperlib.notebook.start import start
 
 run = start("14_deployment", profile=profile, seed=seed, dataset=dataset)
 
@@ -47,8 +47,8 @@ from paperlib.d4c.pipeline import calibration_images, quantize_image, quantize_t
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import load_images, task_features, top1
-from paperlib.figures import BLUE, LABELS
 from paperlib.models.clip import load_clip, preprocess, small_clip_name
+from paperlib.notebook.figures import BLUE, LABELS
 from paperlib.paths import outputs_dir
 from paperlib.runtime import seconds_a_call
 

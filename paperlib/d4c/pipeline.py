@@ -31,7 +31,7 @@ from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import fingerprint, synthesise
 from paperlib.d4c.zero_shot import load_images
 from paperlib.models.clip import Tokenizer, denormalise, normalise
-from paperlib.provenance import source_hash, write_files
+from paperlib.notebook.provenance import source_hash, write_files
 
 ABLATION = ("pgsi", "pgsi_scg", "pgsi_pae", "d4c")
 METHODS = ("real", "gaussian", "bns", "pse", *ABLATION, "d4c_clipped")

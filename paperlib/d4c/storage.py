@@ -24,7 +24,7 @@ from paperlib.d4c.quantizers import (
 )
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.models.checkpoints import CheckpointError
-from paperlib.provenance import write_files
+from paperlib.notebook.provenance import write_files
 
 CODES = ".weight_quantizer.codes"
 SETTINGS = "d4c-settings"

@@ -16,8 +16,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from paperlib.models.cnn import build_cnn
+from paperlib.notebook.provenance import write_files
 from paperlib.paths import CHECKPOINTS
-from paperlib.provenance import write_files
 
 
 class CheckpointError(ValueError):

@@ -5,8 +5,8 @@ import matplotlib.pyplot as plt
 from jaxtyping import Float
 from torch import Tensor
 
-from paperlib.figures import assignment_map, image_row
-from paperlib.pedsam.partition import WindowGrid, assign, owner_map
+from paperlib.notebook.figures import assignment_map, image_row
+from paperlib.pedsam.split.partition import WindowGrid, assign, owner_map
 
 SECRET = b"shown, so no secret"
 

@@ -1,8 +1,8 @@
 import pytest
 
-from paperlib.claims import load_claims
 from paperlib.d4c.pipeline import METHODS
 from paperlib.d4c.reported import reported
+from paperlib.notebook.claims import load_claims
 from paperlib.paths import CLAIMS
 
 

@@ -14,9 +14,9 @@ from functools import partial
 
 import torch
 
-from paperlib.pedsam import pedsam_pb2 as pb
-from paperlib.pedsam.server import main
-from paperlib.pedsam.service import WindowService
+from paperlib.pedsam.remote import pedsam_pb2 as pb
+from paperlib.pedsam.remote.server import main
+from paperlib.pedsam.remote.service import WindowService
 
 
 class FaultyService(WindowService):

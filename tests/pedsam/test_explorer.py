@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paperlib.pedsam.explorer import explorer, show_assignment
-from paperlib.pedsam.partition import WindowGrid, assign, visible_pixels
+from paperlib.pedsam.split.partition import WindowGrid, assign, visible_pixels
 
 GRID = WindowGrid(16, 5)
 

@@ -1,0 +1,1 @@
+"""What notebooks share: start, parameters, claims, figures, provenance; it knows no paper."""

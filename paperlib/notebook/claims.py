@@ -1,0 +1,319 @@
+"""Claims of the papers as data, what our runs measured of them, and the scorecard.
+
+A claim stands in ``data/claims/*.yaml``: where the paper makes it, what it reports and where we
+read that, the quantity we measure, and the check, fixed before the measurement. A notebook calls
+`measure`, which writes ``<folder>/claims/<id>.json``. The check must hold for the mean over the
+seeds; a spread that crosses the threshold is said in the note.
+
+Status of a claim:
+
+- ``reproduced``: profile paper, on the paper's data set, and the check holds;
+- ``scaled-down``: any other profile or data set, and the check holds;
+- ``disagrees``: the check does not hold;
+- ``not run``: there is no measurement.
+
+`paperlib.runs.scorecard` shows them.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, SupportsFloat, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from paperlib import paths
+from paperlib.notebook.provenance import source_hash, versions, write_files
+
+Status = Literal["reproduced", "scaled-down", "disagrees", "not run"]
+Profile = Literal["smoke", "default", "paper"]
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ClaimError(ValueError):
+    """A claim, a measurement or a scorecard that is wrong; the message names file and field."""
+
+
+class Record(BaseModel):
+    """Read-only, no unknown fields, nothing converted: "0.5" is no number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Check(Record):
+    """What must hold for the measured mean: ``op`` `value`, or within `tolerance` of `value`."""
+
+    op: Literal[">", "<", ">=", "<=", "within"]
+    value: FiniteFloat
+    tolerance: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _tolerance_only_within(self) -> "Check":
+        if (self.op == "within") != (self.tolerance is not None):
+            raise ValueError("tolerance goes with op 'within', and only with it")
+        return self
+
+    def holds(self, measured: float) -> bool:
+        """Whether `measured` passes."""
+        if self.op == "within":
+            return abs(measured - self.value) <= self.tolerance
+        if self.op in (">=", "<=") and measured == self.value:
+            return True
+        return measured > self.value if self.op[0] == ">" else measured < self.value
+
+    def __str__(self) -> str:
+        if self.op == "within":
+            return f"{self.value:g} ± {self.tolerance:g}"
+        return f"{self.op.replace('>=', '≥').replace('<=', '≤')} {self.value:g}"
+
+
+class Claim(Record):
+    """One measurable claim of a paper.
+
+    Attributes:
+        id: short name, such as freq-5-rank.
+        paper: authors, year and a short title.
+        where: section, table or abstract; says so where the claim extends the paper's.
+        statement: the claim in one sentence.
+        reported: the paper's own value in `unit`, or None.
+        source: where `reported` was read, or why there is none.
+        quantity: what we measure, in words.
+        unit: of `reported`, the check and the measurement.
+        check: what must hold.
+        dataset: the paper's data set; on any other no result counts as reproduced.
+        notebook: the notebook that measures it.
+    """
+
+    id: Id
+    paper: Text
+    where: Text
+    statement: Text
+    reported: FiniteFloat | None
+    source: Text
+    quantity: Text
+    unit: Text
+    check: Check
+    dataset: Text
+    notebook: Annotated[str, StringConstraints(pattern=r"^\d\d_[a-z0-9_]+$")]
+
+    def status(self, measured: float, profile: str, dataset: str) -> Status:
+        """Status of a measurement (mean over seeds) made in `profile` on `dataset`."""
+        if not self.check.holds(measured):
+            return "disagrees"
+        at_scale = profile == "paper" and dataset == self.dataset
+        return "reproduced" if at_scale else "scaled-down"
+
+
+class Measurement(Record):
+    """What one notebook run measured of one claim.
+
+    Attributes:
+        claim: id of the claim.
+        values: one for every evaluation seed, in the claim's unit, to 6 significant digits.
+        profile, dataset, seed: parameters of the run.
+        scale: how much was measured, such as "200 images, 3 seeds".
+        source: where the data came from, in words.
+        note: what a reader must know beside the number; may be empty.
+        status: of this measurement.
+        versions: of Python and the packages; `code` is the hash of the package's source.
+    """
+
+    claim: Id
+    values: Annotated[tuple[FiniteFloat, ...], Field(min_length=1, strict=False)]
+    profile: Profile
+    dataset: Text
+    seed: Annotated[int, Field(ge=0)]
+    scale: Text
+    source: Text
+    note: str
+    status: Status
+    versions: dict[str, str]
+    code: str
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return _six_digits(statistics.fmean(self.values))
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation over the seeds (n - 1); None for one seed."""
+        return _six_digits(statistics.stdev(self.values)) if len(self.values) > 1 else None
+
+
+def _parse(model: type[Model], fields: Any, file: str) -> Model:
+    """Validate `fields`; a failure names the file and every wrong field."""
+    if not isinstance(fields, dict):
+        raise ClaimError(f"{file}: expected fields with values, found {type(fields).__name__}")
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'fields'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise ClaimError(f"{file}: {'; '.join(problems)}") from None
+
+
+def load_claims(folder: Path | None = None) -> dict[str, Claim]:
+    """Every claim by id, in the order of the files' names and of the rows in them.
+
+    Args:
+        folder: where the ``*.yaml`` are; the project's ``data/claims`` if None.
+
+    Raises:
+        ClaimError: no file; not YAML; a field is missing, unknown or wrong; an id stands twice.
+    """
+    folder = folder or paths.CLAIMS
+    claims: dict[str, Claim] = {}
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise ClaimError(f"{folder}: no claims (*.yaml) here")
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ClaimError(f"{file}: not YAML: {error}") from None
+        if not isinstance(content, dict) or not isinstance(content.get("claims"), list):
+            raise ClaimError(f"{file}: claims: expected a list of claims under this field")
+        shared = {key: value for key, value in content.items() if key != "claims"}
+        for number, row in enumerate(content["claims"], 1):
+            row = row if isinstance(row, dict) else {}
+            claim = _parse(Claim, shared | row, f"{file}: claim {row.get('id', number)}")
+            if claim.id in claims:
+                raise ClaimError(f"{file}: claim {claim.id}: id: stands twice")
+            claims[claim.id] = claim
+    return claims
+
+
+def measure(
+    claim_id: str,
+    values: Iterable[SupportsFloat],
+    *,
+    profile: str,
+    dataset: str,
+    seed: int,
+    scale: str,
+    source: str,
+    folder: Path,
+    note: str = "",
+) -> Measurement:
+    """Check a claim against what was measured and write ``folder/claims/<claim_id>.json``.
+
+    Args:
+        claim_id: id of the claim.
+        values: the measured quantity for every evaluation seed, in the claim's unit.
+        profile, dataset, seed: parameters of the run.
+        scale: how much was measured, such as "200 images, 3 seeds".
+        source: where the data came from, in words.
+        folder: the run's folder for this notebook.
+        note: what a reader must know beside the number.
+
+    Raises:
+        ClaimError: unknown `claim_id`; no value or one that is not finite; another wrong field.
+    """
+    file = folder / "claims" / f"{claim_id}.json"
+    claim = _claim(claim_id, load_claims(), str(file))
+    fields = {
+        "claim": claim_id,
+        "values": tuple(_six_digits(value) for value in values),
+        "profile": profile,
+        "dataset": dataset,
+        "seed": seed,
+        "scale": scale,
+        "source": source,
+        "note": note,
+        "status": "not run",
+        "versions": versions(),
+        "code": source_hash(),
+    }
+    unjudged = _parse(Measurement, fields, str(file))
+    notes = [note, _not_clear(claim, unjudged)]
+    judged = {
+        "status": claim.status(unjudged.mean, profile, dataset),
+        "note": "; ".join(text for text in notes if text),
+    }
+    measurement = unjudged.model_copy(update=judged)
+    content = {"claim": claim_id, "mean": measurement.mean, "std": measurement.std}
+    content |= measurement.model_dump(mode="json")
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    write_files({file: f"{text}\n".encode()})
+    return measurement
+
+
+def load_measurement(file: Path, claims: dict[str, Claim]) -> Measurement:
+    """Read and check what `measure` wrote.
+
+    Raises:
+        ClaimError: not JSON; a wrong field; an unknown claim; `mean`, `std` or `status` is not
+            what follows from the values and the claim as it stands now.
+    """
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+        mean, std = fields.pop("mean"), fields.pop("std")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ClaimError(f"{file}: not a measurement: {error!r}") from None
+    measurement = _parse(Measurement, fields, str(file))
+    claim = _claim(measurement.claim, claims, str(file))
+    due = claim.status(measurement.mean, measurement.profile, measurement.dataset)
+    stands = {"mean": mean, "std": std, "status": measurement.status}
+    for field, value in {"mean": measurement.mean, "std": measurement.std, "status": due}.items():
+        if stands[field] != value:
+            raise ClaimError(
+                f"{file}: {field}: says {stands[field]}, but values and claim give {value}; "
+                f"run notebook {claim.notebook} again"
+            )
+    return measurement
+
+
+def load_measurements(
+    folders: Iterable[Path], claims: dict[str, Claim]
+) -> dict[tuple[str, str], Measurement]:
+    """Every measurement at or below `folders`, by claim id and profile.
+
+    Raises:
+        ClaimError: a measurement is wrong, or a claim was measured twice in one profile.
+    """
+    found: dict[tuple[str, str], Measurement] = {}
+    files: dict[tuple[str, str], Path] = {}
+    for folder in folders:
+        for file in sorted(folder.glob("**/claims/*.json")):
+            measurement = load_measurement(file, claims)
+            key = (measurement.claim, measurement.profile)
+            if key in found:
+                raise ClaimError(
+                    f"{file}: claim: {key[0]} was measured in profile {key[1]} in {files[key]} "
+                    "too; name the folder of one run"
+                )
+            found[key], files[key] = measurement, file
+    return found
+
+
+def _six_digits(value: SupportsFloat) -> float:
+    return float(f"{float(value):.6g}")
+
+
+def _claim(claim_id: str, claims: dict[str, Claim], file: str) -> Claim:
+    if claim_id not in claims:
+        raise ClaimError(f"{file}: claim: unknown id {claim_id!r}; valid are {', '.join(claims)}")
+    return claims[claim_id]
+
+
+def _not_clear(claim: Claim, measurement: Measurement) -> str:
+    """Say in how many seeds the check answers otherwise than for the mean."""
+    holds = claim.check.holds(measurement.mean)
+    other = sum(claim.check.holds(value) != holds for value in measurement.values)
+    seeds = len(measurement.values)
+    return f"not clear of the threshold in {other} of {seeds} seeds" if other else ""

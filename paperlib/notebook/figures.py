@@ -1,0 +1,359 @@
+"""One style for every figure, one colour for every method, and saving a figure with its numbers.
+
+The colours are from seaborn's colour-blind palette, without those that are too pale on white, and
+near-black. Training variants, attacks and kinds of calibration images are told apart among
+themselves; an attack has the colour of the training that uses it.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
+
+from paperlib.notebook.provenance import source_hash, versions, write_files
+
+DPI = 200
+BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
+GREY, SKY, BLACK, BROWN = "#949494", "#56b4e9", "#222222", "#ca9161"
+SERVER_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)  # and from the start
+
+VARIANTS = ("natural", "low_pass", "high_pass", "gaussian", "fgsm_rs", "pgd")
+ATTACKS = (
+    *("fgsm", "pgd_linf", "pgd_l2", "cw_l2"),
+    *("square", "simba_pixel", "simba_dct", "hopskipjump"),
+)
+CALIBRATION = (
+    "real",
+    "gaussian",
+    "bns",
+    "pse",
+    "pgsi",
+    "pgsi_scg",
+    "pgsi_pae",
+    "d4c",
+    "d4c_clipped",
+)
+METHOD_COLOURS: dict[str, str] = {
+    "natural": BLUE,
+    "low_pass": GREEN,
+    "high_pass": PURPLE,
+    "gaussian": GREY,
+    "fgsm_rs": ORANGE,
+    "pgd": VERMILION,
+    "fgsm": ORANGE,
+    "pgd_linf": VERMILION,
+    "pgd_l2": GREY,
+    "cw_l2": PURPLE,
+    "square": BLUE,
+    "simba_pixel": SKY,
+    "simba_dct": GREEN,
+    "hopskipjump": BLACK,
+    "mean_fill": GREY,
+    "biharmonic": ORANGE,
+    "inpainting": BLUE,
+    "inversion": VERMILION,
+    "tokens": PURPLE,
+    "real": BLACK,
+    "bns": ORANGE,
+    "pse": SKY,
+    "pgsi": GREEN,
+    "pgsi_scg": PURPLE,
+    "pgsi_pae": VERMILION,
+    "d4c": BLUE,
+    "d4c_clipped": BROWN,
+}
+LABELS: dict[str, str] = {
+    "natural": "natural",
+    "low_pass": "low-pass",
+    "high_pass": "high-pass",
+    "gaussian": "Gaussian noise",
+    "fgsm_rs": "FGSM-RS training",
+    "pgd": "PGD training",
+    "fgsm": "FGSM",
+    "pgd_linf": "PGD L∞",
+    "pgd_l2": "PGD L2",
+    "cw_l2": "C&W L2",
+    "square": "Square",
+    "simba_pixel": "SimBA (pixel)",
+    "simba_dct": "SimBA (DCT)",
+    "hopskipjump": "HopSkipJump",
+    "resnet20": "ResNet-20",
+    "vgg_small": "VGG",
+    "linear": "linear model",
+    "openmoji": "OpenMoji-10",
+    "cifar10": "CIFAR-10",
+    "mean_fill": "mean fill",
+    "biharmonic": "biharmonic",
+    "inpainting": "learned, pixels",
+    "inversion": "learned, pixels and tokens",
+    "tokens": "learned, tokens alone",
+    "real": "real images",
+    "bns": "BNS",
+    "pse": "PSE",
+    "pgsi": "PGSI",
+    "pgsi_scg": "PGSI + SCG",
+    "pgsi_pae": "PGSI + PAE",
+    "d4c": "D4C",
+    "d4c_clipped": "D4C, clipped",
+    "resnet": "ResNet",
+    "vit": "ViT",
+}
+
+
+def style() -> None:
+    """Set seaborn's and matplotlib's defaults for every figure of this project.
+
+    Figures are to be drawn at most 8 inches wide; text then reads at half the page's width. The
+    font is the one that matplotlib brings, so that a figure is the same on every machine.
+    """
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind", font="DejaVu Sans")
+    mpl.rcParams.update(
+        {
+            "axes.grid": False,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": 12,
+            "axes.labelsize": 12,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 100,
+            "figure.figsize": (7.0, 4.2),
+            "font.size": 12,
+            "image.cmap": "viridis",
+            "legend.fontsize": 11,
+            "legend.frameon": False,
+            "lines.linewidth": 2.0,
+            "savefig.dpi": DPI,
+            "xtick.labelsize": 11,
+            "ytick.labelsize": 11,
+        }
+    )
+
+
+def save_figure(
+    figure: Figure, folder: Path, name: str, values: pd.DataFrame, parameters: Mapping[str, Any]
+) -> None:
+    """Write ``name.png`` (200 dpi), ``name.csv`` and ``name.json`` into `folder`, whole or not.
+
+    The same figure, values and parameters give the same bytes: there is no date and no commit in
+    the files (see `paperlib.notebook.provenance`).
+
+    Args:
+        figure: what to draw.
+        folder: made if it is missing.
+        name: of the files: lower-case letters, digits and _.
+        values: the plotted values, one row a point; written to 6 significant digits, without the
+            index.
+        parameters: what the figure was made with, the seed among it.
+
+    Raises:
+        ValueError: `name` has other characters; `values` is empty or has a named index, which
+            would be lost; `parameters` has no seed or cannot be written as JSON.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError(f"name={name!r}: valid are lower-case letters, digits and _")
+    if values.empty:
+        raise ValueError(f"values of {name}: no rows")
+    if any(level is not None for level in values.index.names):
+        raise ValueError(f"values of {name}: the index would be lost; call reset_index() first")
+    if "seed" not in parameters:
+        raise ValueError(f"parameters of {name}: no seed")
+    try:
+        provenance = json.dumps(
+            {
+                "figure": name,
+                "parameters": dict(parameters),
+                "versions": versions(),
+                "code": source_hash(),
+            },
+            indent=2,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"parameters of {name}: not writable as JSON: {error}") from None
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
+    table = values.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_files(
+        {
+            folder / f"{name}.png": image.getvalue(),
+            folder / f"{name}.csv": table.encode(),
+            folder / f"{name}.json": f"{provenance}\n".encode(),
+        }
+    )
+
+
+def frequency_map(
+    ax: Axes,
+    values: ArrayLike,
+    title: str,
+    *,
+    label: str = "",
+    log: bool = False,
+    signed: bool = False,
+    limits: tuple[float, float] | None = None,
+    bar: bool = True,
+) -> AxesImage:
+    """Heat map over the components of a DCT, the lowest frequency at the top left.
+
+    Args:
+        ax: where to draw.
+        values: (u, v): vertical frequency along the rows, horizontal along the columns.
+        title: above the map.
+        label: of the colour bar: the quantity with its unit.
+        log: logarithmic colours; components that are not above 0 are grey.
+        signed: diverging colours with white at 0.
+        limits: of the colours, to make maps comparable; from the values if None.
+        bar: draw the colour bar; without it, one bar can serve several maps.
+
+    Raises:
+        ValueError: `values` is not two-dimensional; `log` with `signed` or with nothing above 0.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2:
+        raise ValueError(f"values of {title!r}: shape {values.shape}, expected (u, v)")
+    if log and signed:
+        raise ValueError(f"map {title!r}: log has no place for negative values; choose one")
+    if log:
+        values = np.where(values > 0, values, np.nan)
+        if np.isnan(values).all():
+            raise ValueError(f"values of {title!r}: none above 0, so no logarithm to draw")
+    low, high = limits or (np.nanmin(values), np.nanmax(values))
+    if signed:
+        high = max(abs(low), abs(high))
+        low = -high
+    colours = mpl.colormaps["RdBu_r" if signed else "viridis"].with_extremes(bad="0.8")
+    image = ax.imshow(
+        np.ma.masked_invalid(values),
+        origin="upper",
+        interpolation="nearest",
+        cmap=colours,
+        norm=LogNorm(low, high) if log else Normalize(low, high),
+    )
+    ax.set(title=title, xlabel="horizontal frequency v", ylabel="vertical frequency u")
+    rows, columns = values.shape
+    ax.set(yticks=range(0, rows, -(-rows // 4)), xticks=range(0, columns, -(-columns // 4)))
+    if bar:
+        ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
+    return image
+
+
+def band_curve(
+    ax: Axes,
+    x: ArrayLike,
+    mean: ArrayLike,
+    low: ArrayLike | None,
+    high: ArrayLike | None,
+    label: str,
+    colour: str,
+) -> None:
+    """A curve with its confidence band from `low` to `high`, shaded; no band if they are None.
+
+    All are (n,), in the units of the axes, which the caller labels.
+    """
+    ax.plot(x, mean, color=colour, label=label)
+    if low is not None and high is not None:
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def image_row(
+    axes: Sequence[Axes] | np.ndarray,
+    images: ArrayLike,
+    titles: Sequence[str] = (),
+    label: str = "",
+) -> None:
+    """Draw images side by side, each pixel as a square, without ticks.
+
+    Args:
+        axes: one for every image: a row of ``plt.subplots``.
+        images: RGB in [0, 1], (n, 3, height, width); clipped to that range.
+        titles: one above every image, or none at all.
+        label: at the left of the row.
+
+    Raises:
+        ValueError: the numbers of axes, images and titles differ, or images is of another shape.
+    """
+    images = np.asarray(images, dtype=float)
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: shape {images.shape}, expected (n, 3, height, width)")
+    if len(axes) != len(images) or (titles and len(titles) != len(images)):
+        raise ValueError(f"{len(axes)} axes, {len(images)} images, {len(titles)} titles")
+    for number, (ax, image) in enumerate(zip(axes, images, strict=True)):
+        ax.imshow(np.clip(image.transpose(1, 2, 0), 0, 1), interpolation="nearest")
+        ax.set(xticks=[], yticks=[], title=titles[number] if titles else "")
+        ax.spines[:].set_visible(False)
+    axes[0].set_ylabel(label)
+
+
+def assignment_map(
+    ax: Axes, image: ArrayLike, owner: ArrayLike, side: int, title: str = ""
+) -> None:
+    """An image in the colours of the servers that get its windows, each with its server's number.
+
+    Args:
+        ax: where to draw, without ticks.
+        image: RGB in [0, 1], (3, height, width).
+        owner: server of every pixel, from 0, (height, width), the same all over a window.
+        side: of a window, in pixels; the last ones may be cut.
+        title: above the map.
+    """
+    owner, image = np.asarray(owner), np.asarray(image).transpose(1, 2, 0)
+    tint = np.array([mpl.colors.to_rgb(colour) for colour in SERVER_COLOURS])
+    tint = tint[owner % len(tint)]
+    ax.imshow(np.clip(0.55 * image + 0.45 * tint, 0, 1), interpolation="nearest")
+    ends = [np.append(np.arange(0, length, side), length) for length in owner.shape]
+    for top, bottom in pairwise(ends[0]):
+        for left, right in pairwise(ends[1]):
+            middle = (left + right - 1) / 2, (top + bottom - 1) / 2
+            number = owner[top, left]
+            ax.text(*middle, number, ha="center", va="center", fontsize=8, color="white")
+    for direction, places in zip((ax.axhline, ax.axvline), ends, strict=True):
+        for place in places[1:-1]:
+            direction(place - 0.5, color="white", linewidth=0.8)
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.spines[:].set_visible(False)
+
+
+def mask_overlay(
+    ax: Axes,
+    image: ArrayLike,
+    mask: ArrayLike,
+    box: ArrayLike | None = None,
+    points: ArrayLike | None = None,
+    title: str = "",
+) -> None:
+    """An image with a mask over it, and the prompts that it answers.
+
+    Args:
+        ax: where to draw, without ticks.
+        image: RGB, 0 to 255, (height, width, 3).
+        mask: bool, (height, width).
+        box: x0, y0, x1, y1 in pixels.
+        points: x, y in pixels, (n, 2).
+        title: above the image.
+    """
+    mask = np.asarray(mask)
+    tint = np.array(mpl.colors.to_rgb(ORANGE)) * 255
+    shown = np.where(mask[..., None], 0.4 * np.asarray(image) + 0.6 * tint, image)
+    ax.imshow(shown.astype(np.uint8), interpolation="nearest")
+    if box is not None:
+        x0, y0, x1, y1 = box
+        ax.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", linewidth=1.5)
+    if points is not None:
+        x, y = np.asarray(points).T
+        ax.plot(x, y, "o", color="white", markeredgecolor=BLACK, markersize=5)
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.spines[:].set_visible(False)

@@ -1,0 +1,1 @@
+"""What a server can make of what it sees: reconstruction and recognition."""

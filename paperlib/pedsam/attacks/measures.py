@@ -1,0 +1,131 @@
+r"""How much an attacker sees, and how well an image was rebuilt.
+
+Over a set $P$ of pixels of an image $x$ in [0, 1] and a guess $\hat x$,
+
+$$\mathrm{PSNR}_P = -10 \log_{10} \frac{1}{3|P|} \sum_{p \in P} \lVert x_p - \hat x_p \rVert^2,
+\qquad \mathrm{SSIM}_P = \frac{1}{|P|} \sum_{p \in P} \mathrm{SSIM}(x, \hat x)_p,$$
+
+the second with the map of structural similarity of Wang et al. 2004 (Gaussian window of standard
+deviation 1.5, mean over the colours) as scikit-image computes it. $P$ is the image, or the pixels
+that the attacker has not seen; the seen ones it knows.
+
+Over the $T$ frames of a static scene, $c$ colluding ones of $k$ servers see the share
+$1 - (1 - c/k)^T$ of the windows if each frame has a fresh random assignment, and $c/k$ if all have
+the same.
+"""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from paperlib.pedsam.split.partition import WindowGrid
+
+
+def psnr(
+    images: Float[Tensor, "n 3 height width"],
+    guesses: Float[Tensor, "n 3 height width"],
+    pixels: Bool[Tensor, "n height width"] | None = None,
+) -> Float[Tensor, " n"]:
+    """Peak signal-to-noise ratio in dB over `pixels` (all if None).
+
+    Both in [0, 1]. Infinite where they are equal; NaN where an image has no such pixels.
+    """
+    return -10 * _mean_over(_squares(images, guesses), pixels).log10()
+
+
+def ssim(
+    images: Float[Tensor, "n 3 height width"],
+    guesses: Float[Tensor, "n 3 height width"],
+    pixels: Bool[Tensor, "n height width"] | None = None,
+) -> Float[Tensor, " n"]:
+    """Structural similarity, at most 1, over `pixels` (all if None).
+
+    Both in [0, 1], at least 11 pixels high and wide. NaN where an image has no such pixels.
+    """
+    return _mean_over(_ssim_map(images, guesses), pixels)
+
+
+def quality(
+    images: Float[Tensor, "n 3 height width"],
+    guesses: Float[Tensor, "n 3 height width"],
+    seen: Bool[Tensor, "n height width"],
+) -> dict[str, Float[Tensor, " n"]]:
+    """PSNR (dB) and SSIM over the unseen pixels and over the image, by name."""
+    similar, squares = _ssim_map(images, guesses), _squares(images, guesses)
+    return {
+        "PSNR unseen": -10 * _mean_over(squares, ~seen).log10(),
+        "SSIM unseen": _mean_over(similar, ~seen),
+        "PSNR image": -10 * _mean_over(squares, None).log10(),
+        "SSIM image": _mean_over(similar, None),
+    }
+
+
+def exposure(frames: int, servers: int, colluding: int = 1, *, fresh: bool) -> float:
+    """Share of the windows that `colluding` of `servers` see in `frames` frames, on average.
+
+    For a random assignment of windows that the servers share equally, drawn anew for each frame if
+    `fresh`, else kept.
+
+    Raises:
+        ValueError: `frames` below 1, or not 1 <= colluding <= servers.
+    """
+    if frames < 1 or not 1 <= colluding <= servers:
+        raise ValueError(
+            f"frames={frames}, servers={servers}, colluding={colluding}: valid are at least one "
+            "frame and 1 <= colluding <= servers"
+        )
+    share = colluding / servers
+    return 1 - (1 - share) ** frames if fresh else share
+
+
+def seen_windows(
+    assignments: Sequence[Sequence[int]], servers: Collection[int]
+) -> Float[Tensor, " frames"]:
+    """Share of the windows that `servers` have seen after each frame, together.
+
+    Args:
+        assignments: of each frame: the server of every window.
+        servers: indices of those that collude.
+    """
+    mine = torch.isin(torch.tensor(assignments), torch.tensor(sorted(servers)))
+    return mine.cummax(0).values.float().mean(1)
+
+
+def window_neighbours(grid: WindowGrid, assignment: Sequence[int]) -> float:
+    """Share of the pairs of windows side by side, in a row or a column, that one server gets."""
+    owner = torch.tensor(assignment).view(grid.per_side, grid.per_side)
+    pairs = [owner[1:] == owner[:-1], owner[:, 1:] == owner[:, :-1]]
+    return torch.cat([pair.flatten() for pair in pairs]).float().mean().item()
+
+
+def _squares(images: Tensor, guesses: Tensor) -> Tensor:
+    """Squared error of each pixel, mean over the colours: (n, height, width)."""
+    return (images - guesses).square().mean(1)
+
+
+def _ssim_map(images: Tensor, guesses: Tensor) -> Tensor:
+    """Structural similarity around each pixel, mean over the colours: (n, height, width)."""
+    maps = [
+        structural_similarity(
+            image,
+            guess,
+            channel_axis=0,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )[1].mean(0)
+        for image, guess in zip(images.numpy(), guesses.numpy(), strict=True)
+    ]
+    return torch.from_numpy(np.stack(maps)).to(images)
+
+
+def _mean_over(values: Tensor, pixels: Tensor | None) -> Tensor:
+    if pixels is None:
+        return values.mean((1, 2))
+    return values.mul(pixels).sum((1, 2)) / pixels.sum((1, 2))

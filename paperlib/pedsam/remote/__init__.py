@@ -1,0 +1,1 @@
+"""Servers that compute windows and the edge that sends them."""

@@ -1,0 +1,245 @@
+r"""Certificates for mutual TLS between the edge and its servers, from a private authority.
+
+    python -m paperlib.pedsam.remote.certificates --folder certificates \
+        --server 192.0.2.7 --client edge
+
+    certificates/ca.pem, ca.key              the authority; the key never leaves this machine
+    certificates/servers/192.0.2.7/          what goes to that host: ca.pem, server.pem, server.key
+    certificates/clients/edge/               what goes to the edge: ca.pem, client.pem, client.key
+
+A second call with the same folder uses its authority again. No file is ever overwritten. Keys are
+readable by their owner only.
+"""
+
+import argparse
+import datetime
+import ipaddress
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY_DAYS = 3650
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A private certificate authority."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What one side of a connection shows and trusts, each as PEM."""
+
+    authority: bytes
+    certificate: bytes
+    key: bytes
+
+
+def make_certificates(
+    folder: Path, servers: Sequence[str] = (), clients: Sequence[str] = (), days: int = 365
+) -> list[Path]:
+    """Make the authority, if `folder` has none, and a folder for each server and client.
+
+    Args:
+        folder: of the authority.
+        servers: host names or IP addresses under which the edge reaches them.
+        clients: names of edge devices.
+        days: that server and client certificates are valid.
+
+    Returns:
+        The folders that were made for servers and clients.
+
+    Raises:
+        FileExistsError: one of them has a certificate; nothing is made then.
+        ValueError: a name that cannot stand in a certificate and a path, or `days` below 1; the
+            authority's certificate and key do not belong together.
+    """
+    if days < 1:
+        raise ValueError(f"days={days}: whole numbers from 1 are valid")
+    wanted = {
+        folder / f"{kind}s" / _folder_name(name): (kind, name)
+        for kind, names in (("server", servers), ("client", clients))
+        for name in names
+    }
+    for place in wanted:
+        if place.exists():
+            raise FileExistsError(f"{place} exists: remove it to have new certificates made")
+    authority = _authority(folder)
+    pem = authority.certificate.public_bytes(serialization.Encoding.PEM)
+    for place, (kind, name) in wanted.items():
+        certificate, key = _issue(authority, kind, name, days)
+        place.mkdir(parents=True, mode=0o700)
+        _write(place / "ca.pem", pem)
+        _write(place / f"{kind}.pem", certificate)
+        _write(place / f"{kind}.key", key, private=True)
+    return list(wanted)
+
+
+def read_identity(folder: Path, kind: str) -> Identity:
+    r"""Certificates of a server's or a client's folder.
+
+    Args:
+        folder: as `make_certificates` made it.
+        kind: server or client.
+
+    Raises:
+        FileNotFoundError: a file is missing; with the command that makes it.
+    """
+    paths = [folder / "ca.pem", folder / f"{kind}.pem", folder / f"{kind}.key"]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(missing)}: `python -m paperlib.pedsam.remote.certificates "
+            f"--folder DIR --{kind} NAME` makes them in DIR/{kind}s/NAME"
+        )
+    return Identity(*(path.read_bytes() for path in paths))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether HOST:PORT never leaves the machine; any name but localhost might."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.:_-]{0,62}[A-Za-z0-9])?|::1?", name):
+        raise ValueError(f"name {name!r}: valid are host names, IP addresses and plain words")
+    return name.replace(":", "_")
+
+
+def _authority(folder: Path) -> Authority:
+    """The folder's authority, made if neither of its files is there."""
+    certificate_path, key_path = folder / "ca.pem", folder / "ca.key"
+    if not certificate_path.exists() and not key_path.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        authority = _make_authority()
+        _write(key_path, _private_pem(authority.key), private=True)
+        _write(certificate_path, authority.certificate.public_bytes(serialization.Encoding.PEM))
+        return authority
+    missing = [path.name for path in (certificate_path, key_path) if not path.exists()]
+    if missing:
+        raise ValueError(f"{folder} lacks {missing[0]}: the authority needs both of its files")
+    certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+    key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+    if certificate.public_key() != key.public_key():
+        raise ValueError(f"{key_path} does not belong to {certificate_path}")
+    return Authority(certificate, key)
+
+
+def _make_authority() -> Authority:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name("PED-SAM private authority")
+    builder = _builder(name, name, key.public_key(), AUTHORITY_DAYS)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_key_usage(authority=True), critical=True)
+    return Authority(builder.sign(key, hashes.SHA256()), key)
+
+
+def _issue(authority: Authority, kind: str, name: str, days: int) -> tuple[bytes, bytes]:
+    """Certificate and key of a server or client, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = authority.certificate
+    builder = _builder(_name(name), issuer.subject, key.public_key(), days)
+    purpose = {
+        "server": ExtendedKeyUsageOID.SERVER_AUTH,
+        "client": ExtendedKeyUsageOID.CLIENT_AUTH,
+    }[kind]
+    for extension, critical in [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (_key_usage(authority=False), True),
+        (x509.ExtendedKeyUsage([purpose]), False),
+        (x509.SubjectAlternativeName([_alternative(name)]), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False),
+    ]:
+        builder = builder.add_extension(extension, critical)
+    certificate = builder.sign(authority.key, hashes.SHA256())
+    return certificate.public_bytes(serialization.Encoding.PEM), _private_pem(key)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(minutes=5))  # clocks differ
+    builder = builder.not_valid_after(now + datetime.timedelta(days=days))
+    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _key_usage(authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _write(path: Path, content: bytes, private: bool = False) -> None:
+    """Write a file that must not exist; a private one is never readable by others."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(os.open(path, flags, 0o600 if private else 0o644), "wb") as file:
+        file.write(content)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make what the command line asks for and print the folders."""
+    parser = argparse.ArgumentParser(
+        prog="python -m paperlib.pedsam.remote.certificates",
+        description="Make a private authority and certificates for servers and edge devices.",
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="of the authority")
+    many = {"nargs": "+", "action": "extend", "default": []}
+    parser.add_argument("--server", metavar="HOST", help="names or IP addresses", **many)
+    parser.add_argument("--client", metavar="NAME", help="names of edge devices", **many)
+    parser.add_argument("--days", type=int, default=365, help="of validity (default: 365)")
+    options = parser.parse_args(arguments)
+    if not options.server and not options.client:
+        parser.error("nothing to make: give --server HOST or --client NAME")
+    try:
+        made = make_certificates(options.folder, options.server, options.client, options.days)
+    except (FileExistsError, ValueError) as error:
+        parser.error(str(error))
+    for place in made:
+        print(place)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""The edge's side: send each server its windows, gather the results, and trust nothing.
+
+An `EdgeCompute` takes the place of `LocalCompute`. For each image it assigns windows to servers;
+for each round it sends to all of them at once and takes the results as they come. Several images
+travel together, a request to each server: of a small model, a request costs more than a window.
+Every sending is entered in the ledger first.
+
+A server that has failed (`paperlib.pedsam.remote.request`) is not asked again for these images: its
+windows are computed here, or by a spare that has seen nothing of them. At the next images it is
+tried again, after a new check of what it is.
+"""
+
+import logging
+import queue
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+import grpc
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from paperlib.pedsam.remote import pedsam_pb2 as pb
+from paperlib.pedsam.remote import wire
+from paperlib.pedsam.remote.connection import Connection, ServerMismatchError
+from paperlib.pedsam.remote.ledger import Ledger
+from paperlib.pedsam.remote.request import Call, Part, Request
+from paperlib.pedsam.split.partition import WindowGrid, assign
+from paperlib.pedsam.split.schedule import Round
+from paperlib.pedsam.split.worker import WindowBlocks
+
+LOG = logging.getLogger("paperlib.pedsam.remote.edge")
+CHECK_SECONDS = 5.0  # that a server has to say what it is
+Fallback = Literal["edge", "spare"]
+
+
+class EdgeCompute:
+    """Windowed blocks on servers. A context manager; leaving it closes the connections.
+
+    Attributes:
+        ledger: what was sent to whom.
+        calls: every request so far, in the order of its end.
+    """
+
+    def __init__(
+        self,
+        worker: WindowBlocks,
+        servers: Sequence[str],
+        *,
+        assignment: str = "interleaved",
+        secret: bytes = b"",
+        sticky: bool = False,
+        form: str = "float32",
+        deadline: float = 30.0,
+        fallback: str = "edge",
+        spares: Sequence[str] = (),
+        certificates: Path | None = None,
+    ) -> None:
+        """Connect and check what the servers are; one that is not there is tried again later.
+
+        Args:
+            worker: the same blocks as the servers', for what the edge computes itself.
+            servers: HOST:PORT of each.
+            assignment: contiguous, interleaved or random (see `partition.assign`).
+            secret: decides a random assignment.
+            sticky: the same assignment for every image, as for the frames of a video.
+            form: of numbers on the wire: float32, float16 or int8.
+            deadline: seconds that a server has for one call.
+            fallback: edge, or spare: then the edge too once no spare is left.
+            spares: HOST:PORT of servers that stand by.
+            certificates: the client's folder (see `paperlib.pedsam.remote.certificates`).
+
+        Raises:
+            ValueError: an argument out of its range, or without use beside the others.
+            ServerMismatchError: a server of another version, model or weights.
+        """
+        if fallback not in get_args(Fallback):
+            raise ValueError(f"fallback={fallback!r}: valid are edge and spare")
+        if bool(spares) != (fallback == "spare"):
+            raise ValueError(f"fallback={fallback!r} with {len(spares)} spares: they go together")
+        if form not in wire.FORMATS:
+            raise ValueError(f"form={form!r}: valid are {', '.join(wire.FORMATS)}")
+        if deadline <= 0:
+            raise ValueError(f"deadline={deadline}: seconds above 0 are valid")
+        names = [*servers, *spares]
+        if len(set(names)) != len(names):
+            raise ValueError(f"servers {names}: one stands twice")
+        self.worker, self.form, self.deadline = worker, form, deadline
+        self.servers, self.spares = tuple(servers), tuple(spares)
+        self._how = (assignment, worker.grid.count, len(servers), worker.grid, secret)
+        assign(*self._how)
+        self._share = _largest_share(worker.grid, len(servers))
+        self.sticky = sticky
+        self.ledger = Ledger(worker.grid.count)
+        self.calls: list[Call] = []
+        self._images = 0
+        self.weights = wire.fingerprint(worker)
+        limit = wire.request_bytes(worker, wire.request_rows(worker))
+        self.connections = {name: Connection(name, certificates, limit) for name in names}
+        self.unchecked = set(names)
+        try:
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "EdgeCompute":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self.connections.values():
+            connection.channel.close()
+
+    @property
+    def batch(self) -> int:
+        """Images that go together: every server takes its windows of them in one request."""
+        checked = self.connections.keys() - self.unchecked
+        limits = [self.connections[name].limit_rows // self._share for name in checked]
+        return max(1, min([self.worker.grid.batch, *limits]))
+
+    def begin(self, images: int) -> "EdgeSession":
+        """Start some images: assign their windows, and try again the servers that failed before."""
+        numbers = []
+        for _ in range(images):
+            frame = 0 if self.sticky else self._images
+            self._images += 1
+            numbers.append(self.ledger.begin(assign(*self._how, frame), self.servers))
+        try:
+            self._check()
+        except ServerMismatchError as error:  # it was another one when this run began
+            LOG.warning("%s; it is not used", error)
+        return EdgeSession(self, numbers, set(self.unchecked))
+
+    def table(self) -> pd.DataFrame:
+        """`calls`, a row each, with the fields of `Call` as columns."""
+        names = [field.name for field in fields(Call)]
+        return pd.DataFrame([asdict(call) for call in self.calls], columns=names)
+
+    def forget(self, server: str) -> None:
+        """Have a server checked again before it is used for another image."""
+        self.unchecked.add(server)
+
+    def _check(self) -> None:
+        """Check the servers that are new or have failed; those in order leave `unchecked`."""
+        ask, seconds = pb.DescribeRequest().SerializeToString(), min(self.deadline, CHECK_SECONDS)
+        asked = {
+            name: self.connections[name].describe.future(ask, timeout=seconds)
+            for name in sorted(self.unchecked)
+        }
+        mismatches = []
+        for name, answer in asked.items():
+            try:
+                self.connections[name].check(answer.result(), self.worker, self.weights)
+            except grpc.RpcError as error:
+                LOG.warning("%s cannot be reached: %s", name, error.code().name)
+                continue
+            except ServerMismatchError as error:
+                mismatches.append(error)
+                continue
+            self.unchecked.discard(name)
+        if mismatches:
+            raise mismatches[0]
+
+
+class EdgeSession:
+    """Some images, round after round."""
+
+    def __init__(self, edge: EdgeCompute, images: Sequence[int], failed: set[str]) -> None:
+        """Give the windows of `failed` servers to others.
+
+        Args:
+            edge: whose servers are used.
+            images: numbers in the ledger.
+            failed: servers and spares that are not to be asked.
+        """
+        self.edge, self.images, self.failed = edge, images, failed
+        self.parts: dict[str, Part] = {}  # of each server that takes part
+        self.own: list[Part] = []  # computed here
+        for name in edge.servers:
+            part = self._part(name)
+            if name in failed:
+                self._replace(name, part)
+            else:
+                self.parts[name] = part
+
+    def run(
+        self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
+    ) -> Float[Tensor, "n tokens channels"]:
+        """Send a round to all servers, gather what comes back, make up for what does not.
+
+        Args:
+            number: of the round, for the ledger.
+            turn: what the servers compute.
+            values: all tokens of the images, row by row; patches of pixels if `turn` says so.
+
+        Raises:
+            WireError: `values` are not finite in the format of the wire.
+            ExposureError: a server would get a window that it may not see.
+        """
+        edge, (n, tokens, _) = self.edge, values.shape
+        values = values.flatten(0, 1)
+        out = torch.empty(n * tokens, edge.worker.channels)
+        finished: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        sent: list[Request] = []
+
+        def send(name: str) -> None:
+            part = self.parts[name]
+            call = self._call(number, name, part)
+            request = Request(call, part, turn, values, edge.weights, edge.form)
+            for image, windows in part.windows.items():
+                edge.ledger.record(image, number, name, windows, turn.pixels)
+            request.send(edge.connections[name], edge.deadline, finished)
+            sent.append(request)
+
+        def compute(part: Part) -> None:
+            self._compute_here(number, part, turn, values, out)
+
+        try:
+            for name in self.parts:
+                send(name)
+            for part in self.own:
+                compute(part)
+            taken = 0
+            while taken < len(sent):
+                request = finished.get()
+                taken += 1
+                edge.calls.append(request.call)
+                if not request.take(out):
+                    spare = self._fail(request.call.server)
+                    if spare is None:
+                        compute(request.part)
+                    else:
+                        send(spare)
+        finally:
+            for request in sent:
+                request.cancel()
+        return out.unflatten(0, (n, tokens))
+
+    def _part(self, name: str) -> Part:
+        """The windows that a server may see."""
+        grid, ledger = self.edge.worker.grid, self.edge.ledger
+        windows = {image: tuple(sorted(ledger.allowed(image, name))) for image in self.images}
+        rows = [k * grid.tokens**2 + grid.rows(each) for k, each in enumerate(windows.values())]
+        return Part(windows, torch.cat(rows))
+
+    def _fail(self, name: str) -> str | None:
+        """Leave a server out from now on; the spare that has its windows, None for the edge."""
+        self.failed.add(name)
+        self.edge.forget(name)
+        return self._replace(name, self.parts.pop(name))
+
+    def _replace(self, name: str, part: Part) -> str | None:
+        ledger = self.edge.ledger
+        for spare in self.edge.spares:
+            if spare in self.failed or any(ledger.allowed(each, spare) for each in self.images):
+                continue
+            for image in self.images:
+                ledger.appoint(image, spare, instead_of=name)
+            self.parts[spare] = part
+            return spare
+        self.own.append(part)
+        return None
+
+    def _call(self, number: int, server: str, part: Part) -> Call:
+        return Call(self.images[0], len(self.images), number, server, len(part.order))
+
+    def _compute_here(
+        self, number: int, part: Part, turn: Round, values: Tensor, out: Tensor
+    ) -> None:
+        rows, blocks = part.rows, turn.server_blocks
+        wall, cpu = time.perf_counter(), time.thread_time()
+        with torch.no_grad():
+            out[rows] = self.edge.worker(values[rows], part.order, blocks, turn.pixels)
+        call = self._call(number, "edge", part)
+        call.server_seconds, call.server_cpu = time.perf_counter() - wall, time.thread_time() - cpu
+        self.edge.calls.append(call)
+
+
+def _largest_share(grid: WindowGrid, servers: int) -> int:
+    """Most rows of an image that one of the servers can get, whatever the assignment."""
+    sizes = sorted((len(grid.rows([window])) for window in range(grid.count)), reverse=True)
+    return sum(sizes[: -(-grid.count // servers)])

@@ -1,0 +1,236 @@
+r"""Where the time of one image goes, measured over gRPC, and what it would take on a network.
+
+Measured, for each round $r$ of an image: CPU seconds of the edge $e_r$ (cutting, serialising,
+checking, global blocks) and of each server $s_{rk}$ (reading, windowed blocks, writing), and the
+bytes up $u_r$ and down $d_r$ of all servers together. Servers on this machine share its cores, so
+their CPU time stands for the time that each would need on a core of its own.
+
+Modelled, for an edge that is $f$ times slower than a server, on a link of $b_u$ and $b_d$ bits a
+second with a round trip of $t$ seconds, which all servers share:
+
+$$T = \sum_r \Bigl(f e_r + t + \frac{8 u_r}{b_u} + \max_k s_{rk} + \frac{8 d_r}{b_d}\Bigr).$$
+
+On the edge alone, $T = f s$ with $s$ the seconds of the whole encoder; in a plain cloud one server
+gets the image as 8-bit pixels and answers with the embedding in the same number format, in one
+round. The paper reports latency on constrained edges; how it is composed here is ours.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from segment_anything.modeling import ImageEncoderViT
+from torch import Tensor
+
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.processes import LocalServer
+from paperlib.pedsam.remote.wire import TYPES
+from paperlib.pedsam.split.encoder import PartitionedEncoder, Session
+from paperlib.pedsam.split.schedule import Round
+
+
+@dataclass(frozen=True)
+class Network:
+    """The edge's link to its servers.
+
+    Attributes:
+        name: for tables.
+        up, down: megabits a second.
+        round_trip: milliseconds.
+    """
+
+    name: str
+    up: float
+    down: float
+    round_trip: float
+
+    def seconds(self, bytes_up: float, bytes_down: float) -> float:
+        """Of one exchange, beside what both sides compute."""
+        return self.round_trip / 1e3 + 8e-6 * (bytes_up / self.up + bytes_down / self.down)
+
+
+NETWORKS = (
+    Network("Wi-Fi", up=200, down=200, round_trip=5),
+    Network("5G", up=60, down=300, round_trip=20),
+    Network("wired", up=1000, down=1000, round_trip=1),
+)
+
+
+class _Watched:
+    """The windowed blocks of an edge, with the CPU seconds that the edge spends on each round."""
+
+    batch = 1
+
+    def __init__(self, compute: EdgeCompute) -> None:
+        self.compute = compute
+
+    def begin(self, images: int) -> Session:
+        self.session = self.compute.begin(images)
+        self.mark, self.edge = time.thread_time(), defaultdict(float)
+        return self
+
+    def run(self, number: int, turn: Round, values: Tensor) -> Tensor:
+        self.take(max(number - 1, 0))  # global blocks belong to the round before them
+        out = self.session.run(number, turn, values)
+        self.take(number)
+        return out
+
+    def take(self, number: int) -> None:
+        """Count what has been used since the last call to round `number`."""
+        now = time.thread_time()
+        self.edge[number] += now - self.mark
+        self.mark = now
+
+
+@torch.inference_mode()
+def measure_rounds(
+    encoder: ImageEncoderViT,
+    edge: EdgeCompute,
+    schedule: str,
+    images: Float[Tensor, "n 3 size size"],
+) -> pd.DataFrame:
+    """Encode images one by one over the servers of `edge`, one torch thread on this side.
+
+    Returns:
+        A row for each image and round: image, round, edge (CPU seconds, the global blocks after the
+        round among them), server (largest CPU seconds of a server), bytes_up, bytes_down, wall
+        (seconds of the whole image, over loopback).
+
+    Raises:
+        RuntimeError: a server failed, so that the edge computed its windows and the times are none
+            of the servers'.
+    """
+    watched = _Watched(edge)
+    split = PartitionedEncoder(encoder, watched, schedule)
+    rows = []
+    for number, x in enumerate(images):
+        first, begun = len(edge.calls), time.perf_counter()
+        split(x[None])
+        wall = time.perf_counter() - begun
+        watched.take(len(split.rounds) - 1)
+        calls = _answered(edge, first)
+        for r, part in calls.groupby("round"):
+            rows.append(
+                {
+                    "image": number,
+                    "round": r,
+                    "edge": watched.edge[r],
+                    "server": part.server_cpu.max(),
+                    "bytes_up": part.bytes_up.sum(),
+                    "bytes_down": part.bytes_down.sum(),
+                    "wall": wall,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _answered(edge: EdgeCompute, first: int) -> pd.DataFrame:
+    """Calls from `first` on, all of which servers must have answered."""
+    calls = edge.table().iloc[first:]
+    failed = calls[calls.status != "OK"]
+    if len(failed):
+        raise RuntimeError(f"{failed.server.iloc[0]} failed: {failed.status.iloc[0]}")
+    return calls
+
+
+@torch.inference_mode()
+def encoder_seconds(
+    encoders: Mapping[str, torch.nn.Module], images: Float[Tensor, "n 3 size size"]
+) -> pd.DataFrame:
+    """CPU seconds of this thread for each image, undistributed; the encoders take turns.
+
+    Returns:
+        A row for each image, a column for each encoder.
+    """
+    for encoder in encoders.values():
+        encoder(images[:1])  # the first call of a process takes longer
+    rows = []
+    for x in images:
+        taken = {}
+        for name, encoder in encoders.items():
+            begun = time.thread_time()
+            encoder(x[None])
+            taken[name] = time.thread_time() - begun
+        rows.append(taken)
+    return pd.DataFrame(rows)
+
+
+@torch.inference_mode()
+def cpu_of_all(
+    encoder: ImageEncoderViT,
+    edge: EdgeCompute,
+    servers: Sequence[LocalServer],
+    images: Float[Tensor, "n 3 size size"],
+    turns: int,
+) -> dict[str, float]:
+    """CPU seconds for each image: of segment_anything's own encoder, of the edge, of all servers.
+
+    The images are encoded together. What is compared takes turns, so that other load on this
+    machine falls on both.
+
+    Args:
+        encoder: of segment_anything.
+        edge: the exact schedule over `servers`.
+        servers: processes of this machine.
+        images: normalised, as `Sam.preprocess` does.
+        turns: how often.
+
+    Raises:
+        RuntimeError: a server failed, so that the edge computed its windows.
+    """
+    split, first = PartitionedEncoder(encoder, edge), len(edge.calls)
+    spent = {"own": 0.0, "edge": 0.0, "servers": 0.0}
+    split(images)  # the first call of a process takes longer
+    for _ in range(turns):
+        start = time.process_time()
+        encoder(images)
+        own, before = time.process_time(), sum(server.cpu_seconds() for server in servers)
+        split(images)
+        spent["own"] += own - start
+        spent["edge"] += time.process_time() - own
+        spent["servers"] += sum(server.cpu_seconds() for server in servers) - before
+    _answered(edge, first)
+    return {name: seconds / (turns * len(images)) for name, seconds in spent.items()}
+
+
+def modelled(rounds: pd.DataFrame, network: Network, edge_factor: float = 1.0) -> dict[str, float]:
+    """Seconds of one image by part: edge, servers, transfer; means over the images.
+
+    Args:
+        rounds: of `measure_rounds`.
+        network: the link.
+        edge_factor: how many times slower the edge is than what was measured.
+    """
+    image = rounds.groupby("round").mean()
+    return {
+        "edge": edge_factor * image.edge.sum(),
+        "servers": image.server.sum(),
+        "transfer": sum(network.seconds(r.bytes_up, r.bytes_down) for r in image.itertuples()),
+    }
+
+
+def plain_cloud(
+    seconds: float, encoder: ImageEncoderViT, form: str, network: Network
+) -> dict[str, float]:
+    """The same for one server that gets the whole image and runs the whole encoder.
+
+    Args:
+        seconds: of the encoder on the server.
+        encoder: for its sizes.
+        form: of the embedding on the wire: float32, float16 or int8 (as in `wire`).
+        network: the link.
+    """
+    up, down = plain_cloud_bytes(encoder, form)
+    return {"edge": 0.0, "servers": seconds, "transfer": network.seconds(up, down)}
+
+
+def plain_cloud_bytes(encoder: ImageEncoderViT, form: str) -> tuple[int, int]:
+    """Bytes up, the image in 8 bits a colour, and down, the embedding, without headers."""
+    tokens = (encoder.img_size // encoder.patch_embed.proj.kernel_size[0]) ** 2
+    channels = encoder.neck[0].out_channels
+    scales = 4 * tokens if form == "int8" else 0
+    return 3 * encoder.img_size**2, tokens * channels * TYPES[form].itemsize + scales

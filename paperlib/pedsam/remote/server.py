@@ -1,0 +1,264 @@
+"""A server: runs windowed blocks of SAM's encoder on the windows it is sent, and keeps nothing.
+
+    python -m paperlib.pedsam.remote.server --sam sam-small --insecure
+    python -m paperlib.pedsam.remote.server --sam vit_b --weights sam_vit_b_01ec64.pth \\
+        --address 0.0.0.0:7443 --certificates certificates/servers/192.0.2.7
+
+It prints a line of JSON to standard output once it serves: address, pid, fingerprint of the
+weights. Logs are lines of JSON on standard error: sizes, times and outcomes, never a value of a
+tensor. SIGTERM and SIGINT stop it gracefully: the health service says NOT_SERVING, new calls are
+refused, running ones are finished within the grace. What it answers:
+`paperlib.pedsam.remote.service`.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import torch
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from paperlib.models.checkpoints import CheckpointError
+from paperlib.models.sam import SAMS, load_sam
+from paperlib.pedsam.remote import wire
+from paperlib.pedsam.remote.certificates import is_loopback, read_identity
+from paperlib.pedsam.remote.service import LOG, Limits, WindowService
+from paperlib.pedsam.split.worker import WindowBlocks
+
+SPARE_THREADS = 4  # for health, Describe and refusals while every place in the queue is taken
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+class Server:
+    """A service on an address, with the standard health service beside it."""
+
+    def __init__(self, service: WindowService, address: str, certificates: Path | None) -> None:
+        """Bind the address; nothing is served before `start`.
+
+        Args:
+            service: what to serve.
+            address: HOST:PORT; port 0 takes a free one.
+            certificates: folder with ca.pem, server.pem and server.key; None for no TLS, which
+                is for loopback only.
+
+        Raises:
+            ValueError: no certificates, and the address is not loopback.
+            FileNotFoundError: a certificate is missing.
+            OSError: the address cannot be bound.
+        """
+        if certificates is None and not is_loopback(address):
+            raise ValueError(
+                f"address {address} is not loopback: certificates are needed (see python -m "
+                "paperlib.pedsam.remote.certificates --help)"
+            )
+        self.service = service
+        threads = service.limits.calls + service.limits.queue + SPARE_THREADS
+        self._server = grpc.server(
+            ThreadPoolExecutor(threads, "call"),
+            maximum_concurrent_rpcs=threads,
+            options=[
+                ("grpc.max_receive_message_length", service.message_bytes),
+                ("grpc.max_send_message_length", service.message_bytes),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        calls = {"Describe": service.describe, "Compute": service.compute}
+        methods = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
+        handler = grpc.method_handlers_generic_handler(wire.SERVICE, methods)  # bytes in and out
+        self._server.add_generic_rpc_handlers((handler,))
+        try:
+            if certificates is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                own = read_identity(certificates, "server")
+                credentials = grpc.ssl_server_credentials(
+                    [(own.key, own.certificate)], own.authority, require_client_auth=True
+                )
+                port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise OSError(f"address {address} cannot be bound: {error}") from None
+        self.address = f"{address.rpartition(':')[0]}:{port}"
+
+    def start(self) -> None:
+        """Serve, in other threads."""
+        self._server.start()
+        for name in ("", wire.SERVICE):
+            self._health.set(name, SERVING)
+        LOG.info("serving", extra={"entry": {"address": self.address}})
+
+    def stop(self) -> bool:
+        """Say NOT_SERVING, refuse new calls, let running ones end, close.
+
+        Returns:
+            Whether all running calls ended within the grace.
+        """
+        self._health.enter_graceful_shutdown()
+        done = self.service.drain(self.service.limits.grace)
+        self._server.stop(0.2).wait()
+        LOG.info("stopped", extra={"entry": {"all_calls_ended": done}})
+        return done
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one line of JSON; of an exception, only its kind."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {"time": round(record.created, 3), "pid": record.process}
+        if record.name == LOG.name:
+            line |= {"event": record.getMessage(), **getattr(record, "entry", {})}
+        else:  # of a library: its words might hold values
+            line |= {"event": "library", "logger": record.name, "level": record.levelname}
+            line |= {"error": record.exc_info[0].__name__} if record.exc_info else {}
+        return json.dumps(line)
+
+
+def load_worker(name: str, weights: Path | None) -> WindowBlocks:
+    """The windowed blocks of a SAM by name (see `load_sam`); the rest of it is let go."""
+    return WindowBlocks(load_sam(name, weights).image_encoder)
+
+
+def serve(server: Server, watched: int | None) -> int:
+    """Serve until SIGTERM or SIGINT, then stop gracefully. Call it in the main thread.
+
+    Args:
+        server: bound, not started.
+        watched: descriptor of a pipe; when its other end is closed, the server stops too.
+
+    Returns:
+        The exit status: 1 if a call did not end within the grace.
+    """
+    ended = _end_signal(watched)
+    server.start()
+    ready = {"address": server.address, "pid": os.getpid(), "weights": server.service.weights}
+    sys.stdout.write(f"{json.dumps(ready)}\n")  # whole: copies write to the same pipe
+    sys.stdout.flush()
+    ended.wait()
+    return 0 if server.stop() else 1
+
+
+def supervise(children: Sequence[int], watched: int | None) -> int:
+    """Wait for server processes, and pass on to them that they should end.
+
+    Args:
+        children: their ids.
+        watched: as for `serve`.
+
+    Returns:
+        The exit status: 0 if all of them ended well.
+    """
+    ended = _end_signal(watched)
+
+    def pass_on() -> None:
+        ended.wait()
+        for child in children:
+            if child in running:
+                os.kill(child, signal.SIGTERM)
+
+    running = set(children)
+    threading.Thread(target=pass_on, daemon=True).start()
+    failed = 0
+    while running:
+        child, status = os.wait()
+        running.discard(child)
+        failed |= status != 0
+    return int(failed)
+
+
+def _end_signal(watched: int | None) -> threading.Event:
+    """Set when this process should end."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+
+    def watch() -> None:
+        while os.read(watched, 4096):
+            pass
+        ended.set()
+
+    if watched is not None:
+        threading.Thread(target=watch, daemon=True).start()
+    return ended
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m paperlib.pedsam.remote.server",
+        description="Serve the windowed blocks of a SAM encoder over gRPC.",
+    )
+
+    def option(name: str, words: str, **settings: object) -> None:
+        parser.add_argument(name, help=words, **settings)
+
+    option("--sam", ", ".join(SAMS), required=True, choices=SAMS, metavar="NAME")
+    option("--weights", "file or folder (default: see load_sam)", type=Path, metavar="PATH")
+    option("--address", "HOST:PORT; port 0 takes a free one", default="127.0.0.1:0")
+    security = parser.add_mutually_exclusive_group(required=True)
+    security.add_argument("--certificates", type=Path, metavar="DIR", help="for mutual TLS")
+    security.add_argument("--insecure", action="store_true", help="no TLS; on loopback only")
+    option("--threads", "of torch for a call (default: 1)", type=int, default=1)
+    option("--rows", "most tokens of a request (default: of an image, or of small ones)", type=int)
+    option("--calls", "computed at the same time (default: 1)", type=int, default=Limits.calls)
+    option("--queue", "calls that may wait (default: 16)", type=int, default=Limits.queue)
+    option("--grace", "seconds to shut down (default: 10)", type=float, default=Limits.grace)
+    option("--copies", "servers, on a free port each (default: 1)", type=int, default=1)
+    option("--until-stdin-closes", "end when standard input closes", action="store_true")
+    return parser
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    service: Callable[[WindowBlocks, Limits], WindowService] = WindowService,
+) -> int:
+    """Serve what the command line says; returns the exit status.
+
+    Copies are forked once the weights are loaded, so that they share the memory; each is a server
+    of its own. They end with the process that forked them, however that ends.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    torch.set_num_threads(1)  # until after the fork, which threads do not survive
+    watched = sys.stdin.fileno() if options.until_stdin_closes else None
+    try:
+        if options.threads < 1 or options.copies < 1:
+            raise ValueError("threads and copies: whole numbers from 1 are valid")
+        if options.copies > 1 and not options.address.endswith(":0"):
+            raise ValueError(f"address {options.address}: copies need port 0")
+        limits = Limits(options.rows, options.calls, options.queue, options.grace)
+        ready = service(load_worker(options.sam, options.weights), limits)
+        children = []
+        if options.copies > 1:
+            read_end, write_end = os.pipe()  # nothing is written: its end says that we ended
+            while len(children) < options.copies:
+                child = os.fork()
+                if child == 0:
+                    os.close(write_end)
+                    children, watched = [], read_end
+                    break
+                children.append(child)
+        if children:
+            return supervise(children, watched)
+        torch.set_num_threads(options.threads)
+        server = Server(ready, options.address, options.certificates)
+    except (CheckpointError, ValueError, OSError) as error:
+        parser.error(str(error))
+    return serve(server, watched)
+
+
+if __name__ == "__main__":
+    status = main()
+    logging.shutdown()
+    os._exit(status)  # a call that is still computing would keep the process

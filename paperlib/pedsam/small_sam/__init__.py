@@ -1,0 +1,1 @@
+"""A small SAM: its training, its data, and segmentation with it."""

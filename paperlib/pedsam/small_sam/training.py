@@ -1,0 +1,353 @@
+r"""The small SAM from scratch, and its fine-tuning for the pixels-once schedule.
+
+**Data.** OpenMoji scenes of one to four objects, drawn once and then varied: zoom, shift, mirror,
+brightness, colour. Every fifth class is held out; scenes to test on have one or two objects, larger
+ones.
+
+**Prompts.** A step shows every image two of its objects, each by a jittered box, by one point and
+by three points inside it. The decoder gives four masks a prompt: one for itself and three to
+choose from. With $p$ a mask's probabilities, $t$ the share of the object in each of its cells
+of 4 × 4 pixels, and $L(p) = \mathrm{BCE}(p, t) \cdot 5 + \mathrm{Dice}(p, t)$, the loss is
+
+$$L(p_0) + \min_{k \in 1..3} L(p_k) + \sum_k (\widehat{\mathrm{IoU}}_k - \mathrm{IoU}_k)^2 .$$
+
+**Distillation.** The pixels-once network starts as a copy of the trained one. Its encoder alone is
+trained, on the loss above plus the squared distance to the embeddings of the trained network.
+
+``python -m paperlib.pedsam.small_sam.training --help`` trains the checkpoints in
+``data/checkpoints``.
+"""
+
+import argparse
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from segment_anything.modeling import ImageEncoderViT, Sam
+from torch import Tensor, nn
+
+from paperlib.models.checkpoints import halve, load_card, load_weights, save_checkpoint
+from paperlib.models.sam import IMAGE, WINDOW, build_small_sam, load_sam, resize_sam
+from paperlib.paths import CHECKPOINTS, cache_dir
+from paperlib.pedsam.small_sam.segmentation import (
+    CROWDED,
+    OBJECTS,
+    PROMPTS,
+    iou,
+    load_images,
+    replace_encoder,
+    segment,
+    split_classes,
+    true_masks,
+)
+from paperlib.pedsam.small_sam.training_data import (
+    Pool,
+    Prompts,
+    load_pool,
+    pick_objects,
+    random_boxes,
+    random_points,
+    vary,
+)
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.schedule import rounds
+from paperlib.runtime import progress
+
+DISTANCE = 5.0  # weight of the distance to the teacher's embeddings
+TARGETS = 2  # objects of an image that a step asks for
+SAVE_EVERY = 100  # steps
+OPTIONS = ("steps", "learning_rate", "scenes", "image", "window")  # of the recipe, to be chosen
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters of `train`.
+
+    Attributes:
+        steps: of AdamW; learning rate: up over the first tenth, then down along a cosine.
+        learning_rate: at the peak.
+        images: a step.
+        scenes: drawn before training.
+        weight_decay: of matrices.
+        image: side of the scenes in pixels.
+        window: side of a window in tokens.
+    """
+
+    steps: int
+    learning_rate: float
+    images: int = 8
+    scenes: int = 4096
+    weight_decay: float = 0.05
+    image: int = IMAGE
+    window: int = WINDOW
+
+
+def decode(
+    sam: Sam, embeddings: Float[Tensor, "n channels rows columns"], prompts: Prompts
+) -> tuple[Float[Tensor, "prompts masks cells cells"], Float[Tensor, "prompts masks"]]:
+    """Logits and predicted IoU of all four masks of every prompt.
+
+    What ``MaskDecoder.predict_masks`` computes, with the prompts of several images in one batch
+    (as many for each image).
+    """
+    decoder = sam.mask_decoder
+    points = prompts.points
+    labels = None if points is None else torch.ones(points.shape[:2])
+    sparse, dense = sam.prompt_encoder(
+        None if points is None else (points, labels), prompts.boxes, None
+    )
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], 1)
+    src = embeddings.repeat_interleave(len(sparse) // len(embeddings), 0) + dense
+    places = sam.prompt_encoder.get_dense_pe().expand_as(src)
+    out, keys = decoder.transformer(src, places, tokens)
+    fine = decoder.output_upscaling(keys.transpose(1, 2).reshape(src.shape))
+    weights = torch.stack(
+        [mlp(out[:, 1 + k]) for k, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1
+    )
+    logits = (weights @ fine.flatten(2)).unflatten(2, fine.shape[2:])
+    return logits, decoder.iou_prediction_head(out[:, 0])
+
+
+def mask_loss(
+    logits: Float[Tensor, "prompts masks cells cells"],
+    scores: Float[Tensor, "prompts masks"],
+    shares: Float[Tensor, "prompts cells cells"],
+) -> Float[Tensor, ""]:
+    """The loss above, mean over prompts."""
+    target = shares[:, None].expand_as(logits)
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((-2, -1))
+    p = logits.sigmoid()
+    overlap, total = (p * target).sum((-2, -1)), (p + target).sum((-2, -1))
+    each = 5 * bce + 1 - (2 * overlap + 1) / (total + 1)  # (prompts, masks)
+    with torch.no_grad():
+        mine, true = logits > 0, target > 0.5
+        iou = (mine & true).sum((-2, -1)) / (mine | true).sum((-2, -1)).clamp(min=1)
+    return (each[:, 0] + each[:, 1:].amin(1)).mean() + F.mse_loss(scores, iou)
+
+
+def encode(
+    encoder: ImageEncoderViT, images: Float[Tensor, "n 3 size size"], schedule: str
+) -> Float[Tensor, "n channels rows columns"]:
+    """Image embeddings with the blocks in the order of a schedule, a batch at a time.
+
+    The same function as `paperlib.pedsam.split.encoder.PartitionedEncoder`, through
+    segment_anything's own blocks. Raises ValueError for an unknown schedule.
+    """
+    tokens = encoder.patch_embed(images) + encoder.pos_embed
+    for turn in rounds(encoder, schedule):
+        for block in (*turn.server_blocks, *turn.edge_blocks):
+            tokens = encoder.blocks[block](tokens)
+    return encoder.neck(tokens.permute(0, 3, 1, 2))
+
+
+def supervised_loss(
+    sam: Sam, recipe: Recipe, pool: Pool, draw: torch.Generator
+) -> Float[Tensor, ""]:
+    """The loss of one random batch against the true masks, in SAM's own order of blocks."""
+    images, targets, prompts = _batch(recipe, pool, draw)
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = sam.image_encoder(sam.preprocess(images))
+        return _prompted_loss(sam, embeddings, targets, prompts)
+
+
+def distillation_loss(
+    sam: Sam, teacher: Sam, recipe: Recipe, pool: Pool, draw: torch.Generator
+) -> Float[Tensor, ""]:
+    """The same in the pixels-once order, and the distance to the teacher's embeddings.
+
+    That is their mean squared difference in units of the teacher's variance.
+    """
+    images, targets, prompts = _batch(recipe, pool, draw)
+    x = sam.preprocess(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            wanted = teacher.image_encoder(x).float()
+        embeddings = encode(sam.image_encoder, x, "pixels_once")
+        loss = _prompted_loss(sam, embeddings, targets, prompts)
+    return loss + DISTANCE * F.mse_loss(embeddings.float(), wanted) / wanted.var()
+
+
+def _batch(
+    recipe: Recipe, pool: Pool, draw: torch.Generator
+) -> tuple[Tensor, Tensor, list[Prompts]]:
+    indices = torch.randint(len(pool.images), (recipe.images,), generator=draw)
+    images, shares = vary(pool, indices, draw)
+    targets = pick_objects(shares, TARGETS, draw)
+    points = [random_points(targets, count, draw) for count in (1, 3)]
+    return images, targets, [random_boxes(targets, draw), *points]
+
+
+def _prompted_loss(sam: Sam, embeddings: Tensor, targets: Tensor, prompts: list[Prompts]) -> Tensor:
+    outputs = [decode(sam, embeddings, each) for each in prompts]
+    losses = [mask_loss(logits.float(), scores.float(), targets) for logits, scores in outputs]
+    return torch.stack(losses).sum()
+
+
+def optimise(
+    model: nn.Module,
+    loss: Callable[[torch.Generator], Tensor],
+    recipe: Recipe,
+    seed: int,
+    state: Path,
+) -> float:
+    """Minimise a loss over random batches, in place; returns the seconds that it took.
+
+    A batch depends on the seed and the number of its step only, and everything is written to
+    `state` at times, so that the same call after an interruption ends with the same weights.
+
+    Raises:
+        ValueError: `state` belongs to another recipe or seed.
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [w for w in weights if w.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+    key, first, seconds = json.dumps([asdict(recipe), seed]), 0, 0.0
+    if state.is_file():
+        kept = torch.load(state, weights_only=True)
+        if kept["key"] != key:
+            raise ValueError(f"{state} is of the training {kept['key']}: remove it, or finish it")
+        model.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+        first, seconds = kept["step"], kept["seconds"]
+    model.train()
+    warm = max(1, recipe.steps // 10)
+    began, total = time.monotonic() - seconds, 0.0
+    for step in progress(range(first, recipe.steps), "training"):
+        down = (1 + math.cos(math.pi * (step - warm) / max(1, recipe.steps - warm))) / 2
+        rate = recipe.learning_rate * ((step + 1) / warm if step < warm else down)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        value = loss(torch.Generator().manual_seed(seed * 2**32 + step))
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        total += value.item()
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == recipe.steps:
+            seconds = time.monotonic() - began
+            print(f"step {step + 1}: loss {total / SAVE_EVERY:.4f}, {seconds:.0f} s", flush=True)
+            total = 0.0
+            content = {"key": key, "step": step + 1, "seconds": seconds}
+            content |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(content, state.with_suffix(".part"))
+            state.with_suffix(".part").replace(state)
+    model.eval()
+    return seconds
+
+
+RECIPES = {
+    "sam-small": Recipe(steps=3600, learning_rate=1e-3),
+    "sam-small-pixels_once": Recipe(steps=900, learning_rate=5e-4),
+}
+
+
+def mean_iou(
+    sam: Sam, schedule: str, images: int, seed: int, objects: tuple[int, int] = OBJECTS
+) -> dict[str, float]:
+    """Mean IoU by prompt over objects of held-out classes, through ``SamPredictor``."""
+    scenes = load_images("openmoji", images, seed, sam.image_encoder.img_size, objects)
+    sam = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule=schedule))
+    answers, truth = segment(sam, scenes), true_masks(scenes)
+    return {prompt: round(float(iou(answers[prompt], truth).mean()), 4) for prompt in PROMPTS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train one small SAM and save it with its card.")
+    parser.add_argument(
+        "--name",
+        choices=list(RECIPES),
+        required=True,
+        help="the second is distilled from the first, which must be in --folder",
+    )
+    parser.add_argument(
+        "--start", help="small SAM in --folder to train on (default: random weights)"
+    )
+    parser.add_argument("--steps", type=int, help="default: the recipe's")
+    parser.add_argument("--learning-rate", type=float, help="peak (default: the recipe's)")
+    parser.add_argument("--scenes", type=int, help="to draw for training (default: the recipe's)")
+    parser.add_argument("--image", type=int, help="side of the scenes (default: the recipe's)")
+    parser.add_argument("--window", type=int, help="its side in tokens (default: the recipe's)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to write it")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=cache_dir() / "training",
+        help="where drawn scenes and the state of a training that may be interrupted are kept",
+    )
+    parser.add_argument("--test-images", type=int, default=200, help="that the card's IoU is over")
+    options = parser.parse_args()
+
+    if options.name != "sam-small" and (options.start or options.image or options.window):
+        parser.error(f"--start, --image, --window: {options.name} has those of sam-small")
+    given = {key: getattr(options, key) for key in OPTIONS}
+    recipe = replace(RECIPES[options.name], **{k: v for k, v in given.items() if v is not None})
+    pool = load_pool(recipe.scenes, options.seed, options.work, size=recipe.image)
+    state = options.work / f"{options.name}-seed{options.seed}.pt"
+    pixels_once = options.name != "sam-small"
+    card = {"architecture": "sam-small"}
+    if pixels_once:
+        teacher = load_sam("sam-small", options.folder)
+        sam = copy.deepcopy(teacher)
+        sam.prompt_encoder.requires_grad_(False)
+        sam.mask_decoder.requires_grad_(False)
+        loss = partial(distillation_loss, sam, teacher, recipe, pool)
+        before = mean_iou(teacher, "pixels_once", options.test_images, options.seed)
+        card |= {"start": "sam-small", "test_mean_iou_before": before}
+    else:
+        if options.start:
+            earlier = load_card(options.start, options.folder)
+            began = build_small_sam(earlier["recipe"]["image"], earlier["recipe"]["window"])
+            began = load_weights(options.start, began, options.folder)
+            sam = resize_sam(began, recipe.image, recipe.window)
+            kept = ("command", "sha256", "start")
+            card["start"] = {key: earlier[key] for key in kept if key in earlier}
+        else:
+            torch.manual_seed(options.seed)
+            sam = build_small_sam(recipe.image, recipe.window)
+        loss = partial(supervised_loss, sam, recipe, pool)
+    seconds = round(optimise(sam, loss, recipe, options.seed, state))
+    schedule = "pixels_once" if pixels_once else "exact"
+    found, crowded = (
+        mean_iou(halve(sam), schedule, options.test_images, options.seed, objects)
+        for objects in (OBJECTS, CROWDED)
+    )
+    card |= {
+        "parameters": sum(parameter.numel() for parameter in sam.parameters()),
+        "schedule": schedule,
+        "data": f"OpenMoji scenes (drawn), {recipe.scenes:,} of "
+        f"{len(split_classes(False))} classes",
+        "recipe": asdict(recipe),
+        "training_seconds": seconds,
+        "test": f"OpenMoji scenes (drawn), {options.test_images:,} of "
+        f"{len(split_classes(True))} other classes, {OBJECTS[0]} to {OBJECTS[1]} objects each",
+        "test_mean_iou": found,
+        f"test_mean_iou_{CROWDED[0]}_to_{CROWDED[1]}_objects": crowded,
+        "command": " ".join(
+            [
+                "python -m paperlib.pedsam.small_sam.training",
+                f"--name {options.name} --seed {options.seed}",
+                *(f"--{key.replace('_', '-')} {getattr(recipe, key)}" for key in OPTIONS),
+                *([f"--start {options.start}"] if options.start else []),
+            ]
+        ),
+    }
+    path = save_checkpoint(sam, options.name, card, options.folder)
+    state.unlink()
+    print(f"{path.name}: {seconds} s, mean IoU {found}")
+
+
+if __name__ == "__main__":
+    main()

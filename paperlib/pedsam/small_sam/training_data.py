@@ -1,0 +1,135 @@
+"""What the small SAM is trained on: drawn scenes, varied anew each time, and random prompts.
+
+Scenes are drawn once, for that is slow. A cell is a pixel of the decoder's masks; the share of a
+cell that an object covers, 0 to 1, is what training aims at.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from paperlib.data.openmoji import draw_scenes
+from paperlib.models.sam import IMAGE
+from paperlib.notebook.provenance import write_files
+from paperlib.pedsam.small_sam.segmentation import CROWDED, SMALLEST, split_classes
+from paperlib.runtime import progress
+
+CELL = 4  # pixels: side of a cell of the decoder's masks
+BOX_JITTER = 0.05  # standard deviation, in sides of the box
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts of one kind, the same number for each image of a batch, in pixels (x, y)."""
+
+    points: Float[Tensor, "prompts points 2"] | None
+    boxes: Float[Tensor, "prompts 4"] | None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Training scenes.
+
+    Attributes:
+        images: RGB, 0 to 255.
+        objects: of every pixel, 0 for the background, k + 1 for the k-th object from the back.
+    """
+
+    images: UInt8[Tensor, "n 3 size size"]
+    objects: UInt8[Tensor, "n size size"]
+
+
+def draw_pool(
+    scenes: int, seed: int, objects: tuple[int, int] = CROWDED, size: int = IMAGE
+) -> Pool:
+    """Training scenes of the classes that are not held out; a tenth of a second for each."""
+    classes, images, owners = split_classes(held_out=False), [], []
+    number = torch.arange(1, objects[1] + 1).view(-1, 1, 1)
+    for start in progress(range(0, scenes, 64), "drawing scenes"):
+        indices = range(start, min(start + 64, scenes))
+        drawn = draw_scenes(
+            "train", indices, size=size, classes=classes, seed=seed, objects=objects
+        )
+        images.append(drawn.images)
+        owners.append((drawn.masks * number).sum(1).to(torch.uint8))  # masks do not overlap
+    return Pool(torch.cat(images), torch.cat(owners))
+
+
+def load_pool(
+    scenes: int, seed: int, folder: Path, objects: tuple[int, int] = CROWDED, size: int = IMAGE
+) -> Pool:
+    """`draw_pool`, kept in `folder`."""
+    least, most = objects
+    path = folder / f"scenes-{scenes}-{size}px-seed{seed}-objects{least}to{most}.safetensors"
+    if not path.is_file():
+        pool = draw_pool(scenes, seed, objects, size)
+        write_files({path: save({"images": pool.images, "objects": pool.objects})})
+    return Pool(**load_file(path))
+
+
+def vary(
+    pool: Pool, indices: Int[Tensor, " n"], draw: torch.Generator
+) -> tuple[Float[Tensor, "n 3 size size"], Float[Tensor, "n objects cells cells"]]:
+    """Zoom, shift, mirror, transpose and recolour; pixels 0 to 255 and shares of the cells."""
+    images, objects = pool.images[indices], pool.objects[indices]
+    masks = objects[:, None] == torch.arange(1, CROWDED[1] + 1).view(-1, 1, 1)
+    n, _, size, _ = images.shape
+    zoom = torch.empty(n).uniform_(0.55, 1, generator=draw)  # side of what is kept
+    shift = (1 - zoom)[:, None] * torch.empty(n, 2).uniform_(-1, 1, generator=draw)
+    mirror = torch.randint(2, (n, 2), generator=draw) * 2 - 1
+    transpose = torch.randint(2, (n, 1, 1), generator=draw).bool()
+    axes = torch.diag_embed(zoom[:, None] * mirror)  # (n, 2, 2)
+    axes = torch.where(transpose, axes.flip(1), axes)
+    places = torch.cat([axes, shift[:, :, None]], 2)
+    grid = F.affine_grid(places, [n, 1, size, size], align_corners=False)
+    both = torch.cat([images.float(), masks.float()], 1)
+    moved = F.grid_sample(both, grid, padding_mode="border", align_corners=False)
+    gain = torch.empty(n, 3, 1, 1).uniform_(0.8, 1.2, generator=draw)
+    bias = torch.empty(n, 1, 1, 1).uniform_(-25, 25, generator=draw)
+    shares = F.avg_pool2d(moved[:, 3:], CELL)
+    return (moved[:, :3] * gain + bias).clamp(0, 255), shares
+
+
+def pick_objects(
+    shares: Float[Tensor, "n objects cells cells"], count: int, draw: torch.Generator
+) -> Float[Tensor, "prompts cells cells"]:
+    """`count` objects of every image, by chance, those that are large enough if there are any."""
+    area = shares.mean((-2, -1))
+    weights = (area >= SMALLEST).float() + 1e-6 * area + 1e-12
+    chosen = torch.multinomial(weights, count, replacement=True, generator=draw)  # (n, count)
+    return shares[torch.arange(len(shares))[:, None], chosen].flatten(0, 1)
+
+
+def random_boxes(shares: Float[Tensor, "prompts cells cells"], draw: torch.Generator) -> Prompts:
+    """The box around every object, its sides moved a little, inside the image."""
+    cells, sides = shares.shape[-1], []
+    for axis in (1, 2):  # over rows: the columns that it covers; then over columns
+        line = (shares.amax(axis) > 0.5).float()
+        line[:, 0] += 1e-3 * (line.sum(1) == 0)  # an object that covers no cell by half
+        first = line.argmax(1) * CELL
+        last = (cells - line.flip(1).argmax(1)) * CELL - 1
+        sides.append(torch.stack([first, last], 1))
+    box = torch.stack(sides, 2).flatten(1)  # (prompts, 4): x0 y0 x1 y1
+    size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
+    noise = torch.randn(box.shape, generator=draw).clamp(-2, 2)
+    box = box + noise * size * BOX_JITTER + torch.empty(box.shape).uniform_(-2, 2, generator=draw)
+    return Prompts(None, box.clamp(0, cells * CELL - 1))
+
+
+def random_points(
+    shares: Float[Tensor, "prompts cells cells"], count: int, draw: torch.Generator
+) -> Prompts:
+    """`count` points inside every object; a single one rather in its middle than at its edge."""
+    inside = (shares > 0.9).float() + 1e-4 * shares + 1e-12
+    if count == 1:
+        inside = inside * F.avg_pool2d(shares, 9, 1, 4, count_include_pad=True) ** 3 + 1e-12
+    chosen = torch.multinomial(inside.flatten(1), count, replacement=True, generator=draw)
+    columns = shares.shape[-1]
+    corner = torch.stack([chosen % columns, chosen // columns], -1) * CELL
+    within = torch.rand(corner.shape, generator=draw) * CELL - 0.5
+    return Prompts(corner + within, None)

@@ -1,0 +1,1 @@
+"""SAM's encoder split into windows and global attention."""

@@ -1,0 +1,116 @@
+"""SAM's image encoder with its windowed blocks computed elsewhere; a drop-in for the original.
+
+``sam.image_encoder = PartitionedEncoder(sam.image_encoder, compute)`` and ``SamPredictor`` or
+``SamAutomaticMaskGenerator`` work as before.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from segment_anything.modeling import ImageEncoderViT
+from torch import Tensor, nn
+
+from paperlib.pedsam.split.partition import WindowGrid, patches
+from paperlib.pedsam.split.schedule import Round, rounds
+from paperlib.pedsam.split.worker import WindowBlocks, global_block
+
+
+@runtime_checkable
+class Session(Protocol):
+    """The windowed blocks of some images, round after round."""
+
+    def run(
+        self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
+    ) -> Float[Tensor, "n tokens channels"]:
+        """All tokens of the images, row by row, through the servers' blocks of round `number`."""
+
+
+@runtime_checkable
+class Compute(Protocol):
+    """Where windowed blocks are computed.
+
+    Attributes:
+        batch: most images of a session.
+    """
+
+    batch: int
+
+    def begin(self, images: int) -> Session:
+        """Start with so many images."""
+
+
+class LocalCompute:
+    """Everything in this process."""
+
+    def __init__(self, worker: WindowBlocks) -> None:
+        self.worker, self.batch = worker, worker.grid.batch
+        self._order = worker.grid.rows(range(worker.grid.count))
+        self._back = self._order.argsort()
+
+    def begin(self, images: int) -> "LocalCompute":
+        """Start with some images; nothing is kept between them."""
+        return self
+
+    def run(
+        self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
+    ) -> Float[Tensor, "n tokens channels"]:
+        """All tokens of the images through the servers' blocks."""
+        n, windows = len(values), [*range(self.worker.grid.count)]
+        rows = values[:, self._order].flatten(0, 1)
+        out = self.worker(rows, n * windows, turn.server_blocks, turn.pixels)
+        return out.unflatten(0, (n, -1))[:, self._back]
+
+
+class PartitionedEncoder(nn.Module):
+    """Takes and gives what the ``ImageEncoderViT`` does that it is made from.
+
+    Attributes:
+        img_size: height and width of the images in pixels.
+        rounds: exchanges that it makes for each image.
+    """
+
+    def __init__(
+        self, encoder: ImageEncoderViT, compute: Compute | None = None, schedule: str = "exact"
+    ) -> None:
+        """Share the parameters of `encoder`.
+
+        Args:
+            encoder: of segment_anything, any size.
+            compute: where windowed blocks run; in this process if None.
+            schedule: exact equals `encoder`; pixels_once runs every windowed block first.
+        """
+        super().__init__()
+        self.img_size = encoder.img_size
+        self.encoder = encoder
+        self.compute = compute or LocalCompute(WindowBlocks(encoder))
+        self.grid = WindowGrid.from_encoder(encoder)
+        self.rounds = rounds(encoder, schedule)
+
+    def forward(
+        self, x: Float[Tensor, "n 3 size size"]
+    ) -> Float[Tensor, "n channels rows columns"]:
+        """Image embeddings.
+
+        Args:
+            x: images, normalised and padded as ``Sam.preprocess`` does.
+
+        Raises:
+            ValueError: another size than `img_size`.
+        """
+        if x.shape[-2:] != (self.img_size, self.img_size):
+            raise ValueError(f"images of {tuple(x.shape[-2:])}: the encoder takes {self.img_size}")
+        patch = self.encoder.patch_embed.proj.kernel_size[0]
+        batches = patches(x, patch).split(self.compute.batch)
+        return torch.cat([self._embed(values) for values in batches])
+
+    def _embed(self, values: Tensor) -> Tensor:
+        """Embeddings of some images from their patches, (n, tokens², features)."""
+        session, t = self.compute.begin(len(values)), self.grid.tokens
+        for number, turn in enumerate(self.rounds):
+            values = session.run(number, turn, values)
+            tokens = values.unflatten(1, (t, t))
+            for block in turn.edge_blocks:
+                tokens = global_block(self.encoder.blocks[block], tokens)
+            values = tokens.flatten(1, 2)
+        return self.encoder.neck(tokens.permute(0, 3, 1, 2))

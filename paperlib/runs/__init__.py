@@ -1,0 +1,1 @@
+"""Plans, runs, checks and publishes the notebooks; no notebook imports this."""

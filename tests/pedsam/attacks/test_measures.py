@@ -1,0 +1,116 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from paperlib.pedsam.attacks.measures import (
+    exposure,
+    psnr,
+    quality,
+    seen_windows,
+    ssim,
+    window_neighbours,
+)
+from paperlib.pedsam.split.partition import WindowGrid
+
+
+@pytest.fixture(scope="module")
+def pair():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 3, 24, 24, generator=generator)
+    return images, (images + 0.1 * torch.randn(3, 3, 24, 24, generator=generator)).clamp(0, 1)
+
+
+def test_psnr_of_the_image_is_that_of_scikit_image(pair):
+    images, guesses = pair
+    expected = [
+        peak_signal_noise_ratio(x.numpy(), y.numpy(), data_range=1)
+        for x, y in zip(images, guesses, strict=True)
+    ]
+    np.testing.assert_allclose(psnr(images, guesses), expected, rtol=1e-5)
+
+
+def test_ssim_of_the_image_is_the_mean_of_the_map(pair):
+    images, guesses = pair
+    whole = torch.ones(3, 24, 24, dtype=torch.bool)
+    inner = torch.zeros_like(whole)
+    inner[:, 5:-5, 5:-5] = True  # scikit-image's own mean leaves the window's radius out
+    expected = [
+        structural_similarity(
+            x.numpy(),
+            y.numpy(),
+            channel_axis=0,
+            data_range=1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for x, y in zip(images, guesses, strict=True)
+    ]
+    np.testing.assert_allclose(ssim(images, guesses, inner), expected, rtol=1e-5)
+    torch.testing.assert_close(ssim(images, guesses, whole), ssim(images, guesses))
+
+
+def test_only_the_pixels_count():
+    images = torch.zeros(2, 3, 16, 16)
+    guesses = torch.full_like(images, 0.5)
+    guesses[:, :, :4] = 0.1
+    top = torch.zeros(2, 16, 16, dtype=torch.bool)
+    top[:, :4] = True
+    torch.testing.assert_close(psnr(images, guesses, top), torch.full((2,), 20.0))
+    torch.testing.assert_close(psnr(images, guesses, ~top), torch.full((2,), -20 * math.log10(0.5)))
+    assert psnr(images, images, top).tolist() == [math.inf] * 2
+    assert ssim(images, images, top).tolist() == [1, 1]
+    assert psnr(images, guesses, torch.zeros_like(top)).isnan().all()
+    assert ssim(images, guesses, torch.zeros_like(top)).isnan().all()
+
+
+@pytest.mark.parametrize(("servers", "colluding"), [(1, 1), (2, 1), (4, 1), (4, 3), (16, 5)])
+def test_exposure_is_the_mean_of_drawn_assignments(servers, colluding):
+    draw, windows, frames, trials = np.random.default_rng(0), 16, 6, 400
+    even = np.arange(windows) % servers
+    shares = torch.stack(
+        [
+            seen_windows([draw.permutation(even).tolist() for _ in range(frames)], range(colluding))
+            for _ in range(trials)
+        ]
+    ).mean(0)
+    for frame in range(1, frames + 1):
+        expected = exposure(frame, servers, colluding, fresh=True)
+        assert abs(shares[frame - 1] - expected) < 0.015
+        assert exposure(frame, servers, colluding, fresh=False) == colluding / servers
+
+
+def test_seen_windows_of_a_kept_assignment():
+    shares = seen_windows([(0, 1, 2, 3)] * 3 + [(3, 0, 2, 3)], {0, 2})
+    assert shares.tolist() == [0.5, 0.5, 0.5, 0.75]
+
+
+def test_wrong_values_are_named():
+    with pytest.raises(ValueError, match="frames=0"):
+        exposure(0, 4, fresh=True)
+    with pytest.raises(ValueError, match="colluding=5"):
+        exposure(1, 4, 5, fresh=False)
+
+
+def test_quality_is_all_four(pair):
+    images, guesses = pair
+    seen = torch.zeros(3, 24, 24, dtype=torch.bool)
+    seen[:, :9, 5:] = True
+    expected = {
+        "PSNR unseen": psnr(images, guesses, ~seen),
+        "SSIM unseen": ssim(images, guesses, ~seen),
+        "PSNR image": psnr(images, guesses),
+        "SSIM image": ssim(images, guesses),
+    }
+    torch.testing.assert_close(quality(images, guesses, seen), expected)
+
+
+def test_window_neighbours():
+    grid = WindowGrid(6, 3)  # 2 × 2 windows, four pairs
+    assert window_neighbours(grid, (0, 0, 0, 0)) == 1
+    assert window_neighbours(grid, (0, 1, 1, 0)) == 0
+    assert window_neighbours(grid, (0, 0, 1, 1)) == 0.5
+    assert window_neighbours(grid, (0, 0, 0, 1)) == 0.5

@@ -1,0 +1,88 @@
+"""Times and bytes of an image, measured over real servers and composed for a network."""
+
+import pandas as pd
+import pytest
+import torch
+
+from paperlib.models.sam import IMAGE, PATCH
+from paperlib.pedsam.remote import latency, wire
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.latency import Network, cpu_of_all, measure_rounds, modelled
+
+TOKENS = (IMAGE // PATCH) ** 2
+IMAGES = torch.randn(2, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("schedule", "rounds"), [("exact", 2), ("pixels_once", 1)])
+def test_rounds(encoder, worker, servers, schedule, rounds):
+    addresses = [server.address for server in servers]
+    with EdgeCompute(worker, addresses) as edge:
+        found = measure_rounds(encoder, edge, schedule, IMAGES)
+    assert found[["image", "round"]].to_numpy().tolist() == [
+        [image, number] for image in range(2) for number in range(rounds)
+    ]
+    assert (found[["edge", "server", "wall"]] > 0).all(axis=None)
+    assert (found.groupby("image")[["edge", "server"]].sum().max(axis=1) < found.wall.max()).all()
+    # tokens × features × bytes, and some headers
+    up = [TOKENS * 768 * 4, TOKENS * 160 * 4][:rounds]
+    sent = found[found.image == 0].bytes_up.to_numpy() - up
+    assert (sent > 0).all() and (sent < 1000).all()
+    down = found.bytes_down - TOKENS * 160 * 4
+    assert (down > 0).all() and (down < 1000).all()
+
+
+def test_global_blocks_count_to_the_round_before_them(encoder, worker, servers, monkeypatch):
+    seconds = iter(range(1000))
+    monkeypatch.setattr(latency.time, "thread_time", lambda: next(seconds))
+    with EdgeCompute(worker, [servers[0].address]) as edge:
+        found = measure_rounds(encoder, edge, "exact", IMAGES[:1])
+    # a tick before, in and after each run; what is between two runs is of the first
+    assert found.edge.tolist() == [3, 2]
+
+
+def test_a_failing_server_is_no_measurement(encoder, worker, start_faulty):
+    (bad,), _ = start_faulty("nan")
+    with (
+        EdgeCompute(worker, [bad["address"]]) as edge,
+        pytest.raises(RuntimeError, match=f"{bad['address']} failed: INVALID_REPLY"),
+    ):
+        measure_rounds(encoder, edge, "exact", IMAGES)
+    with (
+        EdgeCompute(worker, [bad["address"]]) as edge,
+        pytest.raises(RuntimeError, match=f"{bad['address']} failed: INVALID_REPLY"),
+    ):
+        cpu_of_all(encoder, edge, [], IMAGES, turns=1)
+
+
+def test_cpu_of_all_is_that_of_each_image(encoder, worker, servers, monkeypatch):
+    seconds = iter(range(100))
+    monkeypatch.setattr(latency.time, "process_time", lambda: next(seconds))
+    with EdgeCompute(worker, [server.address for server in servers]) as edge:
+        spent = cpu_of_all(encoder, edge, servers, IMAGES, turns=5)
+        assert edge.table()["images"].tolist() == [2] * (4 * 2 * 6)
+    assert (spent["own"], spent["edge"]) == (0.5, 0.5)
+    assert 0 < spent["servers"] < 5
+
+
+def test_modelled_by_hand():
+    one = {"edge": 0.1, "server": 0.2, "bytes_up": 1_000_000, "bytes_down": 500_000}
+    rounds = pd.DataFrame([{"image": k, "round": r, **one} for k in range(2) for r in range(3)])
+    network = Network("some", up=8, down=4, round_trip=50)
+    found = modelled(rounds, network, edge_factor=10)
+    assert found == pytest.approx({"edge": 3.0, "servers": 0.6, "transfer": 3 * (0.05 + 1 + 1)})
+
+
+@pytest.mark.parametrize("form", wire.FORMATS)
+def test_plain_cloud(encoder, form):
+    up, down = latency.plain_cloud_bytes(encoder, form)
+    assert up == IMAGE * IMAGE * 3
+    message = wire.encode(torch.ones(TOKENS, 128), form)
+    assert down == len(message.values) + len(message.scales)
+    network = Network("some", up=1, down=1, round_trip=0)
+    found = latency.plain_cloud(0.5, encoder, form, network)
+    assert found == pytest.approx({"edge": 0, "servers": 0.5, "transfer": 8e-6 * (up + down)})
+
+
+def test_the_whole_encoder(encoder):
+    taken = latency.encoder_seconds({"one": encoder, "two": encoder}, IMAGES)
+    assert taken.shape == (2, 2) and list(taken) == ["one", "two"] and (taken > 0).all(axis=None)

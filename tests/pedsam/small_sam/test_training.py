@@ -1,0 +1,228 @@
+"""What the small SAM is trained on and with, and the committed networks."""
+
+import copy
+import sys
+
+import pytest
+import torch
+
+from paperlib.models.checkpoints import load_card
+from paperlib.models.sam import IMAGE, SMALL, WINDOW, build_small_sam, load_sam
+from paperlib.pedsam.small_sam import training
+from paperlib.pedsam.small_sam.training import (
+    RECIPES,
+    Recipe,
+    decode,
+    distillation_loss,
+    encode,
+    mask_loss,
+    mean_iou,
+    optimise,
+    supervised_loss,
+)
+from paperlib.pedsam.small_sam.training_data import (
+    Pool,
+    Prompts,
+    draw_pool,
+    load_pool,
+    pick_objects,
+    random_boxes,
+    random_points,
+    vary,
+)
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+
+FEW = Recipe(steps=4, learning_rate=1e-3, images=2, scenes=6)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return draw_pool(6, seed=0)
+
+
+@pytest.fixture(scope="module")
+def sam():
+    torch.manual_seed(0)
+    return build_small_sam()
+
+
+@pytest.fixture
+def draw():
+    return torch.Generator().manual_seed(0)
+
+
+def squares(*corners):
+    """Masks of one square of 8 × 8 cells each, at (row, column)."""
+    shares = torch.zeros(len(corners), 64, 64)
+    for mask, (row, column) in zip(shares, corners, strict=True):
+        mask[row : row + 8, column : column + 8] = 1
+    return shares
+
+
+def test_the_pool_is_kept(pool, tmp_path):
+    assert pool.images.shape == (6, 3, IMAGE, IMAGE) and pool.objects.max() <= 4
+    first = load_pool(6, 0, tmp_path)
+    (path,) = tmp_path.iterdir()
+    changed = path.stat().st_mtime_ns
+    second = load_pool(6, 0, tmp_path)
+    assert path.stat().st_mtime_ns == changed
+    for one in (first, second):
+        assert torch.equal(one.images, pool.images) and torch.equal(one.objects, pool.objects)
+
+
+def test_images_and_masks_move_together(draw):
+    objects = torch.zeros(8, IMAGE, IMAGE, dtype=torch.uint8)
+    objects[:, 40:120, 60:180] = 2
+    pool = Pool(255 * (objects > 0)[:, None].repeat(1, 3, 1, 1).to(torch.uint8), objects)
+    images, shares = vary(pool, torch.arange(8), draw)
+    assert images.min() >= 0 and images.max() <= 255
+    assert shares[:, [0, 2, 3]].max() == 0
+    bright = torch.nn.functional.avg_pool2d(images.mean(1, keepdim=True), 4)[:, 0] > 128
+    agree = (bright == (shares[:, 1] > 0.5)).float().mean((1, 2))
+    assert agree.min() > 0.98
+    assert len({tuple(mask.sum(0).tolist()) for mask in shares[:, 1].round()}) == 8
+
+
+def test_small_objects_are_no_targets(draw):
+    shares = torch.zeros(1, 4, 64, 64)
+    shares[0, 1] = squares((0, 0))
+    shares[0, 3, 0, 0] = 1
+    chosen = pick_objects(shares, 50, draw)
+    assert torch.equal(chosen, shares[0, 1].expand(50, -1, -1))
+
+
+def test_boxes_lie_around_their_objects(draw):
+    shares = squares(*[(10, 20)] * 200, *[(0, 56)] * 200)
+    boxes = random_boxes(shares, draw).boxes
+    assert boxes.min() >= 0 and boxes.max() <= 255
+    exact = torch.tensor([80.0, 40, 111, 71])
+    assert (boxes[:200] - exact).abs().max() < 10 and boxes[:200].std(0).min() > 0.5
+    assert (boxes[:200].mean(0) - exact).abs().max() < 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_points_lie_inside_their_objects(draw, count):
+    points = random_points(squares(*[(10, 20)] * 300), count, draw).points
+    assert points.shape == (300, count, 2)
+    low, high = torch.tensor([80, 40]) - 0.5, torch.tensor([112, 72]) - 0.5
+    assert ((points >= low) & (points <= high)).all()
+    spread = points.flatten(0, 1).std(0)
+    assert (spread < 9).all() if count == 1 else (spread > 8).all()  # the middle, or anywhere
+
+
+@torch.inference_mode()
+def test_decoding_many_prompts_is_sams_decoder_on_each(sam):
+    torch.manual_seed(1)
+    embeddings, points = torch.randn(2, 128, 20, 20), IMAGE * torch.rand(6, 3, 2)
+    logits, scores = decode(sam, embeddings, Prompts(points, None))
+    for k, embedding in enumerate(embeddings):
+        mine = slice(3 * k, 3 * k + 3)
+        sparse, dense = sam.prompt_encoder((points[mine], torch.ones(3, 3)), None, None)
+        expected = sam.mask_decoder.predict_masks(
+            embedding[None], sam.prompt_encoder.get_dense_pe(), sparse, dense
+        )
+        torch.testing.assert_close(logits[mine], expected[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(scores[mine], expected[1], atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_of_a_perfect_mask():
+    shares = squares((3, 5), (40, 40))
+    logits = (200 * shares - 100)[:, None].repeat(1, 4, 1, 1)
+    assert mask_loss(logits, torch.ones(2, 4), shares) < 1e-4
+    one_of_three = logits.clone()
+    one_of_three[:, 1:3] *= -1  # the best of the three counts
+    scores = torch.tensor([1.0, 0, 0, 1]).expand(2, 4)
+    assert mask_loss(one_of_three, scores, shares) < 1e-4
+    assert mask_loss(-logits, torch.zeros(2, 4), shares) > 100
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("schedule", ["exact", "pixels_once"])
+def test_training_runs_the_blocks_of_the_schedule(sam, schedule):
+    x = torch.randn(2, 3, IMAGE, IMAGE)
+    ours = encode(sam.image_encoder, x, schedule)
+    expected = PartitionedEncoder(sam.image_encoder, schedule=schedule)(x)
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
+
+
+def test_an_interrupted_training_ends_the_same(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    ended, stopped = [], tmp_path / "stopped.pt"
+    for state in (tmp_path / "whole.pt", stopped):
+        torch.manual_seed(0)
+        model = build_small_sam()
+
+        def loss(draw, model=model, state=state):
+            if state == stopped and stopped.is_file() and not ended[1:]:
+                ended.append(None)
+                raise KeyboardInterrupt
+            return supervised_loss(model, FEW, pool, draw)
+
+        try:
+            optimise(model, loss, FEW, 0, state)
+        except KeyboardInterrupt:
+            model = build_small_sam()  # what it had is gone
+            loss.__defaults__ = (model, state)
+            optimise(model, loss, FEW, 0, state)
+        ended.append(model.state_dict())
+    whole, _, resumed = ended
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    with pytest.raises(ValueError, match="is of the training"):
+        optimise(model, loss, FEW, 1, stopped)
+
+
+def test_distillation_trains_the_encoder_alone(sam, pool):
+    student = copy.deepcopy(sam)
+    student.prompt_encoder.requires_grad_(False)
+    student.mask_decoder.requires_grad_(False)
+    distillation_loss(student, sam, FEW, pool, torch.Generator().manual_seed(0)).backward()
+    trained = {name for name, value in student.named_parameters() if value.grad is not None}
+    assert trained == {f"image_encoder.{name}" for name, _ in sam.image_encoder.named_parameters()}
+    assert all(value.grad is None for value in sam.parameters())
+
+
+def test_distillation_recovered_quality():
+    card = load_card("sam-small-pixels_once")
+    for prompt, before in card["test_mean_iou_before"].items():
+        assert card["test_mean_iou"][prompt] > before + 0.02
+
+
+def test_the_commands_write_networks_and_cards(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "RECIPES", dict.fromkeys(RECIPES, FEW))
+    places = ["--folder", str(tmp_path), "--work", str(tmp_path), "--test-images", "2"]
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["training", *words, *places])
+        training.main()
+
+    run("--name", "sam-small", "--steps", "2", "--image", "256", "--window", "5")
+    first = load_card("sam-small", tmp_path)
+    assert first["recipe"]["steps"] == 2 and "start" not in first
+    run("--name", "sam-small", "--start", "sam-small")
+    second = load_card("sam-small", tmp_path)
+    assert second["start"]["sha256"] == first["sha256"] != second["sha256"]
+    assert second["start"]["command"] == first["command"]
+    assert "--image 256 --window 5" in first["command"]
+    assert second["command"].endswith(f"--image {IMAGE} --window {WINDOW} --start sam-small")
+    run("--name", "sam-small-pixels_once")
+    once = load_card("sam-small-pixels_once", tmp_path)
+    assert once["schedule"] == "pixels_once" and set(once["test_mean_iou"]) == {
+        *("box", "1 point", "3 points")
+    }
+    for other in (["--start", "sam-small"], ["--image", "256"]):
+        with pytest.raises(SystemExit):
+            run("--name", "sam-small-pixels_once", *other)
+    assert not list(tmp_path.glob("*.pt"))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_committed_networks_are_what_their_cards_say(name):
+    card = load_card(name)
+    found = mean_iou(load_sam(name), card["schedule"], 20, seed=0)
+    for prompt, value in card["test_mean_iou"].items():
+        assert abs(found[prompt] - value) < 0.08  # of 20 images, where the card has 200
+
+
+def test_the_small_sam_segments():
+    found = load_card("sam-small")["test_mean_iou"]
+    assert found["box"] >= 0.85 and found["1 point"] > 0.75

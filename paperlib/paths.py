@@ -5,7 +5,8 @@ from pathlib import Path
 
 import platformdirs
 
-ROOT = Path(__file__).resolve().parent.parent
+from paperlib.names import ROOT
+
 DATA = ROOT / "data"
 CHECKPOINTS = DATA / "checkpoints"
 CLAIMS = DATA / "claims"

@@ -1,0 +1,134 @@
+"""Writing files whole or not at all, naming content by its fingerprint, and keeping what is slow.
+
+A cache's key is what decides the thing kept: the code from the making function downwards, the
+weights, the settings, the seed; never who asks for it.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from paperlib.code import code_hash, with_imports
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files: all of them beside their place first, then each into place in one step.
+
+    Folders are made where they are missing. A reader sees the old file or the new one, never a
+    part, also after a loss of power; when writing fails, no file is replaced and nothing is left
+    over.
+    """
+    ready: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ready[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            with open(ready[path], "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in ready.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in ready.values():
+            temporary.unlink(missing_ok=True)
+
+
+def fingerprint(*values: Any) -> str:
+    """First 16 hex digits of the SHA-256 of values: their types, shapes and every byte.
+
+    Takes tensors, modules (their state), files (a `Path`: its content), dataclasses, mappings,
+    sequences, text, bytes, numbers and None.
+
+    Raises:
+        TypeError: a value of another type.
+    """
+    digest = hashlib.sha256()
+    _update(digest, values)
+    return digest.hexdigest()[:16]
+
+
+def _update(digest: Any, value: Any) -> None:
+    match value:
+        case Tensor():
+            array = value.detach().cpu().contiguous()
+            digest.update(f"tensor {array.dtype} {tuple(array.shape)}\0".encode())
+            digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+        case nn.Module():
+            _update(digest, value.state_dict())
+        case Path():
+            digest.update(b"file\0" + hashlib.sha256(value.read_bytes()).digest())
+        case Mapping():
+            _update(digest, [part for name in sorted(value) for part in (name, value[name])])
+        case bytes() | str() | int() | float() | None:
+            digest.update(f"{type(value).__name__} {value!r}\0".encode())
+        case tuple() | list():
+            digest.update(f"{len(value)} values\0".encode())
+            for part in value:
+                _update(digest, part)
+        case _ if is_dataclass(value):
+            _update(digest, [type(value).__name__, asdict(value)])
+        case _:
+            raise TypeError(f"no fingerprint of a {type(value).__name__}")
+
+
+def cached(
+    folder: Path | None, make: Callable[..., dict[str, Tensor]], *decides: Any
+) -> dict[str, Tensor]:
+    """What ``make()`` gives, kept in `folder` under what decides it.
+
+    Two processes that want the same wait for each other. A file that is damaged (cut, empty, other
+    bytes) is named and made again.
+
+    Args:
+        folder: of the cache; None keeps nothing.
+        make: a function (or `functools.partial` of one) without further arguments; the code of its
+            module and of all that this imports is part of the key.
+        decides: every value that the result depends on beside the code (see `fingerprint`).
+    """
+    if folder is None:
+        return make()
+    code = [code_hash(file) for file in sorted(with_imports([_source(make)]))]
+    path = folder / f"{_function(make).__name__}-{fingerprint(code, *decides)}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists():
+            kept = _read(path)
+            if kept is not None:
+                return kept
+            print(f"{path} is damaged: it is made again")
+        made = {name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}
+        stamp = {"fingerprint": fingerprint(made)}
+        write_files({path: safetensors.torch.save(made, stamp)})
+        return made
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a file that `cached` wrote; None if they are not what was written."""
+    content = path.read_bytes()
+    try:
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        whole = fingerprint(tensors) == header["__metadata__"]["fingerprint"]
+    except (SafetensorError, ValueError, KeyError):
+        return None
+    return tensors if whole else None
+
+
+def _function(make: Callable[..., Any]) -> Callable[..., Any]:
+    return make.func if isinstance(make, functools.partial) else make
+
+
+def _source(make: Callable[..., Any]) -> Path:
+    return Path(_function(make).__code__.co_filename)

@@ -71,7 +71,10 @@ def _update(digest: Any, value: Any) -> None:
             digest.update(b"file\0" + hashlib.sha256(value.read_bytes()).digest())
         case Mapping():
             _update(digest, [part for name in sorted(value) for part in (name, value[name])])
-        case bytes() | str() | int() | float() | None:
+        case bytes():
+            digest.update(f"{len(value)} bytes\0".encode())
+            digest.update(value)
+        case str() | int() | float() | None:
             digest.update(f"{type(value).__name__} {value!r}\0".encode())
         case tuple() | list():
             digest.update(f"{len(value)} values\0".encode())

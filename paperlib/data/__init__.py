@@ -1,10 +1,11 @@
 """Loaders, one module a data set; all of the classification sets come as `LabelledImages`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+
+from paperlib import seeds
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,15 @@ class LabelledImages:
         labels: index into `classes`.
         classes: class names, in the order of the labels.
         source: where the images came from, in words for a table or a card.
+        altered: what was done to the published pixels, such as "JPEG"; "" if they are those. What
+            is measured on altered images reproduces nothing.
     """
 
     images: UInt8[Tensor, "n 3 height width"]
     labels: Int[Tensor, " n"]
     classes: tuple[str, ...]
     source: str
+    altered: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -32,7 +36,7 @@ class LabelledImages:
 
     def subset(self, indices: Int[Tensor, " k"]) -> "LabelledImages":
         """The images at `indices`, in that order."""
-        return LabelledImages(self.images[indices], self.labels[indices], self.classes, self.source)
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def sample(self, count: int, seed: int) -> "LabelledImages":
         """`count` images drawn without replacement, the same for the same seed.
@@ -42,5 +46,4 @@ class LabelledImages:
         """
         if not 0 < count <= len(self):
             raise ValueError(f"count={count}: this split has {len(self)} images ({self.source})")
-        generator = torch.Generator().manual_seed(seed)
-        return self.subset(torch.randperm(len(self), generator=generator)[:count])
+        return self.subset(seeds.draws(len(self), count, 1, seed)[0])

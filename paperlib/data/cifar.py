@@ -129,6 +129,7 @@ def load_cifar(name: str, split: str, source: Path | str | None = None) -> Label
         labels=torch.from_numpy(pixels.labels),
         classes=edition.classes,
         source=edition.title + (" (lossless)" if pixels.lossless else ", JPEG copy"),
+        altered="" if pixels.lossless else "JPEG",
     )
 
 

@@ -191,6 +191,7 @@ def test_every_lossless_layout_gives_the_same(layout, split, tmp_path, monkeypat
     assert_is_example(data, split)
     assert data.classes == CIFAR10_CLASSES
     assert data.source == "CIFAR-10 (lossless)"
+    assert data.altered == ""
 
 
 @pytest.mark.parametrize("write", [write_batches_100, lambda f: write_parquet(f, classes=100)])
@@ -231,6 +232,7 @@ def test_a_jpeg_copy_says_so(write, tmp_path):
     assert torch.equal(data.images, torch.from_numpy(np.stack(again)).permute(0, 3, 1, 2))
     assert torch.equal(data.labels, torch.from_numpy(labels))
     assert data.source == "CIFAR-10, JPEG copy"
+    assert data.altered == "JPEG"
 
 
 def test_order_of_the_sources(tmp_path, monkeypatch):

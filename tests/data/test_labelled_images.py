@@ -10,7 +10,7 @@ from paperlib.data import LabelledImages
 def data():
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (20, 3, 4, 4), generator=generator, dtype=torch.uint8)
-    return LabelledImages(images, torch.arange(20) % 3, ("a", "b", "c"), "made here")
+    return LabelledImages(images, torch.arange(20) % 3, ("a", "b", "c"), "made here", "JPEG")
 
 
 def test_floats_are_in_the_unit_interval(data):
@@ -20,13 +20,14 @@ def test_floats_are_in_the_unit_interval(data):
     assert floats.min() >= 0 and floats.max() <= 1
 
 
-def test_subset_keeps_order_classes_and_source(data):
+def test_subset_keeps_order_classes_source_and_what_was_altered(data):
     indices = torch.tensor([7, 3, 3])
     subset = data.subset(indices)
     assert len(subset) == 3
     assert torch.equal(subset.images, data.images[indices])
     assert subset.labels.tolist() == [1, 0, 0]
-    assert (subset.classes, subset.source) == (data.classes, data.source)
+    for part in (subset, data.sample(2, 0)):
+        assert (part.classes, part.source, part.altered) == (data.classes, data.source, "JPEG")
 
 
 def test_sample_is_without_replacement_and_by_seed(data):

@@ -30,9 +30,10 @@ seed = 0  # of the images drawn from the test split
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
+from paperlib.freq import sizes
 from paperlib.notebook.start import start
 
-run = start("01_spectrum", profile=profile, seed=seed, dataset=dataset)
+run = start("01_spectrum", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import matplotlib.pyplot as plt

@@ -29,9 +29,10 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
+from paperlib.freq import sizes
 from paperlib.notebook.start import start
 
-run = start("02_rct", profile=profile, seed=seed, dataset=dataset)
+run = start("02_rct", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import matplotlib.pyplot as plt

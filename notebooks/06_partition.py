@@ -32,8 +32,9 @@ dataset = "openmoji"  # openmoji, photographs
 
 # %%
 from paperlib.notebook.start import start
+from paperlib.pedsam import sizes
 
-run = start("06_partition", profile=profile, seed=seed, dataset=dataset)
+run = start("06_partition", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import itertools

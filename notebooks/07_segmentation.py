@@ -30,8 +30,9 @@ dataset = "openmoji"  # openmoji, coco
 
 # %%
 from paperlib.notebook.start import start
+from paperlib.pedsam import sizes
 
-run = start("07_segmentation", profile=profile, seed=seed, dataset=dataset)
+run = start("07_segmentation", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import matplotlib.pyplot as plt

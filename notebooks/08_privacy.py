@@ -32,8 +32,9 @@ dataset = "openmoji"  # openmoji, photographs
 
 # %%
 from paperlib.notebook.start import start
+from paperlib.pedsam import sizes
 
-run = start("08_privacy", profile=profile, seed=seed, dataset=dataset)
+run = start("08_privacy", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import matplotlib.pyplot as plt

@@ -34,8 +34,9 @@ dataset = "openmoji"  # openmoji
 
 # %%
 from paperlib.notebook.start import start
+from paperlib.pedsam import sizes
 
-run = start("09_latency", profile=profile, seed=seed, dataset=dataset)
+run = start("09_latency", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import itertools

@@ -28,9 +28,10 @@ seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
 
 # %%
+from paperlib.d4c import sizes
 from paperlib.notebook.start import start
 
-run = start("12_quantization", profile=profile, seed=seed, dataset=dataset)
+run = start("12_quantization", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import itertools

@@ -12,24 +12,30 @@ from pathlib import Path
 
 from paperlib.names import ROOT
 
-LOOKS = ("plots", "figures")  # modules that draw: no value passes through them
+# Modules that only draw, record or check words: no measured value passes through them.
+WITHOUT_VALUES = ("plots", "claims", "figures", "parameters", "provenance", "run")
 
 
-def with_imports(files: Iterable[Path], looks: bool = False) -> set[Path]:
+def with_imports(files: Iterable[Path], all_of_them: bool = False) -> set[Path]:
     """Python files, what they import of this project, what that imports, and so on.
 
     Args:
         files: to begin with.
-        looks: follow imports of modules that draw, too (see `LOOKS`).
+        all_of_them: follow imports of modules through which no value passes, too.
     """
     found: set[Path] = set()
     left = set(files)
     while left:
         found |= left
         left = {module for file in left for module in _imports(file)} - found
-        if not looks:
-            left = {module for module in left if module.stem not in LOOKS}
+        if not all_of_them:
+            left = {module for module in left if not _is_without_values(module)}
     return found
+
+
+def _is_without_values(module: Path) -> bool:
+    place = module.relative_to(ROOT / "paperlib").parts
+    return module.stem in WITHOUT_VALUES and (place[0] == "notebook" or module.stem == "plots")
 
 
 def _imports(file: Path) -> frozenset[Path]:
@@ -61,13 +67,14 @@ def code_hash(file: Path) -> str:
         SyntaxError: it is no Python.
     """
     try:
-        return _hash(file.read_text(encoding="utf-8"))
+        return source_hash(file.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise SyntaxError(f"{file}, line {error.lineno}: {error.msg}") from None
 
 
 @functools.cache
-def _hash(text: str) -> str:
+def source_hash(text: str) -> str:
+    """As `code_hash`, of Python in a text."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)

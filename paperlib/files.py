@@ -15,11 +15,45 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import yaml
 from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from paperlib.code import code_hash, with_imports
+
+
+class FileError(ValueError):
+    """A file of the project that is wrong; the message names it and says what to do."""
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                place = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {place}: {key.value!r} stands twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(file: Path) -> Any:
+    """The content of a YAML file in which no key stands twice.
+
+    Raises:
+        FileError: the file is missing, not UTF-8 or not YAML; one sentence with its name.
+    """
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)
+    except OSError as error:
+        raise FileError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FileError(f"{file}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f"line {place.line + 1}: {error.problem}" if place else str(error)
+        raise FileError(f"{file}: not YAML: {where}") from None
 
 
 def write_files(contents: Mapping[Path, bytes]) -> None:

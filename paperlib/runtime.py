@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm as automatic_tqdm
 from tqdm.std import tqdm
+
+from paperlib.names import LARGEST_SEED
 
 
 def seed_everything(seed: int) -> None:
@@ -21,8 +24,8 @@ def seed_everything(seed: int) -> None:
     Raises:
         ValueError: `seed` is not between 0 and 2³² - 1, the range that numpy takes.
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed}: valid are 0 to {2**32 - 1}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed={seed}: valid are 0 to {LARGEST_SEED}")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -34,18 +37,28 @@ def device() -> torch.device:
     return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def set_threads() -> int:
-    """Let torch use ``$OMP_NUM_THREADS`` threads, else one a physical core; returns how many.
+def threads() -> int:
+    """Threads that numeric libraries may use: ``$PAPERLIB_THREADS``, else one.
+
+    One, because values depend on the number in their last digits, and notebooks run side by side.
 
     Raises:
-        ValueError: ``$OMP_NUM_THREADS`` is not a whole number above 0.
+        ValueError: ``$PAPERLIB_THREADS`` is not a whole number above 0.
     """
-    named = os.environ.get("OMP_NUM_THREADS")
-    if named and (not named.isdecimal() or int(named) < 1):
-        raise ValueError(f"OMP_NUM_THREADS={named}: valid are whole numbers above 0")
-    threads = int(named) if named else psutil.cpu_count(logical=False) or 1
-    torch.set_num_threads(threads)
-    return threads
+    named = os.environ.get("PAPERLIB_THREADS") or "1"
+    if not named.isdecimal() or int(named) < 1:
+        raise ValueError(f"PAPERLIB_THREADS={named}: valid are whole numbers above 0")
+    return int(named)
+
+
+def set_threads() -> None:
+    """Let torch and the libraries under numpy and scipy use `threads` threads.
+
+    Raises:
+        ValueError: as for `threads`.
+    """
+    torch.set_num_threads(threads())
+    threadpool_limits(threads())
 
 
 def _in_a_kernel() -> bool:

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from paperlib.code import code_hash, with_imports
 from paperlib.d4c.baselines import bns_images, gaussian_images, pse_images, real_images
 from paperlib.d4c.prompts import calibration_texts, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
@@ -30,8 +31,8 @@ from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import fingerprint, synthesise
 from paperlib.d4c.zero_shot import load_images
+from paperlib.files import write_files
 from paperlib.models.clip import Tokenizer, denormalise, normalise
-from paperlib.notebook.provenance import source_hash, write_files
 
 ABLATION = ("pgsi", "pgsi_scg", "pgsi_pae", "d4c")
 METHODS = ("real", "gaussian", "bns", "pse", *ABLATION, "d4c_clipped")
@@ -170,6 +171,6 @@ def image_steps(quantized: QuantizedClip) -> Float[Tensor, " quantizers"]:
 
 def _key(method: str, model: nn.Module, settings: Settings) -> str:
     """Name of a set of synthesised images: what they follow from."""
-    code = source_hash(Path(__file__).parent)
+    code = [code_hash(file) for file in sorted(with_imports([Path(__file__)]))]
     text = json.dumps([method, fingerprint(model), code, torch.__version__, asdict(settings)])
     return f"{method}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

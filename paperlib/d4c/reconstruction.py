@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from paperlib.d4c.quantized_clip import QuantizedClip, QuantizedLayer, Tower
 from paperlib.d4c.quantizers import ActivationQuantizer, rounding_penalty
 from paperlib.d4c.settings import Settings
-from paperlib.notebook.provenance import write_files
+from paperlib.files import write_files
 from paperlib.runtime import progress
 
 HELD = 4  # tensors of activations at a time

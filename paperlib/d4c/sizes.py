@@ -1,4 +1,4 @@
-"""Sizes of the notebooks of D4C, a profile each (see `paperlib.profiles`)."""
+"""Sizes of the notebooks of D4C, a profile each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -174,4 +174,14 @@ SIZES = {
         "default": DeploymentSizes(SHORT_CLIPS, ("W4A8", "W2A8"), 300, 64, 2.0),
         "paper": DeploymentSizes(LONGER_CLIPS, ("W4A8", "W2A8"), 1000, 64, 2.0),
     },
+}
+
+# That a notebook takes: the first is that of the profiles smoke and default, the last that of
+# profile paper.
+DATASETS: dict[str, tuple[str, ...]] = {
+    "10_limits": ("openmoji", "cifar10"),
+    "11_synthesis": ("openmoji", "cifar10"),
+    "12_quantization": ("openmoji", "cifar10"),
+    "13_ablation": ("openmoji", "cifar10"),
+    "14_deployment": ("openmoji", "cifar10"),
 }

@@ -23,8 +23,8 @@ from paperlib.d4c.quantizers import (
     largest_code,
 )
 from paperlib.d4c.settings import PerturbationSettings, Settings
+from paperlib.files import write_files
 from paperlib.models.checkpoints import CheckpointError
-from paperlib.notebook.provenance import write_files
 
 CODES = ".weight_quantizer.codes"
 SETTINGS = "d4c-settings"

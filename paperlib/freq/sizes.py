@@ -1,4 +1,4 @@
-"""Sizes of the notebooks of the frequency paper, a profile each (see `paperlib.profiles`)."""
+"""Sizes of the notebooks of the frequency paper, a profile each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,4 +122,14 @@ SIZES = {
         "default": CutoffSizes(300, 3, 2),
         "paper": CutoffSizes(1000, 3, 1),
     },
+}
+
+# That a notebook takes: the first is that of the profiles smoke and default, the last that of
+# profile paper.
+DATASETS: dict[str, tuple[str, ...]] = {
+    "01_spectrum": ("openmoji", "cifar10"),
+    "02_rct": ("openmoji", "cifar10"),
+    "03_occlusion": ("openmoji", "cifar10"),
+    "04_robustness": ("openmoji", "cifar10"),
+    "05_cutoffs": ("openmoji", "cifar10"),
 }

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from paperlib.files import write_files
 from paperlib.models.cnn import build_cnn
-from paperlib.notebook.provenance import write_files
 from paperlib.paths import CHECKPOINTS
 
 

@@ -1,14 +1,15 @@
-"""Claims of the papers as data, what our runs measured of them, and the scorecard.
+"""Claims of the papers as data, what our runs measured of them, and the text of an outcome.
 
 A claim stands in ``data/claims/*.yaml``: where the paper makes it, what it reports and where we
 read that, the quantity we measure, and the check, fixed before the measurement. A notebook calls
-`measure`, which writes ``<folder>/claims/<id>.json``. The check must hold for the mean over the
-seeds; a spread that crosses the threshold is said in the note.
+`measure`, which writes the values to ``<folder>/claims/<id>.json``; everything else about the
+outcome follows from the values and the claim as it stands now. The check must hold for the mean
+over the seeds; a spread that crosses the threshold is said beside it.
 
 Status of a claim:
 
-- ``reproduced``: profile paper, on the paper's data set, and the check holds;
-- ``scaled-down``: any other profile or data set, and the check holds;
+- ``reproduced``: profile paper, on the paper's data set as published, and the check holds;
+- ``scaled-down``: any other profile or data, and the check holds;
 - ``disagrees``: the check does not hold;
 - ``not run``: there is no measurement.
 
@@ -16,12 +17,12 @@ Status of a claim:
 """
 
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, SupportsFloat, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -33,7 +34,7 @@ from pydantic import (
 )
 
 from paperlib import paths
-from paperlib.notebook.provenance import source_hash, versions, write_files
+from paperlib.files import FileError, read_yaml, write_files
 
 Status = Literal["reproduced", "scaled-down", "disagrees", "not run"]
 Profile = Literal["smoke", "default", "paper"]
@@ -108,12 +109,12 @@ class Claim(Record):
     dataset: Text
     notebook: Annotated[str, StringConstraints(pattern=r"^\d\d_[a-z0-9_]+$")]
 
-    def status(self, measured: float, profile: str, dataset: str) -> Status:
-        """Status of a measurement (mean over seeds) made in `profile` on `dataset`."""
-        if not self.check.holds(measured):
+    def status(self, measured: "Measurement") -> Status:
+        """Status of a measurement."""
+        if not self.check.holds(measured.mean):
             return "disagrees"
-        at_scale = profile == "paper" and dataset == self.dataset
-        return "reproduced" if at_scale else "scaled-down"
+        at_scale = measured.profile == "paper" and measured.dataset == self.dataset
+        return "reproduced" if at_scale and not measured.altered else "scaled-down"
 
 
 class Measurement(Record):
@@ -123,24 +124,21 @@ class Measurement(Record):
         claim: id of the claim.
         values: one for every evaluation seed, in the claim's unit, to 6 significant digits.
         profile, dataset, seed: parameters of the run.
+        altered: what was done to the published data, such as "JPEG"; empty if nothing was.
         scale: how much was measured, such as "200 images, 3 seeds".
         source: where the data came from, in words.
         note: what a reader must know beside the number; may be empty.
-        status: of this measurement.
-        versions: of Python and the packages; `code` is the hash of the package's source.
     """
 
     claim: Id
     values: Annotated[tuple[FiniteFloat, ...], Field(min_length=1, strict=False)]
     profile: Profile
     dataset: Text
+    altered: str
     seed: Annotated[int, Field(ge=0)]
     scale: Text
     source: Text
     note: str
-    status: Status
-    versions: dict[str, str]
-    code: str
 
     @property
     def mean(self) -> float:
@@ -183,9 +181,9 @@ def load_claims(folder: Path | None = None) -> dict[str, Claim]:
         raise ClaimError(f"{folder}: no claims (*.yaml) here")
     for file in files:
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ClaimError(f"{file}: not YAML: {error}") from None
+            content = read_yaml(file)
+        except FileError as error:
+            raise ClaimError(str(error)) from None
         if not isinstance(content, dict) or not isinstance(content.get("claims"), list):
             raise ClaimError(f"{file}: claims: expected a list of claims under this field")
         shared = {key: value for key, value in content.items() if key != "claims"}
@@ -208,9 +206,10 @@ def measure(
     scale: str,
     source: str,
     folder: Path,
+    altered: str = "",
     note: str = "",
 ) -> Measurement:
-    """Check a claim against what was measured and write ``folder/claims/<claim_id>.json``.
+    """Write what was measured of a claim to ``folder/claims/<claim_id>.json``.
 
     Args:
         claim_id: id of the claim.
@@ -219,36 +218,27 @@ def measure(
         scale: how much was measured, such as "200 images, 3 seeds".
         source: where the data came from, in words.
         folder: the run's folder for this notebook.
+        altered: what was done to the published data; empty if nothing was.
         note: what a reader must know beside the number.
 
     Raises:
         ClaimError: unknown `claim_id`; no value or one that is not finite; another wrong field.
     """
     file = folder / "claims" / f"{claim_id}.json"
-    claim = _claim(claim_id, load_claims(), str(file))
+    _claim(claim_id, load_claims(), str(file))
     fields = {
         "claim": claim_id,
         "values": tuple(_six_digits(value) for value in values),
         "profile": profile,
         "dataset": dataset,
+        "altered": altered,
         "seed": seed,
         "scale": scale,
         "source": source,
         "note": note,
-        "status": "not run",
-        "versions": versions(),
-        "code": source_hash(),
     }
-    unjudged = _parse(Measurement, fields, str(file))
-    notes = [note, _not_clear(claim, unjudged)]
-    judged = {
-        "status": claim.status(unjudged.mean, profile, dataset),
-        "note": "; ".join(text for text in notes if text),
-    }
-    measurement = unjudged.model_copy(update=judged)
-    content = {"claim": claim_id, "mean": measurement.mean, "std": measurement.std}
-    content |= measurement.model_dump(mode="json")
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+    measurement = _parse(Measurement, fields, str(file))
+    text = json.dumps(measurement.model_dump(mode="json"), indent=2, ensure_ascii=False)
     write_files({file: f"{text}\n".encode()})
     return measurement
 
@@ -257,24 +247,14 @@ def load_measurement(file: Path, claims: dict[str, Claim]) -> Measurement:
     """Read and check what `measure` wrote.
 
     Raises:
-        ClaimError: not JSON; a wrong field; an unknown claim; `mean`, `std` or `status` is not
-            what follows from the values and the claim as it stands now.
+        ClaimError: not JSON; a wrong field; an unknown claim.
     """
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
-        mean, std = fields.pop("mean"), fields.pop("std")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ClaimError(f"{file}: not a measurement: {error!r}") from None
+    except ValueError as error:
+        raise ClaimError(f"{file}: not a measurement: {error}") from None
     measurement = _parse(Measurement, fields, str(file))
-    claim = _claim(measurement.claim, claims, str(file))
-    due = claim.status(measurement.mean, measurement.profile, measurement.dataset)
-    stands = {"mean": mean, "std": std, "status": measurement.status}
-    for field, value in {"mean": measurement.mean, "std": measurement.std, "status": due}.items():
-        if stands[field] != value:
-            raise ClaimError(
-                f"{file}: {field}: says {stands[field]}, but values and claim give {value}; "
-                f"run notebook {claim.notebook} again"
-            )
+    _claim(measurement.claim, claims, str(file))
     return measurement
 
 
@@ -311,9 +291,57 @@ def _claim(claim_id: str, claims: dict[str, Claim], file: str) -> Claim:
     return claims[claim_id]
 
 
-def _not_clear(claim: Claim, measurement: Measurement) -> str:
-    """Say in how many seeds the check answers otherwise than for the mean."""
+def measured_text(claim: Claim, measurement: Measurement) -> str:
+    """Mean ± standard deviation, to 3 digits of the larger, more where it rounds to the limit."""
+    mean, std = measurement.mean, measurement.std
+    largest = max(abs(mean), std or 0)
+    decimals = min(4, max(0, 2 - math.floor(math.log10(largest)))) if largest else 0
+    limits = [claim.check.value + sign * (claim.check.tolerance or 0) for sign in (-1, 1)]
+    while decimals < 9 and any(round(mean, decimals) == limit != mean for limit in limits):
+        decimals += 1
+    shown = f"{round(mean, decimals) + 0.0:.{decimals}f}"
+    return shown if std is None else f"{shown} ± {std:.{decimals}f}"
+
+
+def notes(claim: Claim, measurement: Measurement) -> list[str]:
+    """What a reader must know beside the number: the note, and seeds that answer otherwise."""
     holds = claim.check.holds(measurement.mean)
     other = sum(claim.check.holds(value) != holds for value in measurement.values)
     seeds = len(measurement.values)
-    return f"not clear of the threshold in {other} of {seeds} seeds" if other else ""
+    unclear = f"not clear of the threshold in {other} of {seeds} seeds" if other else ""
+    return [text for text in (measurement.note, unclear) if text]
+
+
+def outcome(claim: Claim, measurement: Measurement) -> str:
+    """One line of Markdown: the claim, what was measured, and the status."""
+    return (
+        f"**{claim.statement}** ({claim.where}) {claim.quantity}: "
+        f"{measured_text(claim, measurement)} ({claim.unit}), must be {claim.check} → "
+        f"**{claim.status(measurement)}**"
+    )
+
+
+def outcomes(notebook: str, folder: Path) -> str:
+    """A Markdown table of the claims that a notebook measures, with what stands in `folder`.
+
+    Raises:
+        ClaimError: a claim or a measurement is wrong.
+    """
+    claims = load_claims()
+    lines = [
+        "| claim | reported | must be | measured | status |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for claim in claims.values():
+        if claim.notebook != notebook:
+            continue
+        file = folder / "claims" / f"{claim.id}.json"
+        measured, status = "–", "not run"
+        if file.is_file():
+            measurement = load_measurement(file, claims)
+            measured = measured_text(claim, measurement)
+            status = claim.status(measurement)
+        reported = "–" if claim.reported is None else f"{claim.reported:g}"
+        cells = [claim.statement, reported, f"{claim.check} ({claim.unit})", measured, status]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)

@@ -1,19 +1,22 @@
-"""One style for every figure, one colour for every method, and saving a figure with its numbers.
+"""One style for every figure, and saving a figure with its numbers.
 
 The colours are from seaborn's colour-blind palette, without those that are too pale on white, and
 near-black. Training variants, attacks and kinds of calibration images are told apart among
 themselves; an attack has the colour of the training that uses it.
 """
 
+import importlib
+import inspect
 import io
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -22,8 +25,12 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
+from PIL import Image
 
-from paperlib.notebook.provenance import source_hash, versions, write_files
+from paperlib.code import code_hash, with_imports
+from paperlib.files import FileError, fingerprint, write_files
+
+Draw = Callable[..., Figure]  # (table) or (table, pixels), named as its figure
 
 DPI = 200
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
@@ -143,57 +150,146 @@ def style() -> None:
 
 
 def save_figure(
-    figure: Figure, folder: Path, name: str, values: pd.DataFrame, parameters: Mapping[str, Any]
+    draw: Draw,
+    table: pd.DataFrame,
+    pixels: Mapping[str, np.ndarray] | None,
+    folder: Path,
+    parameters: Mapping[str, Any],
+    inputs: str,
 ) -> None:
-    """Write ``name.png`` (200 dpi), ``name.csv`` and ``name.json`` into `folder`, whole or not.
+    """Write ``NAME.csv``, ``NAME.npz`` (pixels, if any), ``NAME.json`` and ``NAME.png``, or none.
 
-    The same figure, values and parameters give the same bytes: there is no date and no commit in
-    the files (see `paperlib.notebook.provenance`).
+    The picture is drawn from the table as it is read back, so `redraw` gives the same one. The
+    same table and parameters give the same bytes.
 
     Args:
-        figure: what to draw.
+        draw: its name is that of the files.
+        table: written to 6 significant digits, without the index.
+        pixels: uint8 arrays by name.
         folder: made if it is missing.
-        name: of the files: lower-case letters, digits and _.
-        values: the plotted values, one row a point; written to 6 significant digits, without the
-            index.
         parameters: what the figure was made with, the seed among it.
+        inputs: hash of what decides the values.
 
     Raises:
-        ValueError: `name` has other characters; `values` is empty or has a named index, which
-            would be lost; `parameters` has no seed or cannot be written as JSON.
+        ValueError: `table` is empty or has a named index, which would be lost; pixels are not
+            uint8; `parameters` has no seed or cannot be written as JSON.
     """
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise ValueError(f"name={name!r}: valid are lower-case letters, digits and _")
-    if values.empty:
+    name = draw.__name__
+    if table.empty:
         raise ValueError(f"values of {name}: no rows")
-    if any(level is not None for level in values.index.names):
+    if any(level is not None for level in table.index.names):
         raise ValueError(f"values of {name}: the index would be lost; call reset_index() first")
     if "seed" not in parameters:
         raise ValueError(f"parameters of {name}: no seed")
-    try:
-        provenance = json.dumps(
-            {
-                "figure": name,
-                "parameters": dict(parameters),
-                "versions": versions(),
-                "code": source_hash(),
-            },
-            indent=2,
-            ensure_ascii=False,
-            allow_nan=False,
-        )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"parameters of {name}: not writable as JSON: {error}") from None
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
-    table = values.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_files(
-        {
-            folder / f"{name}.png": image.getvalue(),
-            folder / f"{name}.csv": table.encode(),
-            folder / f"{name}.json": f"{provenance}\n".encode(),
+    if any(array.dtype != np.uint8 for array in (pixels or {}).values()):
+        raise ValueError(f"pixels of {name}: valid are arrays of uint8")
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    files = {folder / f"{name}.csv": text.encode()}
+    if pixels:
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **pixels)
+        files[folder / f"{name}.npz"] = packed.getvalue()
+    about = {"figure": name, "drawn_by": draw.__module__, "parameters": dict(parameters)}
+    figure = SavedFigure(draw, files, about | {"inputs": inputs})
+    write_files(files | figure.drawn(folder))
+    if not pixels:
+        (folder / f"{name}.npz").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class SavedFigure:
+    """A figure as it is saved.
+
+    Attributes:
+        draw: what draws it.
+        files: content of its table (.csv) and of its pixels (.npz), if it has any, by file.
+        about: what its JSON says.
+    """
+
+    draw: Draw
+    files: Mapping[Path, bytes]
+    about: Mapping[str, Any]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Its values as they are read back."""
+        content = next(content for file, content in self.files.items() if file.suffix == ".csv")
+        return pd.read_csv(io.BytesIO(content), float_precision="round_trip")
+
+    @property
+    def pixels(self) -> dict[str, np.ndarray]:
+        """Its pixels by name."""
+        packed = [content for file, content in self.files.items() if file.suffix == ".npz"]
+        return dict(np.load(io.BytesIO(packed[0]))) if packed else {}
+
+    def looks(self) -> str:
+        """Hash of what decides how it looks: the code that draws, the table, the pixels."""
+        code = with_imports([Path(inspect.getsourcefile(self.draw))], all_of_them=True)
+        return fingerprint([code_hash(file) for file in sorted(code)], list(self.files.values()))
+
+    def render(self) -> bytes:
+        """The picture as PNG, 200 dpi, in the style of this project."""
+        with mpl.rc_context():
+            style()
+            pixels = self.pixels
+            figure = self.draw(self.table, pixels) if pixels else self.draw(self.table)
+            image = io.BytesIO()
+            figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
+            plt.close(figure)
+        return image.getvalue()
+
+    def drawn(self, folder: Path) -> dict[Path, bytes]:
+        """Content of its picture and of its JSON, by file."""
+        about = dict(self.about) | {"looks": self.looks()}
+        text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
+        place = folder / self.draw.__name__
+        return {
+            place.with_suffix(".png"): self.render(),
+            place.with_suffix(".json"): f"{text}\n".encode(),
         }
-    )
+
+
+def redraw(folder: Path, name: str) -> None:
+    """Draw a saved figure again from its table with the looks of today.
+
+    Raises:
+        FileError: a file of the figure is missing or damaged, or no function draws it any more.
+    """
+    write_files(load_figure(folder, name).drawn(folder))
+
+
+def load_figure(folder: Path, name: str) -> SavedFigure:
+    """A figure as it was saved.
+
+    Raises:
+        FileError: as for `redraw`.
+    """
+    try:
+        about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        draw = getattr(importlib.import_module(about["drawn_by"]), name)
+        files = {folder / f"{name}.csv": (folder / f"{name}.csv").read_bytes()}
+        packed = folder / f"{name}.npz"
+        if packed.is_file():
+            files[packed] = packed.read_bytes()
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        raise FileError(
+            f"{folder / name}: cannot be drawn again ({error}): run its notebook"
+        ) from None
+    return SavedFigure(draw, files, about)
+
+
+def preview(folder: Path, name: str) -> bytes:
+    """A saved figure for a notebook's page, half as large, as PNG."""
+    with Image.open(folder / f"{name}.png") as picture:
+        small = picture.convert("RGB").reduce(2)
+    content = io.BytesIO()
+    small.save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def alt_text(draw: Draw) -> str:
+    """What is to be seen in a figure: the first sentence of the docstring of what draws it."""
+    return " ".join((inspect.getdoc(draw) or "").split("\n\n")[0].split())
 
 
 def frequency_map(

@@ -5,13 +5,12 @@ way the notebook is run.
 """
 
 import ast
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from paperlib.profiles import DATASETS, PROFILES
+from paperlib.names import DATASETS, LARGEST_SEED, PROFILES
 
-LARGEST_SEED = 2**32 - 1
 INJECTED = "# Parameters\n"  # how papermill begins the cell that it adds
 
 
@@ -28,7 +27,7 @@ def closest(word: str, valid: Iterable[str]) -> str:
 
 
 def check_parameters(
-    values: Mapping[str, Any], names: Collection[str], datasets: Sequence[str] = DATASETS
+    values: Mapping[str, Any], names: Collection[str], datasets: Collection[str] = tuple(DATASETS)
 ) -> None:
     """Check that every parameter is one of `names` and has a value that it takes.
 

@@ -1,25 +1,36 @@
-"""Where a result comes from, and writing it so that a killed run leaves no half a file.
+"""Where a result comes from: what decides it, the commit, packages, threads, device, outside data.
 
-A result records the versions of the packages and a hash of the package's source, not the git
-commit: results are committed themselves, so a commit in them would be out of date as soon as they
-are committed. `source_hash` changes with the code and with nothing else.
+Whoever runs a notebook as a batch hands over what decides its values (`Inputs`): a hash for each
+part, such as a file of code, a checkpoint or a parameter. The hash decides whether a result is
+current; the commit only informs. What is run by hand has no inputs and cannot be published.
 """
 
-import hashlib
+import json
 import os
 import platform
-from collections.abc import Mapping
+import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import paperlib
+from paperlib import runtime
+from paperlib.data import external
+from paperlib.files import FileError, fingerprint, write_files
+from paperlib.paths import DATA, ROOT
 
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib")
+VARIABLE = "PAPERLIB_INPUTS"  # names the file that the runner hands over
+FILE = "provenance.json"
+NONE = "none"
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib")
+
+
+class UndeclaredInputError(RuntimeError):
+    """A notebook reads a file or imports a module whose change would go unnoticed."""
 
 
 def versions() -> dict[str, str]:
-    """Version of Python, of this package and of every one in `PACKAGES` that is installed."""
-    found = {"python": platform.python_version(), "paperlib": paperlib.__version__}
+    """Version of Python and of every one in `PACKAGES` that is installed."""
+    found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
@@ -28,32 +39,72 @@ def versions() -> dict[str, str]:
     return found
 
 
-def source_hash(package: Path = Path(paperlib.__file__).parent) -> str:
-    """First 16 hex digits of the SHA-256 over the package's Python files (names and text).
-
-    Line endings do not count, so that a checkout on Windows gives the same hash.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).parts):
-        text = path.read_text(encoding="utf-8")  # reads every line ending as \n
-        digest.update(f"{path.relative_to(package).as_posix()}\0{text}\0".encode())
-    return digest.hexdigest()[:16]
+def digest_of(parts: dict[str, str]) -> str:
+    """One hash over the hashes of the parts."""
+    return fingerprint(parts)
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
-    """Write files: all of them beside their place first, then each into place in one step.
+def handed_over() -> dict[str, Any]:
+    """The inputs that the runner handed over; empty parts for what is run by hand."""
+    file = os.environ.get(VARIABLE)
+    if not file:
+        return {"parts": {}, "commit": NONE, "clean": False}
+    return json.loads(Path(file).read_text(encoding="utf-8"))
 
-    Folders are made where they are missing. A reader sees the old file or the new one, never a
-    part; when writing fails, no file is replaced and nothing is left over.
-    """
-    ready: dict[Path, Path] = {}
+
+def watch(inputs: dict[str, Any]) -> None:
+    """From now on, refuse to open a file of ``data/`` that is not among the inputs' parts."""
+    declared = set(inputs["parts"])
+    folder = f"{DATA}{os.sep}"
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "open" or not isinstance(arguments[0], str | Path):
+            return
+        file = os.path.abspath(arguments[0])
+        if not file.startswith(folder) or file.startswith(str(DATA / "claims")):
+            return
+        name = Path(file).relative_to(ROOT).as_posix()
+        if name not in declared and Path(file).is_file():
+            raise UndeclaredInputError(
+                f"{name} is read, but notebooks/graph.yaml does not list it for this notebook"
+            )
+
+    if declared:
+        sys.addaudithook(hook)
+
+
+def record(folder: Path, inputs: dict[str, Any], parameters: dict[str, Any]) -> str:
+    """Write where the results in `folder` come from; returns the digest of the inputs."""
+    parts = inputs["parts"]
+    found = {
+        "digest": digest_of(parts) if parts else NONE,
+        "commit": inputs["commit"],
+        "clean": inputs["clean"],
+        "parameters": parameters,
+        "versions": versions(),
+        "threads": runtime.threads(),
+        "device": str(runtime.device()),
+        "external": external.read(),
+        "parts": parts,
+    }
+    text = json.dumps(found, indent=1, ensure_ascii=False)
+    write_files({folder / FILE: f"{text}\n".encode()})
+    return found["digest"]
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """What `record` wrote; a digest of "none" where nothing stands."""
     try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            ready[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            ready[path].write_bytes(content)
-        for path, temporary in ready.items():
-            os.replace(temporary, path)
-    finally:
-        for temporary in ready.values():
-            temporary.unlink(missing_ok=True)
+        return json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"digest": NONE, "parts": {}, "external": {}}
+    except ValueError as error:
+        raise FileError(
+            f"{folder / FILE}: not JSON ({error}): publish {folder.name} again"
+        ) from None
+
+
+def rewrite(folder: Path, **changed: Any) -> None:
+    """Change fields of what `record` wrote."""
+    text = json.dumps(load(folder) | changed, indent=1, ensure_ascii=False)
+    write_files({folder / FILE: f"{text}\n".encode()})

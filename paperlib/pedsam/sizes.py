@@ -1,4 +1,4 @@
-"""Sizes of the notebooks of PED-SAM, a profile each (see `paperlib.profiles`)."""
+"""Sizes of the notebooks of PED-SAM, a profile each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,4 +107,13 @@ SIZES = {
             100,
         ),
     },
+}
+
+# That a notebook takes: the first is that of the profiles smoke and default, the last that of
+# profile paper.
+DATASETS: dict[str, tuple[str, ...]] = {
+    "06_partition": ("openmoji", "photographs"),
+    "07_segmentation": ("openmoji", "coco"),
+    "08_privacy": ("openmoji", "photographs"),
+    "09_latency": ("openmoji",),
 }

@@ -1,146 +1,38 @@
-"""The graph of the notebooks: what each needs and makes, and running it with Snakemake.
+"""Runs the notebooks that are not up to date, side by side, with Snakemake.
 
-``notebooks/graph.yaml`` is the table, ``notebooks/Snakefile`` makes rules of it, and
-``python -m paperlib.runs.graph --profile smoke`` runs them and shows the scorecard: what is
-finished and unchanged stays, the rest runs side by side where cores and memory allow.
+``python -m paperlib.runs.graph --profile smoke`` plans: a notebook whose parts (see
+`paperlib.runs.table`) hash to what its last results say stays, the others run where cores and
+memory allow. ``notebooks/Snakefile`` makes a rule of each. Everything goes to the outputs' folder.
 """
 
 import argparse
-import ast
 import fcntl
-import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import psutil
-import yaml
 
-from paperlib.paths import (
-    CHECKPOINTS,
-    CLAIMS,
-    DATA,
-    FIGURES,
-    NOTEBOOKS,
-    ROOT,
-    outputs_dir,
-    run_folder,
-)
-from paperlib.profiles import DATASETS, PROFILES, STANDARD_SEED
+from paperlib.files import FileError, write_files
+from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
+from paperlib.notebook import provenance
+from paperlib.notebook.claims import ClaimError
+from paperlib.paths import NOTEBOOKS, outputs_dir, run_folder
 from paperlib.runs import scorecard
+from paperlib.runs.table import Entry, git_state, read_table
 
-TABLE = NOTEBOOKS / "graph.yaml"
 SNAKEFILE = NOTEBOOKS / "Snakefile"
 MEBIBYTE = 2**20
 STOPPED = 130  # exit code of a run that a person stopped
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One notebook's row of the table.
-
-    Attributes:
-        name: of the notebook, without extension.
-        package: of paperlib, one a paper.
-        datasets: that it takes: the first is that of the profiles smoke and default, the last that
-            of profile paper.
-        memory: of its kernel, in MB, by profile.
-        checkpoints: names, with {dataset} to be filled in, or patterns with *.
-        figures: names.
-        priority: those of higher ones start first.
-        claims: ids of the claims that it measures, and the files they stand in.
-    """
-
-    name: str
-    package: str
-    datasets: tuple[str, ...]
-    memory: dict[str, int]
-    checkpoints: tuple[str, ...]
-    figures: tuple[str, ...]
-    priority: int
-    claims: dict[str, Path]
-
-    def dataset(self, profile: str) -> str:
-        """The data set that a profile stands for."""
-        return self.datasets[-1 if profile == "paper" else 0]
-
-    def published(self, profile: str, dataset: str, seed: int) -> Path | None:
-        """Folder of the committed results of such a run; None if they are not committed."""
-        standard = (self.dataset(profile), STANDARD_SEED) == (dataset, seed)
-        return FIGURES / profile if standard and profile != "smoke" else None
-
-    def inputs(self, dataset: str) -> list[str]:
-        """Files whose change makes the notebook run again."""
-        code = {NOTEBOOKS / f"{self.name}.py", *(ROOT / "paperlib" / self.package).glob("*.py")}
-        files = {*self.claims.values(), *DATA.glob("*.csv")}
-        for file in with_imports(code):  # of other papers only their sizes, for the profiles
-            if file.name != "sizes.py" or file.parent.name == self.package:
-                files.add(file)
-        for checkpoint in self.checkpoints:
-            for kind in ("safetensors", "json"):
-                file = f"{checkpoint.format(dataset=dataset)}.{kind}"
-                files |= set(CHECKPOINTS.glob(file)) if "*" in file else {CHECKPOINTS / file}
-        return sorted(map(str, files))
-
-    def outputs(self) -> list[str]:
-        """Files that it makes in its folder."""
-        figures = [f"{name}.{kind}" for name in self.figures for kind in ("png", "csv", "json")]
-        return figures + [f"claims/{claim}.json" for claim in self.claims]
-
-
-def read_table(table: Path = TABLE, claims: Path = CLAIMS) -> dict[str, Entry]:
-    """The table's rows, by notebook, in their order."""
-    measured: dict[str, dict[str, Path]] = {}
-    for file in sorted(claims.glob("*.yaml")):
-        for claim in yaml.safe_load(file.read_text(encoding="utf-8"))["claims"]:
-            measured.setdefault(claim["notebook"], {})[claim["id"]] = file
-    return {
-        name: Entry(
-            name,
-            row["package"],
-            tuple(row["datasets"]),
-            row["memory"],
-            tuple(row["checkpoints"]),
-            tuple(row["figures"]),
-            row.get("priority", 0),
-            measured.get(name, {}),
-        )
-        for name, row in yaml.safe_load(table.read_text(encoding="utf-8")).items()
-    }
-
-
-def with_imports(files: Iterable[Path]) -> set[Path]:
-    """Python files, what they import of this package, what that imports, and so on."""
-    found, left = set(), set(files)
-    while left:
-        found |= left
-        left = {module for file in left for module in _imports(file)} - found
-    return found
-
-
-@functools.cache
-def _imports(file: Path) -> frozenset[Path]:
-    names = set()
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""  # Snakemake will name it
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    modules = set()
-    for parts in (name.split(".") for name in names if name.startswith("paperlib")):
-        for end in range(1, len(parts) + 1):  # packages are run before what is in them
-            place = ROOT.joinpath(*parts[:end])
-            modules |= {place.with_suffix(".py"), place / "__init__.py"}
-    return frozenset(filter(Path.is_file, modules))
 
 
 def available_memory() -> int:
@@ -160,66 +52,113 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def chosen(profile: str, dataset: str | None, only: str | None) -> dict[str, str]:
-    """Data set by notebook: all of them or `only` one, on `dataset` or the profile's standard one.
+def chosen(
+    table: Mapping[str, Entry], profile: str, dataset: str | None, only: Sequence[str]
+) -> dict[str, str]:
+    """Data set by notebook: all of them or `only` some, on `dataset` or the profile's own.
 
     Raises:
-        ValueError: `only` does not take `dataset`.
+        FileError: one of `only` does not take `dataset`, or sizes are missing.
     """
-    entries = {name: entry for name, entry in read_table().items() if name == (only or name)}
-    if only and dataset and dataset not in entries[only].datasets:
-        raise ValueError(f"{only} takes the data sets {', '.join(entries[only].datasets)}")
+    for name in only if dataset else ():
+        if dataset not in table[name].datasets:
+            raise FileError(f"{name} takes the data sets {', '.join(table[name].datasets)}")
     return {
         name: dataset or entry.dataset(profile)
-        for name, entry in entries.items()
-        if dataset is None or dataset in entry.datasets
+        for name, entry in table.items()
+        if (not only or name in only) and (dataset is None or dataset in entry.datasets)
     }
 
 
-def run(profile: str, datasets: Mapping[str, str], seed: int) -> int:
+def plan(entry: Entry, profile: str, dataset: str, seed: int, outputs: Path) -> bool:
+    """Hand over what decides a run's values in ``NAME.inputs.json``; whether it must run.
+
+    The file is written anew only when the results beside it are not those of these inputs, so that
+    its time tells Snakemake to run the notebook.
+
+    Raises:
+        FileError: a file that the notebook needs is missing.
+    """
+    folder = outputs / run_folder(profile, dataset, seed) / entry.name
+    for unfinished in folder.parent.glob(f".{entry.name}-*"):  # left by a runner that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)
+    parts = entry.parts(profile, dataset, seed)
+    made = provenance.load(folder)
+    stale = made["digest"] != provenance.digest_of(parts) or not _done(folder).is_file()
+    handed = folder.with_name(f"{entry.name}.inputs.json")
+    if stale or not handed.is_file():
+        commit, clean = git_state(parts)
+        text = json.dumps({"commit": commit, "clean": clean, "parts": parts}, indent=1)
+        write_files({handed: text.encode()})
+        _done(folder).unlink(missing_ok=True)
+    return stale
+
+
+def _done(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.done")
+
+
+def run(table: Mapping[str, Entry], profile: str, datasets: Mapping[str, str], seed: int) -> int:
     """Run what is not up to date of these notebooks; returns the exit code.
 
-    Stopped by a signal, it lets Snakemake stop every notebook and delete unfinished results.
+    Stopped by a signal, it lets Snakemake stop every notebook. Killed, its notebooks stop by
+    themselves: each looks whether the lock is still held by the run that started it.
+
+    Raises:
+        FileError: a file that a notebook needs is missing.
     """
     outputs = outputs_dir().resolve()
-    executed = {
-        name: outputs / run_folder(profile, dataset, seed) / f"{name}.ipynb"
-        for name, dataset in datasets.items()
-    }
-    before = {name: _modified(file) for name, file in executed.items()}
     outputs.mkdir(parents=True, exist_ok=True)
-    config = {"profile": profile, "seed": seed, "datasets": json.dumps(dict(datasets))}
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
-    command += ["--directory", str(outputs), "--config"]
-    command += [f"{name}={value}" for name, value in config.items()]
-    command += ["--cores", str(cores()), "--resources", f"mem_mb={available_memory()}"]
-    command += ["--keep-going", "--rerun-incomplete"]
-    os.environ["PAPERLIB_PYTHON"] = sys.executable  # not in the graph, where it would be a change
     log = outputs / "snakemake.log"
-    with open(outputs / ".lock", "w") as lock:
+    with open(outputs / ".lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system's: it ends with us
         except BlockingIOError:
             print(f"another run is writing to {outputs}; wait for it to end", file=sys.stderr)
             return 1
-        descriptor = lock.fileno()
+        token = uuid.uuid4().hex
+        write_over(lock, token)
+        os.environ["PAPERLIB_RUN"] = token
+        os.environ["PAPERLIB_PYTHON"] = sys.executable
+        entries = [table[name] for name in datasets]
+        stale = [e for e in entries if plan(e, profile, datasets[e.name], seed, outputs)]
+        config = {
+            "run": {e.name: run_folder(profile, datasets[e.name], seed) for e in entries},
+            "parameters": {
+                e.name: {"profile": profile, "dataset": datasets[e.name], "seed": seed}
+                for e in entries
+            },
+            "memory": {e.name: e.row.memory[profile] for e in entries},
+            "priority": {e.name: e.row.priority for e in entries},
+        }
+        settings = outputs / "snakemake.json"
+        write_files({settings: json.dumps(config).encode()})
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+        command += ["--directory", str(outputs), "--configfile", str(settings)]
+        command += ["--cores", str(cores()), "--resources", f"mem_mb={available_memory()}"]
+        command += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime"]
         with open(log, "w") as messages:
             if any((outputs / ".snakemake" / "locks").glob("*")):  # left by a run that was killed
                 subprocess.run([*command, "--unlock"], stderr=messages, check=True)
-            code = _run(command, stderr=messages, pass_fds=[descriptor])
+            code = _run(command, stderr=messages)
+        write_over(lock, "")
     if code == STOPPED:
         print("stopped; what was finished is kept", file=sys.stderr)
     elif code:
         _explain(log)
     else:
-        for name, file in executed.items():
-            if _modified(file) == before[name]:
-                print(f"{name:<16}unchanged")
+        for entry in entries:
+            if entry not in stale:
+                print(f"{entry.name:<16}unchanged")
     return code
 
 
-def _modified(file: Path) -> int:
-    return file.stat().st_mtime_ns if file.exists() else 0
+def write_over(file: Any, text: str) -> None:
+    """Replace the content of an open file."""
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
 
 
 def _run(command: list[str], **options: Any) -> int:
@@ -260,31 +199,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Run the notebooks that are not up to date.",
     )
     parser.add_argument("--profile", choices=PROFILES, default="default")
-    parser.add_argument("--dataset", choices=DATASETS, help="default: the profile's standard one")
+    parser.add_argument(
+        "--dataset", choices=[*DATASETS], help="default: the profile's standard one"
+    )
     parser.add_argument("--seed", type=int, default=STANDARD_SEED)
-    parser.add_argument("--only", choices=list(read_table()))
+    parser.add_argument("--only", choices=notebooks(), action="append", default=[])
     options = parser.parse_args(arguments)
     try:
-        datasets = chosen(options.profile, options.dataset, options.only)
-    except ValueError as error:
-        parser.error(str(error))
-    code = run(options.profile, datasets, options.seed)
-    if code != STOPPED:
-        code = _scorecard(options.profile, datasets, options.seed) or code
+        table = read_table()
+        datasets = chosen(table, options.profile, options.dataset, options.only)
+        code = run(table, options.profile, datasets, options.seed)
+        if code != STOPPED:
+            runs = {run_folder(options.profile, data, options.seed) for data in datasets.values()}
+            scorecard.show([outputs_dir().resolve() / run for run in sorted(runs)], [*datasets])
+    except (FileError, ClaimError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or outputs_dir()}: {error.strerror}", file=sys.stderr)
+        return 1
     return code
-
-
-def _scorecard(profile: str, datasets: Mapping[str, str], seed: int) -> int:
-    """Print the scorecard, and bring the README's up to date if the run is a standard one."""
-    outputs, table = outputs_dir().resolve(), read_table()
-    runs = {run_folder(profile, dataset, seed) for dataset in datasets.values()}
-    folders = [outputs / run for run in sorted(runs)]
-    if not any(any(folder.glob("*/claims/*.json")) for folder in folders):
-        return 0
-    print()
-    if not all(table[name].published(profile, data, seed) for name, data in datasets.items()):
-        return scorecard.main(["show", "--run", *map(str, folders)])
-    return scorecard.main(["write", str(ROOT / "README.md")]) or scorecard.main(["show"])
 
 
 if __name__ == "__main__":

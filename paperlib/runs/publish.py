@@ -1,48 +1,65 @@
-"""Writes the outputs of the default run into the committed notebooks.
+"""Publishes the results of a run: committed figures, values, notebooks' outputs and README.
 
-``python -m paperlib.runs.publish``, after that run (``./run_all.sh publish`` does both): sources
-come from ``notebooks/NAME.py``, outputs and execution counts from the executed notebook. What would
-differ from run to run or not show on a page is refused: stderr, errors and widgets.
+``python -m paperlib.runs.publish [--profile P] [--only NAME]``: runs what is stale, copies results
+to ``figures/``, writes the default profile's outputs into ``notebooks/*.ipynb``, and README's
+scorecard. Where the values are current and only looks or words have changed, nothing is run:
+figures are drawn again from their tables, and texts written again from the claims.
 """
 
+import argparse
+import base64
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from paperlib.notebook.provenance import write_files
-from paperlib.paths import NOTEBOOKS, outputs_dir, run_folder
-from paperlib.profiles import STANDARD_SEED
-from paperlib.runs.graph import read_table
+from paperlib.code import source_hash
+from paperlib.files import FileError, write_files
+from paperlib.names import STANDARD_SEED, notebooks
+from paperlib.notebook import claims, figures, provenance
+from paperlib.notebook.run import KEY
+from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
+from paperlib.runs import check, graph, scorecard
 from paperlib.runs.runner import read_notebook
+from paperlib.runs.table import Entry, git_state, read_table
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class PublishError(ValueError):
-    """An executed notebook that is not fit to be committed; the message says why."""
+    """Results that are not fit to be committed; the message says why."""
+
+
+def code_of(notebook: Any) -> list[str]:
+    """Hash of the code of every cell of code that is not empty."""
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return [source_hash(source) for source in sources if source.strip()]
 
 
 def with_outputs(source: Any, executed: Any, name: str) -> Any:
     """The notebook `source` with the outputs of `executed`, and no metadata of the execution.
 
     Args:
-        source: what `read_notebook` gave.
+        source: what `read_notebook` gave; its text may be newer than that of `executed`.
         executed: the same notebook after its run.
         name: for messages.
 
     Raises:
-        PublishError: the cells differ; a cell was not run; an output is refused.
+        PublishError: the code differs; a cell was not run; an output is refused.
     """
-    if [cell.source for cell in source.cells] != [cell.source for cell in executed.cells]:
-        raise PublishError(f"{name}: was executed from another source or other parameters")
-    for cell, done in zip(source.cells, executed.cells, strict=True):
-        if cell.cell_type != "code":
+    if code_of(source) != code_of(executed):
+        raise PublishError(f"{name}: was executed from other code or other parameters")
+    ran = [cell for cell in executed.cells if cell.cell_type == "code" and cell.source.strip()]
+    for cell in source.cells:
+        if cell.cell_type != "code" or not cell.source.strip():
             continue
+        done = ran.pop(0)
         where = f"{name}, cell [{done.execution_count}]"
-        if cell.source.strip() and not done.execution_count:
+        if not done.execution_count:
             raise PublishError(f"{name}: a cell was not run: {cell.source.splitlines()[0]}")
         for output in done.outputs:
             if output.output_type == "error" or output.get("name") == "stderr":
@@ -54,17 +71,35 @@ def with_outputs(source: Any, executed: Any, name: str) -> Any:
     return source
 
 
-def publish(executed: Path, source: Path) -> None:
-    """Write ``source`` with extension ``.ipynb``, from ``source`` and its executed notebook.
+def renew(notebook: Any, folder: Path) -> None:
+    """Write what a notebook shows of claims and figures anew from the results in `folder`."""
+    stated = claims.load_claims()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            match output.get("metadata", {}).get(KEY, {}):
+                case {"claim": claim} if claim in stated:
+                    file = folder / "claims" / f"{claim}.json"
+                    text = claims.outcome(stated[claim], claims.load_measurement(file, stated))
+                    output["data"] = {"text/markdown": text, "text/plain": text}
+                case {"claims": name}:
+                    text = claims.outcomes(name, folder)
+                    output["data"] = {"text/markdown": text, "text/plain": text}
+                case {"figure": name}:
+                    alt = figures.alt_text(figures.load_figure(folder, name).draw)
+                    picture = base64.b64encode(figures.preview(folder, name)).decode()
+                    output["data"] = {"image/png": picture, "text/plain": alt}
+                    output["metadata"]["image/png"] = {"alt": alt}
+
+
+def write_notebook(source: Path, executed: Any, folder: Path) -> None:
+    """Write ``source`` with extension ``.ipynb``, with the outputs of its executed notebook.
 
     Raises:
-        PublishError: as for `with_outputs`; `executed` does not exist.
+        PublishError: as for `with_outputs`.
     """
-    if not executed.is_file():
-        raise PublishError(f"{source.stem}: {executed} is missing; run the default profile first")
-    notebook = read_notebook(source)
-    done = nbformat.read(executed, as_version=4)
-    text = nbformat.writes(with_outputs(notebook, done, source.stem), version=4)
+    notebook = with_outputs(read_notebook(source), executed, source.stem)
+    renew(notebook, folder)
+    text = nbformat.writes(notebook, version=4)
     write_files({source.with_suffix(".ipynb"): f"{text.rstrip()}\n".encode()})
     pair(source)
 
@@ -79,16 +114,80 @@ def pair(source: Path) -> None:
     subprocess.run([*command, source.name], cwd=source.parent, check=True)
 
 
-def main() -> int:
+def publish(entry: Entry, profile: str) -> None:
+    """Bring what is published of a notebook up to date from the outputs of its run.
+
+    Raises:
+        PublishError: the results in the outputs are of other inputs, other threads, or from inputs
+            that are not committed; or an output of the notebook is refused.
+    """
+    dataset = entry.dataset(profile)
+    parts = entry.parts(profile, dataset, STANDARD_SEED)
+    commit, clean = git_state(parts)
+    if not clean:
+        raise PublishError(f"{entry.name}: commit what decides its values first (git status)")
+    run = outputs_dir().resolve() / run_folder(profile, dataset, STANDARD_SEED)
+    target = entry.published(profile)
+    if check.state(entry, profile).stale or not target.is_dir():
+        made = provenance.load(run / entry.name)
+        if made["digest"] != provenance.digest_of(parts):
+            raise PublishError(f"{entry.name}: the results in {run} are of other inputs")
+        if made["threads"] != 1:
+            raise PublishError(f"{entry.name}: ran with {made['threads']} threads: valid is 1")
+        replace_folder(run / entry.name, target)
+        provenance.rewrite(target, commit=commit, clean=clean)
+        executed = run / f"{entry.name}.ipynb"
+    else:
+        executed = NOTEBOOKS / f"{entry.name}.ipynb"
+    for name in check.saved_figures(target):
+        figures.redraw(target, name)
+    if profile == "default":
+        notebook = nbformat.read(executed, as_version=4)
+        write_notebook(NOTEBOOKS / f"{entry.name}.py", notebook, target)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Put a copy of a folder in the place of another in one step."""
+    ready = target.with_name(f".{target.name}.new")
+    shutil.rmtree(ready, ignore_errors=True)
+    shutil.copytree(source, ready)
+    shutil.rmtree(target, ignore_errors=True)
+    ready.rename(target)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m paperlib.runs.publish",
+        description="Run what is stale and publish it.",
+    )
+    parser.add_argument("--profile", choices=check.PUBLISHED, default="default")
+    parser.add_argument("--only", choices=notebooks(), action="append", default=[])
+    options = parser.parse_args(arguments)
+    try:
+        table = read_table()
+        return _publish(table, options.profile, options.only or [*table])
+    except (FileError, claims.ClaimError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _publish(table: Mapping[str, Entry], profile: str, names: Sequence[str]) -> int:
+    found = {name: check.state(table[name], profile) for name in names}
+    stale = [name for name, one in found.items() if one.stale or not one.published]
     code = 0
-    for name, entry in read_table().items():
-        run = outputs_dir() / run_folder("default", entry.dataset("default"), STANDARD_SEED)
+    if stale:
+        datasets = {name: table[name].dataset(profile) for name in stale}
+        code = graph.run(table, profile, datasets, STANDARD_SEED)
+        if code == graph.STOPPED:
+            return code
+    for name in names:
         try:
-            publish(run / f"{name}.ipynb", NOTEBOOKS / f"{name}.py")
+            publish(table[name], profile)
         except PublishError as error:
             print(error, file=sys.stderr)
             code = 1
+    scorecard.write(ROOT / "README.md", check.stale(check.states(table=table)))
     return code
 
 

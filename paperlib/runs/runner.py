@@ -1,28 +1,39 @@
 """Runs one notebook and says in one line how it went.
 
-``python -m paperlib.runs.runner 01_spectrum --output FILE -p profile smoke``: reads
-``notebooks/01_spectrum.py``, checks the parameters before anything runs, executes with papermill,
-and writes the executed notebook to FILE, also when a cell fails. ``notebooks/Snakefile`` calls it.
+``python -m paperlib.runs.runner 01_spectrum --inputs FILE --target FOLDER -p profile smoke``: reads
+``notebooks/01_spectrum.py``, checks the parameters before anything runs, executes it with papermill
+and puts the results in place in one step: FOLDER, and FOLDER.ipynb beside it, which is also written
+when a cell fails. ``notebooks/Snakefile`` calls it.
+
+It ends when the run that started it has ended, however that was killed, so that it can never write
+over the results of a later one.
 """
 
 import argparse
 import asyncio
+import fcntl
 import hashlib
 import os
 import re
 import resource
 import shutil
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
+from paperlib.files import FileError
+from paperlib.notebook import provenance
+from paperlib.notebook.claims import ClaimError
 from paperlib.notebook.parameters import ParameterError, assigned, check_parameters, closest
 from paperlib.paths import NOTEBOOKS, outputs_dir
-from paperlib.runs.graph import read_table
+from paperlib.runs.table import read_table
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 MEBIBYTE = 2**20
@@ -109,39 +120,95 @@ def report(name: str, outcome: str, started: float, more: str = "") -> None:
     print(f"{erase}{name:<16}{outcome:<7}{took}{more}", flush=True)
 
 
+def run_is_over(outputs: Path, token: str) -> bool:
+    """Whether the run that holds the outputs' lock is no longer the one with this token."""
+    try:
+        with open(outputs / ".lock") as lock:
+            if lock.read() != token:
+                return True
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:  # held: it goes on
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def end_with(over: Callable[[], bool]) -> None:
+    """From now on, look every second whether the run is over, and then end with every child."""
+
+    def watch() -> None:
+        while not over():
+            time.sleep(1)
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def missing_claims(name: str, folder: Path) -> list[str]:
+    """Claims that name this notebook and that its run did not measure."""
+    return [
+        claim
+        for claim in read_table()[name].claims
+        if not (folder / "claims" / f"{claim}.json").is_file()
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m paperlib.runs.runner", description="Run one notebook of notebooks/."
     )
     parser.add_argument("name")
-    parser.add_argument("--output", type=Path, required=True, help="the executed notebook")
+    parser.add_argument("--inputs", type=Path, help="what decides its values, from the graph")
+    parser.add_argument("--target", type=Path, required=True, help="folder of the results")
     parser.add_argument(
         "-p", dest="given", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
     )
     options = parser.parse_args(arguments)
     started = time.monotonic()
-    output = options.output.resolve()
+    target = options.target.resolve()
     given = {name: yaml.safe_load(value) for name, value in options.given}
     try:
         notebook = read_notebook(NOTEBOOKS / f"{options.name}.py")
-        check_parameters(given, parameters_of(notebook), read_table()[options.name].datasets)
-    except ParameterError as error:
+        entry = read_table()[options.name]
+        check_parameters(given, parameters_of(notebook), entry.datasets)
+    except (ParameterError, FileError, ClaimError) as error:
         print(f"{options.name}: {error}", file=sys.stderr)
         return 2
-    os.environ["PAPERLIB_OUTPUTS"] = str(outputs_dir().resolve())
+    outputs, token = outputs_dir().resolve(), os.environ.get("PAPERLIB_RUN")
+    over = (lambda: run_is_over(outputs, token)) if token else (lambda: False)
+    if token:
+        end_with(over)
+    if options.inputs:
+        os.environ[provenance.VARIABLE] = str(options.inputs.resolve())
     os.environ["PAPERLIB_NOTEBOOK"] = options.name
-    folder = output.with_suffix("")
-    shutil.rmtree(folder, ignore_errors=True)  # what an earlier run left
-    try:
-        execute(notebook, given, output)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        shutil.rmtree(folder, ignore_errors=True)
-        output.unlink(missing_ok=True)
-        return STOPPED
-    except Exception as error:  # every failure of a notebook is reported the same way
-        report(options.name, "FAILED", started, f"\n  {failure(error)}\n  see {output}")
-        return 1
+    shutil.rmtree(target, ignore_errors=True)  # what an earlier run left
+    target.parent.mkdir(parents=True, exist_ok=True)
+    executed = target.with_name(f"{target.name}.ipynb")
+    with tempfile.TemporaryDirectory(prefix=f".{options.name}-", dir=target.parent) as place:
+        made = Path(place) / "made.ipynb"
+        os.environ["PAPERLIB_FOLDER"] = str(folder := Path(place) / options.name)
+        try:
+            execute(notebook, given, made)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            executed.unlink(missing_ok=True)
+            return STOPPED
+        except Exception as error:  # every failure of a notebook is reported the same way
+            if made.is_file():
+                os.replace(made, executed)
+            report(options.name, "FAILED", started, f"\n  {failure(error)}\n  see {executed}")
+            return 1
+        if missing := missing_claims(options.name, folder):
+            more = f"\n  did not measure {', '.join(missing)}, which data/claims says it does"
+            report(options.name, "FAILED", started, more)
+            return 1
+        if over():
+            return 1
+        os.replace(made, executed)
+        os.replace(folder, target)
     report(options.name, "ok", started)
     return 0
 

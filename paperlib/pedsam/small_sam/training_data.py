@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from paperlib.data.openmoji import draw_scenes
+from paperlib.files import write_files
 from paperlib.models.sam import IMAGE
-from paperlib.notebook.provenance import write_files
 from paperlib.pedsam.small_sam.segmentation import CROWDED, SMALLEST, split_classes
 from paperlib.runtime import progress
 

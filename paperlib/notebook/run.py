@@ -1,0 +1,117 @@
+"""One run of one notebook: it saves figures with their values and checks claims.
+
+What is shown of a claim or a figure carries in its metadata what it shows, so that publishing can
+write it anew when a claim's wording or the looks have changed and the values have not.
+"""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from paperlib.data import LabelledImages
+from paperlib.notebook import claims, figures, provenance
+
+KEY = "paperlib"  # of the metadata of an output
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one notebook.
+
+    Attributes:
+        name: of the notebook, without extension.
+        profile, seed, dataset: its parameters.
+        parameters: these and what else the notebook was started with.
+        sizes: the notebook's sizes in this profile.
+        folder: where its results go.
+        interactive: a person runs it by hand, so that widgets have a use.
+        inputs: what decides its values (see `paperlib.notebook.provenance`).
+    """
+
+    name: str
+    profile: str
+    seed: int
+    dataset: str
+    parameters: dict[str, Any]
+    sizes: Any
+    folder: Path
+    interactive: bool
+    inputs: dict[str, Any] = field(repr=False)
+
+    def save_figure(
+        self,
+        draw: Callable[..., Figure],
+        table: pd.DataFrame,
+        pixels: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Draw a figure from a table, write both with where they come from, and show the figure.
+
+        Args:
+            draw: a function of its paper's ``plots``, named as the figure; it gets the table as it
+                is read back from the file, and `pixels` if there are any. The first sentence of its
+                docstring says what is to be seen, for those who cannot see it.
+            table: all values that it shows, one row a point.
+            pixels: of grids of pictures, by name: uint8 arrays, RGB in the last axis.
+        """
+        digest = provenance.record(self.folder, self.inputs, self.parameters)
+        figures.save_figure(draw, table, pixels, self.folder, self.parameters, digest)
+        name = draw.__name__
+        shown = base64.b64encode(figures.preview(self.folder, name)).decode()
+        alt = figures.alt_text(draw)
+        display(
+            {"image/png": shown, "text/plain": alt},
+            metadata={"image/png": {"alt": alt}, KEY: {"figure": name}},
+            raw=True,
+        )
+
+    def check(
+        self,
+        claim: str,
+        values: float | Sequence[float],
+        *,
+        scale: str,
+        source: str | LabelledImages,
+        note: str = "",
+    ) -> None:
+        """Check a claim of the paper against what was measured, record it and show the outcome.
+
+        Args:
+            claim: id of the claim in ``data/claims``.
+            values: the measured quantity, one for every evaluation seed, in the claim's unit.
+            scale: how much was measured, such as "200 images, 3 seeds".
+            source: the data, or in words where it came from if it is that of the data set as
+                published; images that were altered are another data set than the paper's.
+            note: what a reader must know beside the number.
+        """
+        provenance.record(self.folder, self.inputs, self.parameters)
+        data = source if isinstance(source, LabelledImages) else None
+        measured = claims.measure(
+            claim,
+            [values] if isinstance(values, (int, float)) else values,
+            profile=self.profile,
+            dataset=self.dataset,
+            altered=data.altered if data else "",
+            seed=self.seed,
+            scale=scale,
+            source=data.source if data else source,
+            note=note,
+            folder=self.folder,
+        )
+        text = claims.outcome(claims.load_claims()[claim], measured)
+        _show(text, {"claim": claim})
+
+    def claims_table(self) -> None:
+        """Show the claims that this notebook measures, with what this run measured."""
+        _show(claims.outcomes(self.name, self.folder), {"claims": self.name})
+
+
+def _show(markdown: str, shows: dict[str, str]) -> None:
+    bundle = {"text/markdown": markdown, "text/plain": markdown}
+    display(bundle, metadata={KEY: shows}, raw=True)

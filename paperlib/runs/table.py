@@ -1,0 +1,191 @@
+"""The table of the notebooks: what each needs, what decides its values, and where results go.
+
+``notebooks/graph.yaml`` is the table. What decides a notebook's values (its parts):
+
+- its own code, without text, comments and empty lines;
+- its parameters, and its row of sizes in the profile;
+- the code of every module of paperlib that it imports, and that these import, but for those
+  through which no value passes (`paperlib.code.WITHOUT_VALUES`);
+- the files of ``data/`` that the table names, checkpoints among them.
+"""
+
+import hashlib
+import importlib
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from paperlib.code import code_hash, with_imports
+from paperlib.files import FileError, fingerprint, read_yaml
+from paperlib.names import STANDARD_SEED, notebooks
+from paperlib.notebook import provenance
+from paperlib.notebook.claims import load_claims
+from paperlib.paths import DATA, FIGURES, NOTEBOOKS, ROOT
+
+TABLE = NOTEBOOKS / "graph.yaml"
+
+
+class Row(BaseModel):
+    """One notebook's row of the table.
+
+    Attributes:
+        package: of paperlib, one a paper.
+        memory: of its kernel, in MB, by profile.
+        data: files that it reads, below ``data/``, with {dataset} to be filled in, or patterns.
+        priority: those of higher ones start first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    package: Annotated[str, Field(min_length=1)]
+    memory: dict[str, Annotated[int, Field(gt=0)]]
+    data: Annotated[tuple[str, ...], Field(strict=False)]
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One notebook: its row, and the claims that it measures.
+
+    Attributes:
+        name: of the notebook, without extension.
+        row: of the table.
+        claims: ids.
+    """
+
+    name: str
+    row: Row
+    claims: tuple[str, ...]
+
+    @property
+    def sizes(self) -> Any:
+        """The module of sizes of its paper.
+
+        Raises:
+            FileError: there is none, or it does not have the notebook.
+        """
+        file = f"paperlib/{self.row.package}/sizes.py"
+        try:
+            sizes = importlib.import_module(f"paperlib.{self.row.package}.sizes")
+        except ModuleNotFoundError:
+            raise FileError(f"{file} is missing; {self.name} needs its sizes there") from None
+        for name in ("SIZES", "DATASETS"):
+            if self.name not in getattr(sizes, name, {}):
+                raise FileError(f"{file}: {name} lacks {self.name}")
+        return sizes
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets that it takes."""
+        return self.sizes.DATASETS[self.name]
+
+    def dataset(self, profile: str) -> str:
+        """The data set that a profile stands for."""
+        return self.datasets[-1 if profile == "paper" else 0]
+
+    def is_standard(self, profile: str, dataset: str, seed: int) -> bool:
+        """Whether results of such a run are published."""
+        standard = (self.dataset(profile), STANDARD_SEED) == (dataset, seed)
+        return standard and profile != "smoke"
+
+    def published(self, profile: str) -> Path:
+        """Folder of the committed results."""
+        return FIGURES / profile / self.name
+
+    def parts(self, profile: str, dataset: str, seed: int) -> dict[str, str]:
+        """What decides the values of a run, each with its hash.
+
+        Raises:
+            FileError: the notebook or a file that it needs is missing.
+        """
+        source = NOTEBOOKS / f"{self.name}.py"
+        if not source.is_file():
+            raise FileError(f"{source} is missing; {TABLE} lists it")
+        row = self.sizes.SIZES[self.name][profile]
+        parts = {
+            f"notebooks/{source.name}": code_hash(source),
+            "parameters": f"{profile} {dataset} {seed}",
+            "sizes": fingerprint(asdict(row) if is_dataclass(row) else row),
+        }
+        for file in with_imports([source]) - {source}:
+            if file.name != "sizes.py":
+                parts[file.relative_to(ROOT).as_posix()] = code_hash(file)
+        for pattern in self.row.data:
+            for file in _matches(pattern.format(dataset=dataset)):
+                parts[file.relative_to(ROOT).as_posix()] = _content_hash(file)
+        return dict(sorted(parts.items()))
+
+
+def _matches(pattern: str) -> list[Path]:
+    found = sorted(DATA.glob(pattern))
+    if not found:
+        raise FileError(f"{DATA / pattern} is missing; {TABLE} names it")
+    return found
+
+
+def _content_hash(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+
+
+def git_state(parts: Mapping[str, str]) -> tuple[str, bool]:
+    """The commit of the project, and whether the files among some parts are as committed there.
+
+    "none" and False where the project is no repository of its own, as in an unpacked archive.
+    """
+    files = [part for part in parts if "/" in part]
+    files += {f"{Path(file).parent}/sizes.py" for file in files if file.startswith("paperlib/")}
+    try:
+        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").split()
+        if Path(top).resolve() != ROOT:
+            return provenance.NONE, False
+        return commit, not _git("status", "--porcelain", "--", *sorted(files))
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return provenance.NONE, False
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def read_table(table: Path = TABLE) -> dict[str, Entry]:
+    """The notebooks, by name, in their order.
+
+    Raises:
+        FileError: the table is wrong; one sentence that names the file and what to mend.
+        ClaimError: claims are wrong, or name a notebook that is not there.
+    """
+    content = read_yaml(table)
+    if not isinstance(content, dict):
+        raise FileError(f"{table}: expected a row for each notebook")
+    rows = {str(name): _row(table, str(name), fields) for name, fields in content.items()}
+    there = notebooks()
+    for name in rows:
+        if name not in there:
+            raise FileError(f"{table}: {name}: there is no notebooks/{name}.py")
+    for name in there:
+        if name not in rows:
+            raise FileError(f"{table}: {name} has no row, but notebooks/{name}.py is there")
+    measured: dict[str, list[str]] = {}
+    for claim in load_claims().values():
+        if claim.notebook not in rows:
+            raise FileError(f"data/claims: {claim.id}: there is no notebook {claim.notebook}")
+        measured.setdefault(claim.notebook, []).append(claim.id)
+    return {name: Entry(name, rows[name], tuple(measured.get(name, ()))) for name in there}
+
+
+def _row(table: Path, name: str, fields: Any) -> Row:
+    try:
+        row = Row.model_validate(fields)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'row'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise FileError(f"{table}: {name}: {'; '.join(problems)}") from None
+    return row

@@ -7,25 +7,24 @@ published archives unpack. Crowd regions are left out, for their masks are of no
 
 import contextlib
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image
 from pycocotools.coco import COCO
 
-from paperlib.paths import cache_dir
+from paperlib.data import external
+from paperlib.data.encoded import open_image
+from paperlib.seeds import draws
 
-ENVIRONMENT = "PAPERLIB_COCO"
 ANNOTATIONS, IMAGES = "annotations/instances_val2017.json", "val2017"
 HELP = (
     "  file  val2017.zip, 815,585,330 bytes (816 MB)\n"
     "  from  http://images.cocodataset.org/zips/val2017.zip\n"
     "  file  annotations_trainval2017.zip, 252,907,541 bytes (253 MB)\n"
     "  from  http://images.cocodataset.org/annotations/annotations_trainval2017.zip\n"
-    f"Unpack both into one folder and name it: {ENVIRONMENT}=/path/to/folder"
+    f"Unpack both into one folder and name it: {external.variable('coco')}=/path/to/folder"
 )
 
 
@@ -49,8 +48,7 @@ def load_coco(count: int, seed: int, source: Path | None = None) -> list[Segment
         FileNotFoundError: the annotations or an image are not there; with what to do.
         ValueError: fewer than `count` images have objects, or a file cannot be read.
     """
-    named = source or os.environ.get(ENVIRONMENT) or cache_dir() / "coco"
-    folder = Path(named).expanduser()
+    folder = external.place("coco", source)
     path = folder / ANNOTATIONS
     if not path.is_file():
         raise FileNotFoundError(f"COCO: no {path}\n{HELP}")
@@ -64,9 +62,9 @@ def load_coco(count: int, seed: int, source: Path | None = None) -> list[Segment
         raise ValueError(f"{path}: not COCO's annotations of instances ({error!r})") from error
     if not 1 <= count <= len(usable):
         raise ValueError(f"count={count}: {path} has {len(usable)} images with objects")
-    order = np.random.default_rng(seed).permutation(len(usable))
+    external.note("coco", [path])
     found: list[SegmentedImage] = []
-    for index in order:
+    for index in draws(len(usable), len(usable), 1, seed)[0]:
         each = _read(coco, usable[index], folder / IMAGES)
         if len(each.masks):
             found.append(each)
@@ -79,11 +77,8 @@ def _read(coco: COCO, number: int, folder: Path) -> SegmentedImage:
     path = folder / coco.imgs[number]["file_name"]
     if not path.is_file():
         raise FileNotFoundError(f"COCO: no {path}\n{HELP}")
-    try:
-        with Image.open(path, formats=("JPEG",)) as file:
-            image = np.array(file.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: not a JPEG image that can be decoded") from error
+    image = np.array(open_image(path, str(path), ("JPEG",)).convert("RGB"))
+    external.note("coco", [path])
     entries = coco.loadAnns(coco.getAnnIds(imgIds=[number], iscrowd=False))
     masks = [coco.annToMask(entry).astype(bool) for entry in entries]
     if any(mask.shape != image.shape[:2] for mask in masks):

@@ -5,7 +5,6 @@ in it, else those in its ``images`` folder and below, which is the layout of BSD
 downloaded.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,8 +14,12 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from paperlib.data import external
+from paperlib.data.encoded import open_image
+from paperlib.seeds import draws
+
 SUFFIXES = (".jpg", ".jpeg", ".png")
-ENVIRONMENT = "PAPERLIB_PHOTOGRAPHS"
+ENVIRONMENT = external.variable("photographs")
 
 
 def find_photographs(source: Path | None = None) -> list[Path]:
@@ -25,13 +28,12 @@ def find_photographs(source: Path | None = None) -> list[Path]:
     Raises:
         FileNotFoundError: no folder is named, it does not exist, or it has no images.
     """
-    named = source or os.environ.get(ENVIRONMENT)
-    if not named:
+    folder = external.given("photographs", source)
+    if folder is None:
         raise FileNotFoundError(
             f"photographs: name a folder of {', '.join(SUFFIXES)} images, such as BSDS500's: "
             f"{ENVIRONMENT}=/path/to/folder"
         )
-    folder = Path(named).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"photographs: {folder} is no folder ({ENVIRONMENT} names it)")
     found = _images(folder.glob("*")) or _images((folder / "images").rglob("*"))
@@ -58,8 +60,9 @@ def load_photographs(
         raise ValueError(f"count={count}: {paths[0].parent} has {len(paths)} photographs")
     if size < 1:
         raise ValueError(f"size={size}: whole numbers from 1 are valid")
-    chosen = np.random.default_rng(seed).permutation(len(paths))[:count]
-    return torch.stack([_read(paths[index], size) for index in chosen])
+    chosen = [paths[index] for index in draws(len(paths), count, 1, seed)[0]]
+    external.note("photographs", chosen)
+    return torch.stack([_read(path, size) for path in chosen])
 
 
 def _images(paths: Iterable[Path]) -> list[Path]:
@@ -67,11 +70,7 @@ def _images(paths: Iterable[Path]) -> list[Path]:
 
 
 def _read(path: Path, size: int) -> Tensor:
-    try:
-        with Image.open(path, formats=("JPEG", "PNG")) as file:
-            image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: not a PNG or JPEG image that can be decoded") from error
+    image = open_image(path, str(path), ("PNG", "JPEG")).convert("RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)

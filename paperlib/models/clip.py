@@ -13,7 +13,6 @@ arXiv 2103.00020; open_clip's model configs and its list of published weights.
 import contextlib
 import csv
 import logging
-import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,10 +29,10 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
-from paperlib.data.download import RemoteFile, fetch
+from paperlib.data.download import RemoteFile, find
 from paperlib.models.checkpoints import CheckpointError, load_card, load_weights, read_tensors
 from paperlib.models.frozen import frozen
-from paperlib.paths import CHECKPOINTS, DATA, cache_dir
+from paperlib.paths import CHECKPOINTS, DATA
 
 Tokenizer = Callable[[Sequence[str]], Tensor]  # texts -> token indices (texts, context)
 
@@ -137,7 +136,7 @@ def load_clip(
     Raises:
         ValueError: unknown `name`.
         CheckpointError: weights that are missing, damaged or of another architecture.
-        DownloadError: OpenAI's file is on no path given and cannot be fetched.
+        DownloadError: OpenAI's file is not in the folder given, or cannot be fetched.
     """
     if (folder / f"{name}.json").is_file():
         card = load_card(name, folder)
@@ -153,7 +152,7 @@ def load_clip(
             f"OpenAI's {', '.join(published)}, and a config of open_clip.list_models() together "
             "with `source`, its file of weights"
         )
-    path = Path(source) if remote is None else _find(remote, source)
+    path = Path(source) if remote is None else find(remote, source)
     tensors = read_clip_tensors(path)
     with _quiet():
         model = open_clip.create_model(config, pretrained=None)
@@ -171,12 +170,12 @@ def published_clips(path: Path = DATA / "clip_weights.csv") -> dict[str, tuple[s
             row["name"]: (
                 row["config"],
                 RemoteFile(
+                    dataset="clip",
                     name=row["file"],
                     url="https://openaipublic.azureedge.net/clip/models/"
                     f"{row['sha256']}/{row['file']}",
                     size=int(row["bytes"]),
-                    checksum=f"sha256:{row['sha256']}",
-                    environment="PAPERLIB_CLIP",
+                    sha256=row["sha256"],
                 ),
             )
             for row in csv.DictReader(file)
@@ -321,16 +320,3 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in entry for entry in archive.namelist())
-
-
-def _find(remote: RemoteFile, source: Path | str | None) -> Path:
-    given = source or os.environ.get(remote.environment)
-    if not given:
-        return fetch(remote, cache_dir() / "clip")
-    place = Path(given).expanduser()
-    stem = place / remote.name
-    tried = [place] if place.is_file() else [stem, *map(stem.with_suffix, (".safetensors", ".bin"))]
-    for path in tried:
-        if path.is_file():
-            return path
-    raise CheckpointError(f"{place} has no {remote.name}:\n{remote.help(place)}")

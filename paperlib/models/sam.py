@@ -15,7 +15,6 @@ windowed ones.
 global ones; its encoder's own forward pass, in SAM's order, is of no use.
 """
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -30,21 +29,19 @@ from segment_anything.modeling import (
 )
 from torch import nn
 
-from paperlib.data.download import RemoteFile, fetch
-from paperlib.models.checkpoints import CheckpointError, load_weights, read_weights
-from paperlib.paths import CHECKPOINTS, cache_dir
+from paperlib.data.download import RemoteFile, find
+from paperlib.models.checkpoints import load_weights, read_weights
+from paperlib.paths import CHECKPOINTS
 
 IMAGE, PATCH, WINDOW = 320, 16, 6
 WIDTH, DEPTH, HEADS, GLOBAL_BLOCKS = 160, 6, 5, (2, 5)
 CHANNELS = 128  # of the image embedding and of the prompts
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # SAM's, of pixels 0 to 255
 
-ENVIRONMENT = "PAPERLIB_SAM"
-
 
 def _published(name: str, size: int, checksum: str) -> RemoteFile:
     url = f"https://dl.fbaipublicfiles.com/segment_anything/{name}"
-    return RemoteFile(name, url, size, f"sha256:{checksum}", ENVIRONMENT)
+    return RemoteFile("sam", name, url, size, checksum)
 
 
 SMALL = ("sam-small", "sam-small-pixels_once")
@@ -93,21 +90,13 @@ def load_sam(name: str, source: Path | None = None) -> Sam:
 
     Raises:
         ValueError: unknown name, with the valid ones.
-        CheckpointError: weights that are missing in `source`, damaged, or of another SAM.
-        DownloadError: no file and no network; with the file's name, size and place.
+        CheckpointError: weights that are damaged, or of another SAM.
+        DownloadError: no file in `source`, or none and no network; with its name, size and place.
     """
     sam = build_sam(name)
     if name in SMALL:
         return load_weights(name, sam, source or CHECKPOINTS)
-    remote, given = PUBLISHED[name], source or os.environ.get(ENVIRONMENT)
-    if not given:
-        return read_weights(sam, fetch(remote, cache_dir() / "sam"))
-    path = Path(given).expanduser()
-    if not path.is_file():
-        path = path / remote.name
-    if not path.is_file():
-        raise CheckpointError(f"no weights of {name} there\n{remote.help(path.parent)}")
-    return read_weights(sam, path)
+    return read_weights(sam, find(PUBLISHED[name], source))
 
 
 def build_small_sam(image: int = IMAGE, window: int = WINDOW) -> Sam:

@@ -18,9 +18,10 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from paperlib.data import cifar
+from paperlib.data import cifar, external
 from paperlib.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES, load_cifar
 from paperlib.data.download import DownloadError
+from paperlib.data.encoded import alteration
 
 ROWS = {"train": 40, "test": 20}
 
@@ -46,8 +47,10 @@ def example(split: str, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
 
 
 def encode(image: np.ndarray, kind: str = "PNG") -> bytes:
+    """A PNG, JPEG, BMP or WebP file; "lossless" is WebP as the hub has it now."""
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, kind)
+    options = {"lossless": True, "exact": True} if kind == "lossless" else {}
+    Image.fromarray(image).save(stream, "WebP" if options else kind, **options)
     return stream.getvalue()
 
 
@@ -123,9 +126,11 @@ def write_archive(folder: Path, monkeypatch) -> Path:
 
 def publish(path: Path, monkeypatch, url: str = "https://example.invalid/cifar.tar.gz") -> None:
     edition = cifar.EDITIONS["cifar10"]
-    checksum = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     remote = dataclasses.replace(
-        edition.archive, url=url, size=path.stat().st_size, checksum=checksum
+        edition.archive,
+        url=url,
+        size=path.stat().st_size,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
     monkeypatch.setitem(cifar.EDITIONS, "cifar10", dataclasses.replace(edition, archive=remote))
 
@@ -139,8 +144,7 @@ def write_parquet(
     for split in ("train", "test"):
         images, labels = example(split, classes)
         cells = [
-            {"bytes": encode(image, kind), "path": f"{i}.{kind.lower()}"}
-            for i, image in enumerate(images)
+            {"bytes": encode(image, kind), "path": f"{i}.png"} for i, image in enumerate(images)
         ]
         label = "label" if classes == 10 else "fine_label"
         struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -155,13 +159,13 @@ def write_parquet(
     return folder
 
 
-def write_images(folder: Path, kind: str = "png") -> Path:
+def write_images(folder: Path, kind: str = "PNG") -> Path:
     for split in ("train", "test"):
         images, labels = example(split)
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            path = folder / split / CIFAR10_CLASSES[label] / f"{i:04}.{kind}"
+            path = folder / split / CIFAR10_CLASSES[label] / f"{i:04}.{kind.lower()}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode(image, {"png": "PNG"}.get(kind, "JPEG")))
+            path.write_bytes(encode(image, kind))
     return folder
 
 
@@ -174,7 +178,9 @@ def assert_is_example(data, split: str, classes: int = 10) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("layout", ["batches", "archive", "parquet", "two parquets", "images"])
+@pytest.mark.parametrize(
+    "layout", ["batches", "archive", "parquet", "WebP parquet", "two parquets", "images"]
+)
 def test_every_lossless_layout_gives_the_same(layout, split, tmp_path, monkeypatch):
     folder = tmp_path / "copy"
     if layout == "archive":
@@ -183,6 +189,7 @@ def test_every_lossless_layout_gives_the_same(layout, split, tmp_path, monkeypat
         write = {
             "batches": write_batches,
             "parquet": write_parquet,
+            "WebP parquet": lambda folder: write_parquet(folder, "lossless"),
             "two parquets": lambda folder: write_parquet(folder, column="image", pieces=2),
             "images": write_images,
         }
@@ -190,7 +197,8 @@ def test_every_lossless_layout_gives_the_same(layout, split, tmp_path, monkeypat
     data = load_cifar("cifar10", split, folder)
     assert_is_example(data, split)
     assert data.classes == CIFAR10_CLASSES
-    assert data.source == "CIFAR-10 (lossless)"
+    found, whole = ROWS[split], {"train": "50,000", "test": "10,000"}[split]
+    assert data.source == f"CIFAR-10 (lossless, {found} of {whole} {split} images)"
     assert data.altered == ""
 
 
@@ -200,7 +208,7 @@ def test_cifar100(write, tmp_path):
     assert_is_example(data, "test", 100)
     assert len(data.classes) == 100
     assert list(data.classes) == sorted(data.classes)
-    assert data.source == "CIFAR-100 (lossless)"
+    assert data.source == "CIFAR-100 (lossless, 200 of 10,000 test images)"
 
 
 def test_torchvision_reads_the_same(tmp_path, monkeypatch):
@@ -222,27 +230,65 @@ def test_the_folder_of_the_batches_itself_and_the_archive_itself(tmp_path, monke
         assert_is_example(load_cifar("cifar10", "test", source), "test")
 
 
-@pytest.mark.parametrize(
-    "write", [lambda f: write_parquet(f, "JPEG"), lambda f: write_images(f, "jpg")]
-)
-def test_a_jpeg_copy_says_so(write, tmp_path):
-    data = load_cifar("cifar10", "test", write(tmp_path))
+@pytest.mark.parametrize("layout", ["parquet", "images"])
+@pytest.mark.parametrize("kind", ["JPEG", "WebP"])
+def test_a_copy_that_lost_something_says_so(layout, kind, tmp_path):
+    write = {"parquet": write_parquet, "images": write_images}[layout]
+    data = load_cifar("cifar10", "test", write(tmp_path, kind))
     images, labels = example("test")
-    again = [np.asarray(Image.open(io.BytesIO(encode(image, "JPEG")))) for image in images]
+    again = [np.asarray(Image.open(io.BytesIO(encode(image, kind)))) for image in images]
     assert torch.equal(data.images, torch.from_numpy(np.stack(again)).permute(0, 3, 1, 2))
     assert torch.equal(data.labels, torch.from_numpy(labels))
-    assert data.source == "CIFAR-10, JPEG copy"
-    assert data.altered == "JPEG"
+    assert data.source == f"CIFAR-10 ({kind} copy, 20 of 10,000 test images)"
+    assert data.altered == kind
+
+
+def test_one_image_that_lost_something_is_enough(tmp_path):
+    path = write_images(tmp_path) / "test" / "cat" / "0006.png"
+    path.write_bytes(encode(np.zeros((32, 32, 3), np.uint8), "JPEG"))  # named as if lossless
+    assert load_cifar("cifar10", "test", tmp_path).altered == "JPEG"
+    path.write_bytes(encode(np.zeros((32, 32, 3), np.uint8), "lossless"))
+    assert load_cifar("cifar10", "test", tmp_path).altered == ""
+
+
+def test_the_kind_of_webp_is_its_chunk_s():
+    """A lossy picture in the extended format, with VP8L in a comment, and a lossless one."""
+    image = Image.fromarray(example("test")[0][0])
+    for lossless in (False, True):
+        stream = io.BytesIO()
+        image.save(stream, "WebP", lossless=lossless, xmp=b"VP8L" * 3, icc_profile=b"odd")
+        assert stream.getvalue()[12:16] == b"VP8X"
+        assert alteration(stream.getvalue()) == ("" if lossless else "WebP")
+
+
+def test_a_whole_split_needs_no_number(tmp_path, monkeypatch):
+    monkeypatch.setitem(cifar.WHOLE, "test", 20)
+    assert load_cifar("cifar10", "test", write_images(tmp_path)).source == "CIFAR-10 (lossless)"
+
+
+@pytest.mark.parametrize(
+    ("write", "files"),
+    [
+        (write_batches, {"cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta"}),
+        (write_parquet, {"plain_text/test-00000-of-00001.parquet"}),
+        (write_images, {f"test/{CIFAR10_CLASSES[i // 2]}/{i:04}.png" for i in range(20)}),
+    ],
+)
+def test_the_files_that_were_read_are_noted(write, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(external, "_noted", {})
+    monkeypatch.setenv("PAPERLIB_CIFAR10", str(write(tmp_path)))
+    load_cifar("cifar10", "test")
+    assert external.read()["cifar10"].keys() == files
 
 
 def test_order_of_the_sources(tmp_path, monkeypatch):
     """The argument before the variable before the cache; the first that is given decides."""
-    write_images(tmp_path / "cache" / "cifar10", "jpg")
-    assert load_cifar("cifar10", "test").source == "CIFAR-10, JPEG copy"
+    write_images(tmp_path / "cache" / "cifar10", "JPEG")
+    assert load_cifar("cifar10", "test").altered == "JPEG"
     monkeypatch.setenv("PAPERLIB_CIFAR10", str(write_batches(tmp_path / "named")))
-    assert load_cifar("cifar10", "test").source == "CIFAR-10 (lossless)"
+    assert load_cifar("cifar10", "test").altered == ""
     jpeg = write_parquet(tmp_path / "argument", "JPEG")
-    assert load_cifar("cifar10", "test", jpeg).source == "CIFAR-10, JPEG copy"
+    assert load_cifar("cifar10", "test", jpeg).altered == "JPEG"
     monkeypatch.setenv("PAPERLIB_CIFAR10", str(tmp_path / "empty"))
     with pytest.raises(FileNotFoundError, match="empty does not exist"):
         load_cifar("cifar10", "test")
@@ -435,11 +481,18 @@ def change_parquet(folder: Path, column: str, values: list) -> None:
     [
         (encode(np.zeros((28, 28, 3), np.uint8)), "row 7: 28 x 28 RGB instead of 32 x 32 RGB"),
         (encode(np.zeros((32, 32), np.uint8)), "row 7: 32 x 32 L instead of 32 x 32 RGB"),
-        (encode(np.zeros((32, 32, 3), np.uint8))[:60], "row 7: not a PNG or JPEG image"),
-        (encode(np.zeros((32, 32, 3), np.uint8), "JPEG")[:300], "row 7: not a PNG or JPEG image"),
-        (encode(np.zeros((32, 32, 3), np.uint8), "BMP"), "row 7: not a PNG or JPEG image"),
-        (b"", "row 7: not a PNG or JPEG image"),
-        (None, "row 7: not a PNG or JPEG image"),
+        (encode(np.zeros((32, 32, 3), np.uint8))[:60], "row 7: not a PNG, JPEG or WEBP image"),
+        (
+            encode(np.zeros((32, 32, 3), np.uint8), "lossless")[:30],
+            "row 7: not a PNG, JPEG or WEBP",
+        ),
+        (
+            encode(np.zeros((32, 32, 3), np.uint8), "JPEG")[:300],
+            "row 7: not a PNG, JPEG or WEBP image",
+        ),
+        (encode(np.zeros((32, 32, 3), np.uint8), "BMP"), "row 7: not a PNG, JPEG or WEBP image"),
+        (b"", "row 7: not a PNG, JPEG or WEBP image"),
+        (None, "row 7: not a PNG, JPEG or WEBP image"),
     ],
 )
 def test_a_bad_image_in_a_parquet_file(cell, message, tmp_path):
@@ -498,7 +551,7 @@ def test_two_copies_in_one_folder(tmp_path):
 def test_a_folder_of_images_that_lacks_a_class_or_has_a_bad_file(tmp_path):
     write_images(tmp_path)
     (tmp_path / "test" / "cat" / "0006.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"test/cat/0006\.png: not a PNG or JPEG image"):
+    with pytest.raises(ValueError, match=r"test/cat/0006\.png: not a PNG, JPEG or WEBP image"):
         load_cifar("cifar10", "test", tmp_path)
     shutil.rmtree(tmp_path / "test" / "cat")
     with pytest.raises(FileNotFoundError, match=r"test/cat has no images"):

@@ -104,13 +104,11 @@ def test_card_has_the_checksum(saved):
 def test_interrupted_save_leaves_the_old_files(saved, monkeypatch):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
 
-    def full(self: Path, data: bytes) -> int:
-        with open(self, "wb") as file:
-            file.write(data[:100])
+    def full(descriptor: int) -> None:
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", full)
+        patched.setattr("paperlib.files.os.fsync", full)
         with pytest.raises(OSError, match="no space left"):
             save_checkpoint(build_cnn("resnet20"), "small", CARD, saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before

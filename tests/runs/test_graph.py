@@ -52,7 +52,7 @@ def test_inputs_are_what_is_imported(entry, tmp_path):
         for file in graph.with_imports({tmp_path / "plain.py"})
         if file.is_relative_to(ROOT)
     }
-    assert {"data/__init__.py", "data/cifar.py", "data/cifar_files.py", "paths.py"} <= found
+    assert {"data/__init__.py", "data/cifar.py", "data/encoded.py", "paths.py"} <= found
     assert not [file for file in found if file.startswith(("models", "freq"))]
     freq = set(entry.inputs("cifar10"))
     assert str(ROOT / "paperlib" / "models" / "cnn.py") in freq  # by what it imports

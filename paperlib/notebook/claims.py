@@ -158,11 +158,15 @@ def _parse(model: type[Model], fields: Any, file: str) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'fields'}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise ClaimError(f"{file}: {'; '.join(problems)}") from None
+        raise ClaimError(f"{file}: {problems(error, 'fields')}") from None
+
+
+def problems(error: ValidationError, whole: str) -> str:
+    """Every wrong field in one sentence; `whole` is the name of what holds them."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or whole}: {problem['msg']}"
+        for problem in error.errors()
+    )
 
 
 def load_claims(folder: Path | None = None) -> dict[str, Claim]:

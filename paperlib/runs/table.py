@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paperlib.code import code_hash, with_imports
 from paperlib.files import FileError, fingerprint, read_yaml
-from paperlib.names import STANDARD_SEED, notebooks
+from paperlib.names import PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
-from paperlib.notebook.claims import load_claims
+from paperlib.notebook.claims import load_claims, problems
 from paperlib.paths import DATA, FIGURES, NOTEBOOKS, ROOT
 
 TABLE = NOTEBOOKS / "graph.yaml"
@@ -183,9 +183,7 @@ def _row(table: Path, name: str, fields: Any) -> Row:
     try:
         row = Row.model_validate(fields)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'row'}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise FileError(f"{table}: {name}: {'; '.join(problems)}") from None
+        raise FileError(f"{table}: {name}: {problems(error, 'row')}") from None
+    if missing := set(PROFILES) - set(row.memory):
+        raise FileError(f"{table}: {name}: memory: lacks {', '.join(sorted(missing))}")
     return row

@@ -1,15 +1,14 @@
-"""The graph's table says what the notebooks do, and the committed results are those it lists."""
+"""The table says what the notebooks do; what decides a result is all that it should be."""
 
-import ast
 import dataclasses
-import itertools
 import re
 
 import pytest
 
-from paperlib.paths import CHECKPOINTS, FIGURES, NOTEBOOKS, ROOT
-from paperlib.profiles import DATASETS, PROFILES, SIZES
-from paperlib.runs.graph import read_table
+from paperlib.names import DATASETS, PROFILES
+from paperlib.paths import CHECKPOINTS, NOTEBOOKS
+from paperlib.runs import table
+from paperlib.runs.table import read_table
 
 TABLE = read_table()
 each = pytest.mark.parametrize("name", TABLE)
@@ -19,59 +18,120 @@ def source_of(name):
     return (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
 
 
-def named(name, method):
-    """Every text that stands as an argument of ``run.<method>(...)`` in a notebook."""
-    found = set()
-    for node in ast.walk(ast.parse(source_of(name))):
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="run"), attr=attribute), args=args):
-                if attribute == method:
-                    found |= {arg.value for arg in args if isinstance(arg, ast.Constant)}
-    return found
-
-
-def test_table_sizes_and_notebooks_are_the_same_set():
-    notebooks = sorted(file.stem for file in NOTEBOOKS.glob("[0-9]*.py"))
-    assert list(TABLE) == notebooks == sorted(SIZES)
-
-
-@each
-def test_figures_are_those_that_the_notebook_saves(name):
-    assert set(TABLE[name].figures) == named(name, "save_figure")
-
-
 @each
 def test_claims_are_those_that_the_notebook_checks(name):
-    claims = set(TABLE[name].claims)
-    assert named(name, "check") <= claims
-    assert {claim for claim in claims if f'"{claim}"' in source_of(name)} == claims
+    named = set(re.findall(r'"((?:freq|d4c|pedsam)-[a-z0-9-]+)"', source_of(name)))
+    assert named == set(TABLE[name].claims)
 
 
 @each
-def test_needs_exist(name):
+def test_rows_are_complete(name):
     entry = TABLE[name]
-    assert set(entry.memory) == set(PROFILES) == set(SIZES[name])
-    assert list((ROOT / "paperlib" / entry.package).glob("*.py"))
-    assert entry.checkpoints
-    assert entry.datasets and set(entry.datasets) <= set(DATASETS)
-    for checkpoint, dataset in itertools.product(entry.checkpoints, entry.datasets):
-        pattern = checkpoint.format(dataset=dataset)
-        for kind in ("safetensors", "json"):
-            assert list(CHECKPOINTS.glob(f"{pattern}.{kind}")), f"{pattern}.{kind}"
-
-
-def test_committed_results_are_those_of_the_table():
-    due = {f"{entry.name}/{file}" for entry in TABLE.values() for file in entry.outputs()}
-    for profile in FIGURES.iterdir() if FIGURES.is_dir() else ():
-        found = {str(f.relative_to(profile)) for f in profile.rglob("*") if f.is_file()}
-        assert profile.name in ("default", "paper")
-        assert found <= due
-        if profile.name == "default":
-            assert found == due
+    assert set(entry.row.memory) == set(PROFILES) == set(entry.sizes.SIZES[name])
+    assert entry.datasets
+    assert set(entry.datasets) <= set(DATASETS)
 
 
 @each
 def test_every_size_is_used_and_every_used_size_stands_in_the_profiles(name):
     used = set(re.findall(r"\brun\.sizes\.(\w+)", source_of(name)))
     for profile in PROFILES:
-        assert {field.name for field in dataclasses.fields(SIZES[name][profile])} == used
+        row = TABLE[name].sizes.SIZES[name][profile]
+        assert {field.name for field in dataclasses.fields(row)} == used
+
+
+def test_parts_are_what_values_pass_through():
+    parts = TABLE["02_rct"].parts("default", "openmoji", 0)
+    assert {
+        "notebooks/02_rct.py",
+        "paperlib/freq/dct.py",
+        "paperlib/models/cnn.py",
+        "paperlib/notebook/start.py",
+        "paperlib/runtime.py",
+        "data/openmoji10.csv",
+        "data/checkpoints/openmoji-vgg_small-natural.safetensors",
+        "parameters",
+        "sizes",
+    } <= set(parts)
+    for part in parts:
+        assert not part.startswith(("paperlib/runs", "paperlib/d4c", "paperlib/pedsam"))
+        assert "figures" not in part
+        assert "plots" not in part
+        assert "claims" not in part
+        assert "cifar10-" not in part
+
+
+@each
+def test_no_notebook_takes_the_checkpoints_of_another_paper(name):
+    for profile in PROFILES:
+        entry = TABLE[name]
+        for part in entry.parts(profile, entry.dataset(profile), 0):
+            if part.startswith("data/checkpoints/"):
+                stem = part.split("/")[-1]
+                assert ("-clip-" in stem) == (entry.row.package == "d4c")
+                assert stem.startswith(("sam-", "pedsam-")) == (entry.row.package == "pedsam")
+
+
+def test_parts_differ_by_parameters():
+    parts = [
+        TABLE["02_rct"].parts(*run)
+        for run in (
+            ("default", "openmoji", 0),
+            ("default", "openmoji", 1),
+            ("smoke", "openmoji", 0),
+        )
+    ]
+    assert parts[0]["parameters"] != parts[1]["parameters"]
+    assert parts[0]["sizes"] == parts[1]["sizes"] != parts[2]["sizes"]
+
+
+def test_what_is_published():
+    entry = TABLE["02_rct"]
+    assert entry.is_standard("default", "openmoji", 0)
+    assert entry.is_standard("paper", "cifar10", 0)
+    for run in (
+        ("smoke", "openmoji", 0),
+        ("default", "openmoji", 1),
+        ("default", "cifar10", 0),
+        ("paper", "openmoji", 0),
+    ):
+        assert not entry.is_standard(*run)
+
+
+def test_a_missing_checkpoint_is_named(monkeypatch):
+    row = TABLE["02_rct"].row.model_copy(update={"data": ("checkpoints/none.*",)})
+    with pytest.raises(table.FileError, match=r"checkpoints/none.* is missing; .*graph.yaml names"):
+        dataclasses.replace(TABLE["02_rct"], row=row).parts("smoke", "openmoji", 0)
+    assert CHECKPOINTS.is_dir()
+
+
+GOOD = "  package: freq\n  memory: {smoke: 1, default: 1, paper: 1}\n  data: []\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a: [", "not YAML: line 1"),
+        (b"\xff\xfe", "not UTF-8 at byte 0"),
+        (b"a: 1\na: 2\n", "line 2: 'a' stands twice"),
+        (b"- a\n", "expected a row for each notebook"),
+        (b"", "expected a row for each notebook"),
+        (f"99_none:\n{GOOD}".encode(), "99_none: there is no notebooks/99_none.py"),
+        (f"01_spectrum:\n{GOOD}  colour: red\n".encode(), "01_spectrum: colour: Extra inputs"),
+        (b"01_spectrum:\n  package: freq\n  data: []\n", "01_spectrum: memory: Field required"),
+        (b"01_spectrum: 3\n", "01_spectrum: row: Input should be"),
+        (f"01_spectrum:\n{GOOD}".encode(), "02_rct has no row, but notebooks/02_rct.py is there"),
+        (
+            GOOD.replace("paper: 1", "paper: -1").join(["01_spectrum:\n", ""]).encode(),
+            "memory.paper",
+        ),
+        (b"01_spectrum:\n  package: freq\n  memory: {smoke: 1}\n  data: []\n", "memory: lacks"),
+    ],
+)
+def test_a_wrong_table_is_named_with_what_is_wrong(tmp_path, text, message):
+    file = tmp_path / "graph.yaml"
+    file.write_bytes(text)
+    with pytest.raises(table.FileError, match=message) as failed:
+        read_table(file)
+    assert str(file) in str(failed.value)
+    assert "\n" not in str(failed.value)

@@ -27,7 +27,7 @@ def with_imports(files: Iterable[Path], all_of_them: bool = False) -> set[Path]:
     left = set(files)
     while left:
         found |= left
-        left = {module for file in left for module in _imports(file)} - found
+        left = {module for file in left for module in imports(file)} - found
         if not all_of_them:
             left = {module for module in left if not _is_without_values(module)}
     return found
@@ -38,7 +38,8 @@ def _is_without_values(module: Path) -> bool:
     return module.stem in WITHOUT_VALUES and (place[0] == "notebook" or module.stem == "plots")
 
 
-def _imports(file: Path) -> frozenset[Path]:
+def imports(file: Path) -> frozenset[Path]:
+    """Files of this project that a Python file imports itself; none of a file that is missing."""
     return _imports_of(file.read_text(encoding="utf-8")) if file.is_file() else frozenset()
 
 

@@ -291,7 +291,10 @@ def _six_digits(value: SupportsFloat) -> float:
 
 def _claim(claim_id: str, claims: dict[str, Claim], file: str) -> Claim:
     if claim_id not in claims:
-        raise ClaimError(f"{file}: claim: unknown id {claim_id!r}; valid are {', '.join(claims)}")
+        raise ClaimError(
+            f"{file}: claim: unknown id {claim_id!r}; valid are {', '.join(claims)}: add it to a "
+            "file of data/claims"
+        )
     return claims[claim_id]
 
 

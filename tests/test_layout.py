@@ -1,0 +1,89 @@
+"""The layout of the house: which room may import which, so that every arrow points down."""
+
+import pytest
+
+from paperlib.code import imports
+from paperlib.names import notebooks
+from paperlib.paths import NOTEBOOKS, ROOT
+
+PACKAGE = ROOT / "paperlib"
+SHARED = {"ground", "data", "models", "notebook"}
+ALLOWED = {  # a room, and the rooms that it may import
+    "ground": set(),
+    "data": {"ground"},
+    "models": {"data", "ground"},
+    "notebook": {"data", "ground"},
+    "runs": {"notebook", "data", "ground"},
+    "pedsam.split": SHARED,
+    "pedsam.remote": SHARED | {"pedsam.split"},
+    "pedsam.small_sam": SHARED | {"pedsam.split"},
+    "pedsam.attacks": SHARED | {"pedsam.split", "pedsam.small_sam"},
+}
+
+
+def papers():
+    """Packages with sizes of their own: each is a paper."""
+    return {file.parent.name for file in PACKAGE.glob("*/sizes.py")}
+
+
+def allowed(room):
+    """The rooms that a room may import; a paper's own files may import its rooms."""
+    if room in papers():
+        return SHARED | {inner for inner in ALLOWED if inner.startswith(f"{room}.")}
+    return ALLOWED[room]
+
+
+def room_of(file):
+    """The room that a file of paperlib stands in."""
+    return ".".join(file.relative_to(PACKAGE).parts[:-1]) or "ground"
+
+
+def arrows():
+    """Every import between two rooms, as (file, room, file, room)."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for imported in sorted(imports(file)):
+            rooms = room_of(file), room_of(imported)
+            if rooms[0] != rooms[1] and imported.name != "__init__.py":
+                yield file, rooms[0], imported, rooms[1]
+
+
+def test_every_room_is_known():
+    rooms = {room_of(file) for file in PACKAGE.rglob("*.py")}
+    assert rooms - papers() == set(ALLOWED)
+    assert {"freq", "d4c", "pedsam"} <= papers()
+
+
+def test_every_arrow_points_down():
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {imported.relative_to(ROOT)}"
+        for file, room, imported, other in arrows()
+        if other not in allowed(room)
+    ]
+    assert wrong == []
+
+
+def test_only_what_draws_or_shows_imports_the_room_of_the_notebooks():
+    found = {
+        (file.stem, imported.stem)
+        for file, room, imported, other in arrows()
+        if other == "notebook" and room not in ("runs", "notebook")
+    }
+    assert {stem for stem, _ in found} <= {"plots", "explorer"}
+    assert {stem for _, stem in found} <= {"figures"}
+
+
+@pytest.mark.parametrize(
+    "notebook", sorted(NOTEBOOKS.glob("[0-9]*.py")), ids=lambda file: file.stem
+)
+def test_a_notebook_imports_one_paper_and_nothing_that_runs_notebooks(notebook):
+    rooms = {room_of(file) for file in imports(notebook)}
+    assert "runs" not in rooms
+    assert len({room.split(".")[0] for room in rooms} & papers()) <= 1
+
+
+def test_the_reader_of_imports_sees_an_upward_arrow(tmp_path):
+    file = tmp_path / "upward.py"
+    file.write_text("def f():\n    from paperlib.runs import graph\n")
+    assert PACKAGE / "runs" / "graph.py" in imports(file)
+    file.write_text("import paperlib.freq.dct as dct\n")
+    assert PACKAGE / "freq" / "dct.py" in imports(file)

@@ -72,11 +72,9 @@ def test_only_what_draws_or_shows_imports_the_room_of_the_notebooks():
     assert {stem for _, stem in found} <= {"figures"}
 
 
-@pytest.mark.parametrize(
-    "notebook", sorted(NOTEBOOKS.glob("[0-9]*.py")), ids=lambda file: file.stem
-)
-def test_a_notebook_imports_one_paper_and_nothing_that_runs_notebooks(notebook):
-    rooms = {room_of(file) for file in imports(notebook)}
+@pytest.mark.parametrize("name", notebooks())
+def test_a_notebook_imports_one_paper_and_nothing_that_runs_notebooks(name):
+    rooms = {room_of(file) for file in imports(NOTEBOOKS / f"{name}.py")}
     assert "runs" not in rooms
     assert len({room.split(".")[0] for room in rooms} & papers()) <= 1
 

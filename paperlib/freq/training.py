@@ -13,10 +13,7 @@
 ``python -m paperlib.freq.training --help`` trains the checkpoints in ``data/checkpoints``.
 """
 
-import argparse
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,16 +26,14 @@ from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import openmoji10
 from paperlib.freq.attacks import linf_pgd
 from paperlib.freq.cutoffs import high_passed, low_passed
-from paperlib.models.checkpoints import (
-    CheckpointError,
-    halve,
-    load_checkpoint,
-    read_weights,
-    save_checkpoint,
-)
+from paperlib.models import command
+from paperlib.models.checkpoints import CheckpointError, load_checkpoint, read_weights
 from paperlib.models.cnn import CNNS, build_cnn
+from paperlib.models.resume import Resume
 from paperlib.models.training import Prepare, Recipe, accuracy, train
 from paperlib.paths import CHECKPOINTS
+from paperlib.runtime import set_threads
+from paperlib.seeds import derive
 
 EPSILON = 8 / 255
 LOW_CUTOFF, HIGH_CUTOFF = 8, 4
@@ -80,6 +75,7 @@ def train_variant(
     recipe: Recipe,
     seed: int = 0,
     start: nn.Module | None = None,
+    resume: Resume | None = None,
 ) -> nn.Module:
     """Train a model on one variant of the images, from `start` if it is given.
 
@@ -88,9 +84,9 @@ def train_variant(
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r} is unknown: valid are {', '.join(VARIANTS)}")
-    torch.manual_seed(seed)
+    torch.manual_seed(derive(seed, "weights"))
     model = start if start is not None else build_cnn(architecture)
-    return train(model, data, recipe, seed, VARIANTS[variant])
+    return train(model, data, recipe, seed, VARIANTS[variant], resume=resume)
 
 
 # Epochs and peak learning rate by data set, architecture and kind of training.
@@ -102,6 +98,7 @@ RECIPES = {
     ("cifar10", "vgg_small"): Recipe(15, 0.1),
     ("cifar10", "linear"): Recipe(10, 0.01, shift=2),
 }
+CHANGEABLE = ("epochs", "learning_rate")  # of a recipe
 OPENMOJI_IMAGES = {"train": 12_000, "test": 2_000}
 
 
@@ -178,67 +175,46 @@ def robust_accuracy_pgd(model: nn.Module, data: LabelledImages, steps: int = 20)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train one variant and save it with its card.")
+    parser = command.parser("Train one variant and save it with its card.", Recipe, CHANGEABLE)
     parser.add_argument("--dataset", choices=["openmoji", "cifar10"], required=True)
     parser.add_argument("--architecture", choices=list(CNNS), required=True)
     parser.add_argument("--variant", choices=list(VARIANTS), required=True)
-    parser.add_argument("--epochs", type=int, help="passes over the images (default: the recipe's)")
-    parser.add_argument("--learning-rate", type=float, help="peak (default: the recipe's)")
     parser.add_argument(
         "--start",
         help="variant, or file of published weights, to start from (default: random weights)",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to write it")
     options = parser.parse_args()
-
-    recipe = RECIPES[options.dataset, options.architecture]
-    recipe = replace(
+    set_threads()
+    dataset, architecture, variant = options.dataset, options.architecture, options.variant
+    recipe = command.changed(RECIPES[dataset, architecture], options, CHANGEABLE)
+    data, test = load_images(dataset, "train"), load_images(dataset, "test")
+    torch.manual_seed(derive(options.seed, "weights"))
+    model = build_cnn(architecture)
+    if options.start:
+        model = load_start(dataset, architecture, options.start)
+        options.start = Path(options.start).name
+    name = checkpoint_name(dataset, architecture, variant)
+    images = f"{data.source}, {len(data):,} training images"
+    resume = command.begin(name, model, recipe, images, options)
+    train_variant(architecture, variant, data, recipe, options.seed, model, resume)
+    command.finish(
+        "paperlib.freq.training",
+        name,
+        model,
         recipe,
-        epochs=options.epochs or recipe.epochs,
-        learning_rate=options.learning_rate or recipe.learning_rate,
-        flip=True,
-    )
-    data = load_images(options.dataset, "train")
-    start = options.start and load_start(options.dataset, options.architecture, options.start)
-    start_name = options.start and Path(options.start).name
-    began = time.monotonic()
-    model = halve(
-        train_variant(
-            options.architecture, options.variant, data, recipe, options.seed, start or None
-        )
-    )
-    seconds = round(time.monotonic() - began)
-    test = load_images(options.dataset, "test")
-    given = {
-        "--dataset": options.dataset,
-        "--architecture": options.architecture,
-        "--variant": options.variant,
-        "--epochs": recipe.epochs,
-        "--learning-rate": recipe.learning_rate,
-        "--start": start_name,
-        "--seed": options.seed,
-    }
-    words = " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
-    card = {
-        "architecture": options.architecture,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "variant": options.variant,
-        "data": f"{data.source}, {len(data):,} training images",
-        "recipe": asdict(recipe) | {"start": start_name or "random weights"},
-        "training_seconds": seconds,
-        "test": f"{test.source}, {len(test):,} test images",
-        "test_accuracy": round(accuracy(model, test.floats(), test.labels), 4),
-        "pgd20_accuracy_first_1000": round(
-            robust_accuracy_pgd(model, test.subset(torch.arange(1000))), 4
-        ),
-        "command": f"python -m paperlib.freq.training {words}",
-    }
-    name = checkpoint_name(options.dataset, options.architecture, options.variant)
-    path = save_checkpoint(model, name, card, options.folder)
-    print(
-        f"{path.name}: {seconds} s, accuracy {card['test_accuracy']:.1%}, "
-        f"PGD-20 {card['pgd20_accuracy_first_1000']:.1%}"
+        lambda: {
+            "architecture": architecture,
+            "variant": variant,
+            "data": images,
+            "recipe": {"start": options.start or "random weights"},
+            "test": f"{test.source}, {len(test):,} test images",
+            "test_accuracy": round(accuracy(model, test.floats(), test.labels), 4),
+            "pgd20_accuracy_first_1000": round(
+                robust_accuracy_pgd(model, test.subset(torch.arange(1000))), 4
+            ),
+        },
+        options,
+        resume,
     )
 
 

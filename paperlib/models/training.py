@@ -1,11 +1,23 @@
-"""One training loop for image classifiers: SGD, one-cycle learning rate, flips and shifts.
+r"""The training loop of every network, and the training of image classifiers with it.
 
-What is special about a training variant (a filter, noise, an attack) is a function from the batch
-to the batch that the model sees; see `paperlib.freq.training`.
+A step's learning rate is a share of its peak: up along a line over the first `warmup` of the steps,
+then down along a cosine,
+
+$$r_k = \frac{k+1}{w} \;\; (k < w), \qquad
+  r_k = \tfrac12\Bigl(1 + \cos\pi\,\frac{k-w}{n-w}\Bigr) \;\; (w \le k < n).$$
+
+Every step seeds torch's generator from the seed and its number, so that a training that goes on
+after an interruption ends with the weights of one that was never interrupted.
+
+What is special about the training of a classifier (a filter, noise, an attack) is a function from
+the batch to the batch that the model sees.
 """
 
-from collections.abc import Callable
+import functools
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +26,118 @@ from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
 from paperlib.models.frozen import frozen
+from paperlib.models.resume import Resume
 from paperlib.runtime import progress
+from paperlib.seeds import derive, generator
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    optimisers: Sequence[torch.optim.Optimizer],
+    steps: int,
+    seed: int,
+    warmup: float = 0.1,
+    clip: float | None = None,
+    resume: Resume | None = None,
+) -> nn.Module:
+    """Minimise a loss in place; the model in eval mode, the same for the same seed.
+
+    Args:
+        model: whose parameters and buffers change.
+        loss: of a batch, from the number of the step, 0 upwards; what it draws from torch's
+            generator follows from seed and step.
+        optimisers: of the model's parameters, each with its peak learning rates.
+        steps: batches.
+        seed: of what `loss` draws.
+        warmup: share of the steps in which the learning rates rise.
+        clip: largest norm of the gradient of all parameters; None leaves it as it is.
+        resume: where the state is kept, and read from if it is there.
+
+    Raises:
+        ValueError: `resume` has the state of another run.
+    """
+    resume = resume or Resume(None, {})
+    for group in _groups(optimisers):
+        group["peak"] = group["lr"]
+    first = 0
+    if kept := resume.load():
+        first = kept["step"]
+        model.load_state_dict(kept["model"])
+        for optimiser, state in zip(optimisers, kept["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+
+    def now() -> dict[str, Any]:
+        states = [optimiser.state_dict() for optimiser in optimisers]
+        return {"step": step + 1, "model": model.state_dict(), "optimisers": states}
+
+    model.train()
+    for step in progress(range(first, steps), "training"):
+        torch.manual_seed(derive(seed, "step", step))
+        value = loss(step)
+        for optimiser in optimisers:
+            optimiser.zero_grad()
+        value.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        for group in _groups(optimisers):
+            group["lr"] = group["peak"] * rate(step, steps, warmup)
+        for optimiser in optimisers:
+            optimiser.step()
+        if resume.save(now):
+            spent = f"{resume.seconds:.0f} s"
+            print(f"step {step + 1} of {steps}: loss {value.item():.4f}, {spent}", flush=True)
+    return model.eval()
+
+
+def rate(step: int, steps: int, warmup: float) -> float:
+    """Learning rate as a share of its peak, 0 to 1; see the equation above."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
+
+
+def batches(count: int, size: int) -> int:
+    """How many whole batches of `size` there are in `count` items.
+
+    Raises:
+        ValueError: `size` is larger than `count`.
+    """
+    if count < size:
+        raise ValueError(f"{count} images: batch_size={size} needs at least as many")
+    return count // size
+
+
+def batch(count: int, size: int, step: int, seed: int) -> Int[Tensor, " {size}"]:
+    """Which of `count` items a step gets: every pass has an order of its own, its rest left out.
+
+    Raises:
+        ValueError: `size` is larger than `count`.
+    """
+    epoch, place = divmod(step, batches(count, size))
+    return _order(count, seed, epoch)[place * size :][:size]
+
+
+def adamw(
+    parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """AdamW that decays matrices and filters, and neither biases nor the scales of norms."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, learning_rate, betas=(0.9, 0.98))
+
+
+def _groups(optimisers: Sequence[torch.optim.Optimizer]) -> list[dict[str, Any]]:
+    return [group for optimiser in optimisers for group in optimiser.param_groups]
+
+
+@functools.lru_cache(maxsize=1)
+def _order(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=generator(seed, "order", epoch))
+
 
 Prepare = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, images, labels) -> images
 
@@ -25,7 +148,7 @@ class Recipe:
 
     Attributes:
         epochs: passes over the images.
-        learning_rate: at the peak of the one-cycle schedule.
+        learning_rate: at its peak.
         batch_size: images a step.
         weight_decay: of SGD with Nesterov momentum 0.9.
         flip: mirror every image with probability ½.
@@ -47,8 +170,9 @@ def train(
     seed: int,
     prepare: Prepare | None = None,
     autocast: bool = True,
+    resume: Resume | None = None,
 ) -> nn.Module:
-    """Train in place and return the model in eval mode; the same for the same seed.
+    """Train a classifier in place and return it in eval mode; the same for the same seed.
 
     Args:
         model: takes images in [0, 1], returns logits.
@@ -57,40 +181,32 @@ def train(
         seed: of order, augmentation and whatever `prepare` draws.
         prepare: applied to every augmented batch, such as a filter or an attack.
         autocast: compute in bfloat16 where torch's autocast does.
+        resume: see `fit`.
+
+    Raises:
+        ValueError: fewer images than a batch has.
     """
-    torch.manual_seed(seed)
     model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
+    optimiser = torch.optim.SGD(
         model.parameters(),
         recipe.learning_rate,
         0.9,
         weight_decay=recipe.weight_decay,
         nesterov=True,
     )
-    steps = len(data) // recipe.batch_size
-    if not steps:
-        raise ValueError(
-            f"{len(data)} images: batch_size={recipe.batch_size} needs at least as many"
-        )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=steps * recipe.epochs, pct_start=0.2
-    )
-    for _ in progress(range(recipe.epochs), "training"):
-        model.train()
-        order = torch.randperm(len(data))[: steps * recipe.batch_size]
-        for chosen in order.view(steps, recipe.batch_size):
-            images = augment(data.images[chosen].float() / 255, recipe.flip, recipe.shift)
-            labels = data.labels[chosen]
-            if prepare:
-                images = prepare(model, images, labels)
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
-                logits = model(images.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return model.eval()
+
+    def loss(step: int) -> Tensor:
+        chosen = batch(len(data), recipe.batch_size, step, seed)
+        images = augment(data.images[chosen].float() / 255, recipe.flip, recipe.shift)
+        labels = data.labels[chosen]
+        if prepare:
+            images = prepare(model, images, labels)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+        return F.cross_entropy(logits.float(), labels)
+
+    steps = recipe.epochs * batches(len(data), recipe.batch_size)
+    return fit(model, loss, [optimiser], steps, seed, warmup=0.2, resume=resume)
 
 
 def augment(

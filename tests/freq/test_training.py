@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ from paperlib.freq import training
 from paperlib.freq.dct import dct2
 from paperlib.models import checkpoints
 from paperlib.models.cnn import build_cnn
+from paperlib.models.resume import Resume
 from paperlib.models.training import Recipe
 
 
@@ -102,13 +104,18 @@ def test_transfer_matrix_of_models_that_always_say_one_class(data):
 def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "OPENMOJI_IMAGES", {"train": 256, "test": 1000})
     words = "--dataset openmoji --architecture linear --variant natural --epochs 1 --seed 3"
-    monkeypatch.setattr(sys, "argv", ["training", *words.split(), "--folder", str(tmp_path)])
+    work = ["--work", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["training", *words.split(), "--folder", str(tmp_path), *work])
     training.main()
     card = json.loads((tmp_path / "openmoji-linear-natural.json").read_text())
-    assert words.split("--seed")[0] in card["command"] and "--seed 3" in card["command"]
+    for word in re.findall("--[a-z]+ [a-z0-9]+", words):
+        assert word in card["command"]
     assert card["data"] == "OpenMoji-10 (drawn), 256 training images"
     assert card["recipe"]["epochs"] == 1
     assert 0 <= card["pgd20_accuracy_first_1000"] <= card["test_accuracy"] <= 1
     model = checkpoints.load_checkpoint("openmoji-linear-natural", tmp_path)
-    assert f"accuracy {card['test_accuracy']:.1%}" in capsys.readouterr().out
+    assert f"'test_accuracy': {card['test_accuracy']}" in capsys.readouterr().out
     assert model.linear.weight.abs().sum() > 0
+    Resume(tmp_path / "openmoji-linear-natural-seed3.pt", {}, every=0).save(dict)
+    with pytest.raises(ValueError, match="of another run"):
+        training.main()

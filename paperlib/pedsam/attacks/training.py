@@ -13,9 +13,8 @@ tokens are those of the small SAM's exact schedule. ``python -m paperlib.pedsam.
 """
 
 import argparse
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,9 +24,12 @@ from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
 from paperlib.data.openmoji import draw_scenes, load_classes10
-from paperlib.models.checkpoints import halve, load_card, load_weights, save_checkpoint
+from paperlib.models import command
+from paperlib.models.checkpoints import load_card, load_weights
+from paperlib.models.resume import Resume
 from paperlib.models.sam import IMAGE, PATCH, WIDTH, WINDOW, load_sam
-from paperlib.paths import CHECKPOINTS, cache_dir
+from paperlib.models.training import adamw, batch, batches, fit
+from paperlib.paths import CHECKPOINTS
 from paperlib.pedsam.attacks.inversion import received_tokens
 from paperlib.pedsam.attacks.measures import psnr
 from paperlib.pedsam.attacks.recognition import ViewClassifier, recognised
@@ -37,7 +39,8 @@ from paperlib.pedsam.small_sam.segmentation import OBJECTS, split_classes
 from paperlib.pedsam.small_sam.training_data import load_pool
 from paperlib.pedsam.split.partition import WindowGrid
 from paperlib.pedsam.split.schedule import rounds
-from paperlib.runtime import progress
+from paperlib.runtime import progress, set_threads
+from paperlib.seeds import derive
 
 SAM = "sam-small"
 GRID = WindowGrid(tokens=IMAGE // PATCH, window=WINDOW)
@@ -52,7 +55,7 @@ NETWORKS = ("inpainting", "inversion", "tokens", "classifier")
 
 @dataclass(frozen=True)
 class AttackRecipe:
-    """Hyper-parameters: AdamW with a one-cycle learning rate, mirror images.
+    """Hyper-parameters: AdamW, gradients clipped to a norm of 1, mirror images.
 
     Attributes:
         scenes: drawn for training.
@@ -135,43 +138,6 @@ def checkpoint_name(network: str) -> str:
     return f"pedsam-{network}"
 
 
-def fit(
-    model: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    recipe: AttackRecipe,
-    views: Bool[Tensor, "views tokens tokens"],
-    seed: int,
-) -> nn.Module:
-    """Train in place and return the model in eval mode; the same for the same seed.
-
-    Args:
-        model: whose parameters `loss` depends on.
-        loss: of (indices of scenes, views for them), to be minimised.
-        recipe: hyper-parameters.
-        views: from which one is drawn for each image and step.
-        seed: of order and views; what `loss` draws from torch's generator follows from it too.
-    """
-    torch.manual_seed(seed)
-    steps = recipe.scenes // recipe.batch_size
-    optimiser = torch.optim.AdamW(
-        model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=steps * recipe.epochs, pct_start=0.2
-    )
-    model.train()
-    for _ in progress(range(recipe.epochs), "training"):
-        order = torch.randperm(recipe.scenes)[: steps * recipe.batch_size]
-        for chosen in order.view(steps, recipe.batch_size):
-            value = loss(chosen, views[torch.randint(len(views), (recipe.batch_size,))])
-            optimiser.zero_grad()
-            value.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-    return model.eval()
-
-
 def train_rebuilder(
     model: Rebuilder,
     scenes: UInt8[Tensor, "n 3 320 320"],
@@ -179,6 +145,7 @@ def train_rebuilder(
     views: Bool[Tensor, "views tokens tokens"],
     sam: nn.Module | None = None,
     seed: int = 0,
+    resume: Resume | None = None,
 ) -> Rebuilder:
     """Train a network that rebuilds images; `sam` makes the tokens, where it takes any."""
 
@@ -192,7 +159,7 @@ def train_rebuilder(
             guess = model(images, to_pixels(view, SIZE), tokens)
         return F.mse_loss(guess.float(), images)
 
-    return fit(model, loss, recipe, views, seed)
+    return _fit(model, loss, recipe, views, seed, resume)
 
 
 def train_classifier(
@@ -201,6 +168,7 @@ def train_classifier(
     recipe: AttackRecipe,
     views: Bool[Tensor, "views tokens tokens"],
     seed: int = 0,
+    resume: Resume | None = None,
 ) -> ViewClassifier:
     """Train the classifier on views, one in eight of them of the whole image."""
 
@@ -211,7 +179,26 @@ def train_classifier(
             logits = model(images, to_pixels(view, CLASSIFIER_SIZE))
         return F.cross_entropy(logits.float(), scenes.labels[chosen])
 
-    return fit(model, loss, recipe, views, seed)
+    return _fit(model, loss, recipe, views, seed, resume)
+
+
+def _fit(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    recipe: AttackRecipe,
+    views: Bool[Tensor, "views tokens tokens"],
+    seed: int,
+    resume: Resume | None,
+) -> nn.Module:
+    """`fit` with a loss of (indices of scenes, a view for each, drawn from `views`)."""
+    optimiser = adamw(list(model.parameters()), recipe.learning_rate, recipe.weight_decay)
+
+    def of_step(step: int) -> Tensor:
+        chosen = batch(recipe.scenes, recipe.batch_size, step, seed)
+        return loss(chosen, views[torch.randint(len(views), (recipe.batch_size,))])
+
+    steps = recipe.epochs * batches(recipe.scenes, recipe.batch_size)
+    return fit(model, of_step, [optimiser], steps, seed, 0.2, clip=1.0, resume=resume)
 
 
 def second_round_tokens(
@@ -258,51 +245,47 @@ def _mean(values: Tensor) -> float:
     return round(values.float().mean().item(), 4)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train networks of the attacks, with their cards.")
-    parser.add_argument("--network", choices=NETWORKS, nargs="+", default=list(NETWORKS))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to write them")
-    parser.add_argument(
-        "--work", type=Path, default=cache_dir() / "training", help="where drawn scenes are kept"
+def train_attack(network: str, options: argparse.Namespace) -> None:
+    """Train a network of the table above and save it with its card."""
+    seed, recipe, sam = options.seed, RECIPES[network], None
+    views = draw_mixed_views(GRID, SERVERS, VIEWS, derive(seed, "views"))
+    unknown_views = draw_mixed_views(GRID, SERVERS, TESTED, derive(seed, "unknown views"))
+    torch.manual_seed(derive(seed, "weights"))
+    model, name = build_attack(network), checkpoint_name(network)
+    drawn = f"OpenMoji scenes (drawn), {recipe.scenes:,} for training"
+    resume = command.begin(name, model, recipe, drawn, options)
+    card = {
+        "architecture": type(model).__name__,
+        "data": drawn,
+        "views": f"coalitions of all sizes of {SERVERS} servers, all assignments",
+        "test": f"{len(unknown_views)} test scenes, one view each",
+    }
+    if isinstance(model, ViewClassifier):
+        scenes = single_scenes("train", recipe.scenes, seed)
+        train_classifier(model, scenes, recipe, views, seed, resume)
+    else:
+        pool = load_pool(recipe.scenes, seed, options.work, OBJECTS)
+        if network != "inpainting":
+            sam, card["sam_sha256"] = load_sam(SAM), load_card(SAM)["sha256"]
+        train_rebuilder(model, pool.images, recipe, views, sam, seed, resume)
+    command.finish(
+        "paperlib.pedsam.attacks.training",
+        name,
+        model,
+        recipe,
+        lambda: card | held_out_measures(model, unknown_views, sam, seed),
+        options,
+        resume,
     )
-    options = parser.parse_args()
 
-    views = draw_mixed_views(GRID, SERVERS, VIEWS, options.seed)
-    unknown_views = draw_mixed_views(GRID, SERVERS, TESTED, options.seed + 1)
-    sam = None
+
+def main() -> None:
+    parser = command.parser("Train networks of the attacks, with their cards.", AttackRecipe, ())
+    parser.add_argument("--network", choices=NETWORKS, nargs="+", default=list(NETWORKS))
+    options = parser.parse_args()
+    set_threads()
     for network in options.network:
-        recipe = RECIPES[network]
-        torch.manual_seed(options.seed)
-        model = build_attack(network)
-        if network == "classifier":
-            scenes = single_scenes("train", recipe.scenes, options.seed)
-            began = time.process_time()
-            train_classifier(model, scenes, recipe, views, options.seed)
-        else:
-            pool = load_pool(recipe.scenes, options.seed, options.work, OBJECTS)
-            if network != "inpainting":
-                sam = load_sam(SAM)
-            began = time.process_time()
-            train_rebuilder(model, pool.images, recipe, views, sam, options.seed)
-        seconds = round(time.process_time() - began)
-        card = {
-            "architecture": type(model).__name__,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "data": f"OpenMoji scenes (drawn), {recipe.scenes:,} for training",
-            "views": f"coalitions of all sizes of {SERVERS} servers, all assignments",
-            "recipe": asdict(recipe),
-            "training_cpu_seconds": seconds,
-            "test": f"{len(unknown_views)} test scenes, one view each",
-            **held_out_measures(halve(model), unknown_views, sam, options.seed),
-            "command": f"python -m paperlib.pedsam.attacks.training --network {network} "
-            f"--seed {options.seed}",
-        }
-        if network in ("inversion", "tokens"):
-            card["sam_sha256"] = load_card(SAM)["sha256"]
-        path = save_checkpoint(model, checkpoint_name(network), card, options.folder)
-        measured = {key: value for key, value in card.items() if key.startswith("test_")}
-        print(f"{path.name}: {seconds} s of CPU, {measured}", flush=True)
+        train_attack(network, argparse.Namespace(**vars(options) | {"network": network}))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from paperlib.pedsam.split.partition import AssignmentKind, WindowGrid, assign, visible_pixels
+from paperlib.seeds import derive
 
 
 def draw_views(
@@ -51,7 +52,7 @@ def draw_mixed_views(
         kind = ("contiguous", "interleaved", "random")[_draw(3, generator)]
         k = servers[_draw(len(servers), generator)]
         colluding = 1 + _draw(max(k - 1, 1), generator)
-        views.append(draw_views(grid, kind, k, colluding, 1, seed * 1_000_003 + frame))
+        views.append(draw_views(grid, kind, k, colluding, 1, derive(seed, "view", frame)))
     return torch.cat(views)
 
 

@@ -18,25 +18,20 @@ trained, on the loss above plus the squared distance to the embeddings of the tr
 ``data/checkpoints``.
 """
 
-import argparse
 import copy
-import json
-import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from segment_anything.modeling import ImageEncoderViT, Sam
-from torch import Tensor, nn
+from torch import Tensor
 
-from paperlib.models.checkpoints import halve, load_card, load_weights, save_checkpoint
+from paperlib.models import command
+from paperlib.models.checkpoints import load_card, load_weights
 from paperlib.models.sam import IMAGE, WINDOW, build_small_sam, load_sam, resize_sam
-from paperlib.paths import CHECKPOINTS, cache_dir
+from paperlib.models.training import adamw, fit
 from paperlib.pedsam.small_sam.segmentation import (
     CROWDED,
     OBJECTS,
@@ -59,20 +54,21 @@ from paperlib.pedsam.small_sam.training_data import (
 )
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.schedule import rounds
-from paperlib.runtime import progress
+from paperlib.runtime import set_threads
+from paperlib.seeds import derive, generator
 
 DISTANCE = 5.0  # weight of the distance to the teacher's embeddings
 TARGETS = 2  # objects of an image that a step asks for
-SAVE_EVERY = 100  # steps
+TESTED = 200  # scenes that the card's IoU is over
 OPTIONS = ("steps", "learning_rate", "scenes", "image", "window")  # of the recipe, to be chosen
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyper-parameters of `train`.
+    """Hyper-parameters, of a small SAM's training.
 
     Attributes:
-        steps: of AdamW; learning rate: up over the first tenth, then down along a cosine.
+        steps: of AdamW.
         learning_rate: at the peak.
         images: a step.
         scenes: drawn before training.
@@ -192,61 +188,6 @@ def _prompted_loss(sam: Sam, embeddings: Tensor, targets: Tensor, prompts: list[
     return torch.stack(losses).sum()
 
 
-def optimise(
-    model: nn.Module,
-    loss: Callable[[torch.Generator], Tensor],
-    recipe: Recipe,
-    seed: int,
-    state: Path,
-) -> float:
-    """Minimise a loss over random batches, in place; returns the seconds that it took.
-
-    A batch depends on the seed and the number of its step only, and everything is written to
-    `state` at times, so that the same call after an interruption ends with the same weights.
-
-    Raises:
-        ValueError: `state` belongs to another recipe or seed.
-    """
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, recipe.learning_rate, betas=(0.9, 0.98), fused=True)
-    key, first, seconds = json.dumps([asdict(recipe), seed]), 0, 0.0
-    if state.is_file():
-        kept = torch.load(state, weights_only=True)
-        if kept["key"] != key:
-            raise ValueError(f"{state} is of the training {kept['key']}: remove it, or finish it")
-        model.load_state_dict(kept["model"])
-        optimizer.load_state_dict(kept["optimizer"])
-        first, seconds = kept["step"], kept["seconds"]
-    model.train()
-    warm = max(1, recipe.steps // 10)
-    began, total = time.monotonic() - seconds, 0.0
-    for step in progress(range(first, recipe.steps), "training"):
-        down = (1 + math.cos(math.pi * (step - warm) / max(1, recipe.steps - warm))) / 2
-        rate = recipe.learning_rate * ((step + 1) / warm if step < warm else down)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        value = loss(torch.Generator().manual_seed(seed * 2**32 + step))
-        optimizer.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        total += value.item()
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == recipe.steps:
-            seconds = time.monotonic() - began
-            print(f"step {step + 1}: loss {total / SAVE_EVERY:.4f}, {seconds:.0f} s", flush=True)
-            total = 0.0
-            content = {"key": key, "step": step + 1, "seconds": seconds}
-            content |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save(content, state.with_suffix(".part"))
-            state.with_suffix(".part").replace(state)
-    model.eval()
-    return seconds
-
-
 RECIPES = {
     "sam-small": Recipe(steps=3600, learning_rate=1e-3),
     "sam-small-pixels_once": Recipe(steps=900, learning_rate=5e-4),
@@ -264,7 +205,7 @@ def mean_iou(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train one small SAM and save it with its card.")
+    parser = command.parser("Train one small SAM and save it with its card.", Recipe, OPTIONS)
     parser.add_argument(
         "--name",
         choices=list(RECIPES),
@@ -274,79 +215,66 @@ def main() -> None:
     parser.add_argument(
         "--start", help="small SAM in --folder to train on (default: random weights)"
     )
-    parser.add_argument("--steps", type=int, help="default: the recipe's")
-    parser.add_argument("--learning-rate", type=float, help="peak (default: the recipe's)")
-    parser.add_argument("--scenes", type=int, help="to draw for training (default: the recipe's)")
-    parser.add_argument("--image", type=int, help="side of the scenes (default: the recipe's)")
-    parser.add_argument("--window", type=int, help="its side in tokens (default: the recipe's)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=CHECKPOINTS, help="where to write it")
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=cache_dir() / "training",
-        help="where drawn scenes and the state of a training that may be interrupted are kept",
-    )
-    parser.add_argument("--test-images", type=int, default=200, help="that the card's IoU is over")
+    parser.add_argument("--test-images", type=int, help="that the card's IoU is over (200)")
     options = parser.parse_args()
-
-    if options.name != "sam-small" and (options.start or options.image or options.window):
+    pixels_once = options.name == "sam-small-pixels_once"
+    if pixels_once and (options.start or options.image or options.window):
         parser.error(f"--start, --image, --window: {options.name} has those of sam-small")
-    given = {key: getattr(options, key) for key in OPTIONS}
-    recipe = replace(RECIPES[options.name], **{k: v for k, v in given.items() if v is not None})
-    pool = load_pool(recipe.scenes, options.seed, options.work, size=recipe.image)
-    state = options.work / f"{options.name}-seed{options.seed}.pt"
-    pixels_once = options.name != "sam-small"
-    card = {"architecture": "sam-small"}
+    set_threads()
+    recipe = command.changed(RECIPES[options.name], options, OPTIONS)
+    seed, tested = options.seed, options.test_images or TESTED
+    pool = load_pool(recipe.scenes, seed, options.work, size=recipe.image)
+    card: dict[str, Any] = {"architecture": "sam-small"}
     if pixels_once:
         teacher = load_sam("sam-small", options.folder)
         sam = copy.deepcopy(teacher)
         sam.prompt_encoder.requires_grad_(False)
         sam.mask_decoder.requires_grad_(False)
-        loss = partial(distillation_loss, sam, teacher, recipe, pool)
-        before = mean_iou(teacher, "pixels_once", options.test_images, options.seed)
+        before = mean_iou(teacher, "pixels_once", tested, seed)
         card |= {"start": "sam-small", "test_mean_iou_before": before}
+    elif options.start:
+        earlier = load_card(options.start, options.folder)
+        began = build_small_sam(earlier["recipe"]["image"], earlier["recipe"]["window"])
+        began = load_weights(options.start, began, options.folder)
+        sam = resize_sam(began, recipe.image, recipe.window)
+        kept = ("command", "sha256", "start")
+        card["start"] = {key: earlier[key] for key in kept if key in earlier}
     else:
-        if options.start:
-            earlier = load_card(options.start, options.folder)
-            began = build_small_sam(earlier["recipe"]["image"], earlier["recipe"]["window"])
-            began = load_weights(options.start, began, options.folder)
-            sam = resize_sam(began, recipe.image, recipe.window)
-            kept = ("command", "sha256", "start")
-            card["start"] = {key: earlier[key] for key in kept if key in earlier}
-        else:
-            torch.manual_seed(options.seed)
-            sam = build_small_sam(recipe.image, recipe.window)
-        loss = partial(supervised_loss, sam, recipe, pool)
-    seconds = round(optimise(sam, loss, recipe, options.seed, state))
+        torch.manual_seed(derive(seed, "weights"))
+        sam = build_small_sam(recipe.image, recipe.window)
+
+    def loss(step: int) -> Tensor:
+        draw = generator(seed, "batch", step)
+        if pixels_once:
+            return distillation_loss(sam, teacher, recipe, pool, draw)
+        return supervised_loss(sam, recipe, pool, draw)
+
+    drawn = f"OpenMoji scenes (drawn), {recipe.scenes:,} of {len(split_classes(False))} classes"
+    resume = command.begin(options.name, sam, recipe, drawn, options)
+    weights = [parameter for parameter in sam.parameters() if parameter.requires_grad]
+    optimiser = adamw(weights, recipe.learning_rate, recipe.weight_decay)
+    fit(sam, loss, [optimiser], recipe.steps, seed, clip=1.0, resume=resume)
     schedule = "pixels_once" if pixels_once else "exact"
-    found, crowded = (
-        mean_iou(halve(sam), schedule, options.test_images, options.seed, objects)
-        for objects in (OBJECTS, CROWDED)
-    )
-    card |= {
-        "parameters": sum(parameter.numel() for parameter in sam.parameters()),
-        "schedule": schedule,
-        "data": f"OpenMoji scenes (drawn), {recipe.scenes:,} of "
-        f"{len(split_classes(False))} classes",
-        "recipe": asdict(recipe),
-        "training_seconds": seconds,
-        "test": f"OpenMoji scenes (drawn), {options.test_images:,} of "
-        f"{len(split_classes(True))} other classes, {OBJECTS[0]} to {OBJECTS[1]} objects each",
-        "test_mean_iou": found,
-        f"test_mean_iou_{CROWDED[0]}_to_{CROWDED[1]}_objects": crowded,
-        "command": " ".join(
-            [
-                "python -m paperlib.pedsam.small_sam.training",
-                f"--name {options.name} --seed {options.seed}",
-                *(f"--{key.replace('_', '-')} {getattr(recipe, key)}" for key in OPTIONS),
-                *([f"--start {options.start}"] if options.start else []),
-            ]
+    crowded = f"test_mean_iou_{CROWDED[0]}_to_{CROWDED[1]}_objects"
+    command.finish(
+        "paperlib.pedsam.small_sam.training",
+        options.name,
+        sam,
+        recipe,
+        lambda: (
+            card
+            | {
+                "schedule": schedule,
+                "data": drawn,
+                "test": f"OpenMoji scenes (drawn), {tested:,} of {len(split_classes(True))} other "
+                f"classes, {OBJECTS[0]} to {OBJECTS[1]} objects each",
+                "test_mean_iou": mean_iou(sam, schedule, tested, seed),
+                crowded: mean_iou(sam, schedule, tested, seed, CROWDED),
+            }
         ),
-    }
-    path = save_checkpoint(sam, options.name, card, options.folder)
-    state.unlink()
-    print(f"{path.name}: {seconds} s, mean IoU {found}")
+        options,
+        resume,
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""What the training commands share: a card's command trains the same again."""
+
+from dataclasses import asdict, dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from paperlib.models import command
+from paperlib.models.checkpoints import load_card, read_weights
+
+
+@dataclass(frozen=True)
+class Recipe:
+    steps: int = 5
+    learning_rate: float = 0.1
+    batch_size: int = 3
+
+
+CHANGEABLE = ("steps", "learning_rate")
+
+
+def parse(words, tmp_path):
+    parser = command.parser("Train.", Recipe, CHANGEABLE)
+    parser.add_argument("--name", required=True)
+    places = ["--folder", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    return parser.parse_args([*words.split(), *places])
+
+
+def trained(words, tmp_path):
+    options = parse(words, tmp_path)
+    recipe = command.changed(Recipe(), options, CHANGEABLE)
+    torch.manual_seed(0)
+    model = nn.Linear(2, 2)
+    resume = command.begin("it", model, recipe, "some data", options)
+    resume.every = 0
+    assert resume.save(dict) and resume.path.parent == tmp_path / "work"
+    seen = []
+
+    def measure():
+        seen.append(model.weight.detach().clone())
+        return {"architecture": "linear", "test_accuracy": 0.5, "recipe": {"start": "none"}}
+
+    command.finish("some.module", "it", model, recipe, measure, options, resume)
+    assert torch.equal(seen[0], seen[0].half().float())  # it is measured as it is stored
+    assert not resume.path.exists()
+    return recipe, model, load_card("it", tmp_path / "out")
+
+
+def test_the_card_s_command_trains_the_same(tmp_path, capsys):
+    recipe, model, card = trained("--name a --steps 7 --seed 3", tmp_path)
+    assert recipe == Recipe(steps=7)
+    assert card["recipe"] == asdict(recipe) | {"start": "none"}
+    assert card["parameters"] == 6 and card["training_seconds"] >= 0
+    loaded = read_weights(nn.Linear(2, 2), tmp_path / "out" / "it.safetensors")
+    assert torch.equal(loaded.weight, model.weight)
+    assert capsys.readouterr().out.endswith("{'test_accuracy': 0.5}\n")
+    module, _, words = card["command"].partition("some.module ")
+    assert module == "python -m "
+    again, _, same = trained(words, tmp_path)
+    assert again == recipe and same["command"] == card["command"]
+    assert "--learning-rate 0.1" in words and "--seed 3" in words and "work" not in words
+
+
+def test_the_state_belongs_to_recipe_seed_data_and_start(tmp_path):
+    options, model = parse("--name a", tmp_path), nn.Linear(2, 2)
+    begun = command.begin("it", model, Recipe(), "data", options)
+    begun.every = 0
+    begun.save(dict)
+    assert command.begin("it", model, Recipe(), "data", options).load() == {}
+    for start, recipe, data in (
+        (nn.Linear(2, 2), Recipe(), "data"),
+        (model, Recipe(batch_size=4), "data"),
+        (model, Recipe(), "other data"),
+    ):
+        with pytest.raises(ValueError, match="of another run"):
+            command.begin("it", start, recipe, data, options).load()

@@ -1,0 +1,33 @@
+"""The published figures are what their functions draw of the published tables."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paperlib.notebook import figures, provenance
+from paperlib.paths import FIGURES
+from paperlib.runs.check import PUBLISHED, saved_figures
+
+SAVED = [
+    (folder, name)
+    for profile in PUBLISHED
+    for folder in sorted((FIGURES / profile).glob("*"))
+    if provenance.load(folder)["parts"]
+    for name in saved_figures(folder)
+]
+
+
+@pytest.mark.parametrize(("folder", "name"), SAVED, ids=lambda part: getattr(part, "name", part))
+def test_a_published_picture_is_drawn_of_its_table(folder, name):
+    published = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"), dtype=int)
+    drawn = Image.open(io.BytesIO(figures.load_figure(folder, name).render())).convert("RGB")
+    drawn = np.asarray(drawn, dtype=int)
+    assert drawn.shape == published.shape
+    # Fonts are rendered alike by the same version of matplotlib; a line that moves differs by more.
+    assert (np.abs(drawn - published).max(-1) > 8).mean() < 1e-4
+
+
+def test_the_default_column_is_there():
+    assert len({folder for folder, _ in SAVED if folder.parent.name == "default"}) == 14

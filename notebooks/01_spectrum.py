@@ -43,7 +43,7 @@ import seaborn as sns
 from scipy.stats import spearmanr
 
 from paperlib.freq import bands, spectrum
-from paperlib.freq.training import FILTERS, load_images, load_variant, transfer_matrix
+from paperlib.freq.variants import FILTERS, load_images, load_variant, transfer_matrix
 from paperlib.models.training import accuracy
 from paperlib.notebook.figures import band_curve, frequency_map, image_row
 

@@ -42,7 +42,7 @@ import torch
 
 from paperlib.freq import bands, rct
 from paperlib.freq.attacks import ATTACKS, attack
-from paperlib.freq.training import load_images, load_variant
+from paperlib.freq.variants import load_images, load_variant
 from paperlib.models.training import predict
 from paperlib.notebook.bootstrap import bootstrap_mean
 from paperlib.notebook.figures import METHOD_COLOURS, band_curve, frequency_map, image_row

@@ -41,7 +41,7 @@ import pandas as pd
 import torch
 
 from paperlib.freq import bands, occlusion
-from paperlib.freq.training import (
+from paperlib.freq.variants import (
     ADVERSARIAL,
     ARCHITECTURES,
     LOW_CUTOFF,

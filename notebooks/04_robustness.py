@@ -41,7 +41,7 @@ import torch
 
 from paperlib.freq import occlusion
 from paperlib.freq.robustness import robust_accuracy
-from paperlib.freq.training import EPSILON, LOW_CUTOFF, load_images, load_variant, trained
+from paperlib.freq.variants import EPSILON, LOW_CUTOFF, load_images, load_variant, trained
 from paperlib.models.training import accuracy
 from paperlib.notebook.figures import LABELS, METHOD_COLOURS
 

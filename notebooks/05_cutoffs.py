@@ -39,7 +39,7 @@ import numpy as np
 import pandas as pd
 
 from paperlib.freq import cutoffs
-from paperlib.freq.training import ADVERSARIAL, ARCHITECTURES, load_images, load_variant
+from paperlib.freq.variants import ADVERSARIAL, ARCHITECTURES, load_images, load_variant
 from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
 
 # %% [markdown]

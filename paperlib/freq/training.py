@@ -1,50 +1,34 @@
-"""Training variants that differ only in what the model sees: filters, noise, attacks.
+"""Training of the variants, which differ only in what the model sees: filters, noise, attacks.
 
-| variant   | the model is trained on                                                    |
-|-----------|----------------------------------------------------------------------------|
-| natural   | the images                                                                 |
-| low_pass  | DCT components with max(u, v) < 8 of 32                                    |
-| high_pass | DCT components with max(u, v) >= 4 of 32, plus mid-grey                    |
-| gaussian  | the images plus noise of standard deviation 0.1                            |
-| fgsm_rs   | one step of 1.25 ε from a random start (Wong et al., arXiv 2001.03994)      |
-| pgd       | seven steps of ε/4 from a random start (Madry et al., arXiv 1706.06083)     |
-
-ε = 8/255 in the L∞ norm. Filtered and noisy images are clipped to [0, 1].
+`paperlib.freq.variants` names them and says what each is trained on.
 ``python -m paperlib.freq.training --help`` trains the checkpoints in ``data/checkpoints``.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
-from paperlib.data.cifar import load_cifar
-from paperlib.data.openmoji import openmoji10
 from paperlib.freq.attacks import linf_pgd
-from paperlib.freq.cutoffs import high_passed, low_passed
+from paperlib.freq.variants import (
+    EPSILON,
+    FILTERS,
+    VARIANTS,
+    checkpoint_name,
+    load_images,
+    load_variant,
+)
 from paperlib.models import command
-from paperlib.models.checkpoints import CheckpointError, load_checkpoint, read_weights
+from paperlib.models.checkpoints import read_weights
 from paperlib.models.cnn import CNNS, build_cnn
 from paperlib.models.resume import Resume
 from paperlib.models.training import Prepare, Recipe, accuracy, train
-from paperlib.paths import CHECKPOINTS
 from paperlib.runtime import set_threads
 from paperlib.seeds import derive
 
-EPSILON = 8 / 255
-LOW_CUTOFF, HIGH_CUTOFF = 8, 4
 NOISE = 0.1
-
-
-FILTERS = {
-    "full": lambda images: images,
-    "low_pass": partial(low_passed, cutoff=LOW_CUTOFF),
-    "high_pass": partial(high_passed, cutoff=HIGH_CUTOFF),
-}
 
 
 def noisy(images: Tensor) -> Tensor:
@@ -56,7 +40,7 @@ def _attacked(steps: int, step_size: float, model: nn.Module, x: Tensor, y: Tens
     return linf_pgd(model, x, y, EPSILON, step_size, steps, autocast=True)
 
 
-VARIANTS: dict[str, Prepare | None] = {
+PREPARE: dict[str, Prepare | None] = {  # what the model sees of a batch; None: the batch
     "natural": None,
     "low_pass": lambda model, images, labels: FILTERS["low_pass"](images),
     "high_pass": lambda model, images, labels: FILTERS["high_pass"](images),
@@ -64,8 +48,6 @@ VARIANTS: dict[str, Prepare | None] = {
     "fgsm_rs": partial(_attacked, 1, 1.25 * EPSILON),
     "pgd": partial(_attacked, 7, EPSILON / 4),
 }
-ADVERSARIAL = {"openmoji": "pgd", "cifar10": "fgsm_rs"}  # stands for adversarial training
-ARCHITECTURES = ("resnet20", "vgg_small")
 
 
 def train_variant(
@@ -86,7 +68,7 @@ def train_variant(
         raise ValueError(f"variant {variant!r} is unknown: valid are {', '.join(VARIANTS)}")
     torch.manual_seed(derive(seed, "weights"))
     model = start if start is not None else build_cnn(architecture)
-    return train(model, data, recipe, seed, VARIANTS[variant], resume=resume)
+    return train(model, data, recipe, seed, PREPARE[variant], resume=resume)
 
 
 # Epochs and peak learning rate by data set, architecture and kind of training.
@@ -99,41 +81,6 @@ RECIPES = {
     ("cifar10", "linear"): Recipe(10, 0.01, shift=2),
 }
 CHANGEABLE = ("epochs", "learning_rate")  # of a recipe
-OPENMOJI_IMAGES = {"train": 12_000, "test": 2_000}
-
-
-def load_images(dataset: str, split: str) -> LabelledImages:
-    """The whole split of a data set that the variants are trained or measured on.
-
-    Raises:
-        ValueError: unknown data set.
-        FileNotFoundError: CIFAR-10 is not there; the message says where to put it.
-    """
-    if dataset == "openmoji":
-        return openmoji10(split, OPENMOJI_IMAGES[split])
-    if dataset == "cifar10":
-        return load_cifar("cifar10", split)
-    raise ValueError(f"dataset {dataset!r} is unknown: valid are openmoji, cifar10")
-
-
-def checkpoint_name(dataset: str, architecture: str, variant: str) -> str:
-    """Name of the checkpoint in ``data/checkpoints``, such as ``cifar10-resnet20-pgd``."""
-    return f"{dataset}-{architecture}-{variant}"
-
-
-def load_variant(dataset: str, architecture: str, variant: str) -> nn.Module:
-    """The committed model of a variant, in eval mode.
-
-    Raises:
-        CheckpointError: it was never trained, with the command that does it, or is damaged.
-    """
-    name = checkpoint_name(dataset, architecture, variant)
-    if not (CHECKPOINTS / f"{name}.json").is_file():
-        raise CheckpointError(
-            f"no checkpoint {name}: train it with `python -m paperlib.freq.training --dataset "
-            f"{dataset} --architecture {architecture} --variant {variant}`"
-        )
-    return load_checkpoint(name)
 
 
 def load_start(dataset: str, architecture: str, start: str) -> nn.Module:
@@ -141,27 +88,6 @@ def load_start(dataset: str, architecture: str, start: str) -> nn.Module:
     if start in VARIANTS:
         return load_variant(dataset, architecture, start)
     return read_weights(build_cnn(architecture), Path(start))
-
-
-def trained(dataset: str) -> list[tuple[str, str]]:
-    """Architecture and variant of every CNN that has a card for this data set."""
-    return [
-        (architecture, variant)
-        for architecture in ARCHITECTURES
-        for variant in VARIANTS
-        if (CHECKPOINTS / f"{checkpoint_name(dataset, architecture, variant)}.json").is_file()
-    ]
-
-
-def transfer_matrix(models: Sequence[nn.Module], data: LabelledImages) -> np.ndarray:
-    """Accuracy of every model (rows) on the images through each of `FILTERS` (columns), 0 to 1."""
-    images = data.floats()
-    return np.array(
-        [
-            [accuracy(model, through(images), data.labels) for through in FILTERS.values()]
-            for model in models
-        ]
-    )
 
 
 def robust_accuracy_pgd(model: nn.Module, data: LabelledImages, steps: int = 20) -> float:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paperlib.data.openmoji import openmoji10
-from paperlib.freq import training
+from paperlib.freq import training, variants
 from paperlib.freq.dct import dct2
 from paperlib.models import checkpoints
 from paperlib.models.cnn import build_cnn
@@ -23,15 +23,19 @@ def seen(variant, data, model=None):
     """What the model sees of a batch in training."""
     torch.manual_seed(0)
     x = data.floats()[:10]
-    return x, training.VARIANTS[variant](model, x, data.labels[:10])
+    return x, training.PREPARE[variant](model, x, data.labels[:10])
+
+
+def test_every_variant_is_named_and_trained():
+    assert list(training.PREPARE) == list(variants.VARIANTS)
 
 
 def test_low_and_high_pass_keep_their_components(data):
     x, low = seen("low_pass", data)
-    outside = dct2(low)[..., training.LOW_CUTOFF :, :].abs().mean()
-    assert outside < 0.1 * dct2(x)[..., training.LOW_CUTOFF :, :].abs().mean()  # clipping only
+    outside = dct2(low)[..., variants.LOW_CUTOFF :, :].abs().mean()
+    assert outside < 0.1 * dct2(x)[..., variants.LOW_CUTOFF :, :].abs().mean()  # clipping only
     x, high = seen("high_pass", data)
-    corner = slice(0, training.HIGH_CUTOFF)
+    corner = slice(0, variants.HIGH_CUTOFF)
     left = dct2(high - 0.5)[..., corner, corner].abs().mean()
     assert left < 0.1 * dct2(x - 0.5)[..., corner, corner].abs().mean()
 
@@ -48,7 +52,7 @@ def test_attacked_images_stay_in_the_ball_and_hurt(data, variant):
     model = training.train_variant("linear", "natural", data, Recipe(20, 0.01))
     model.train()
     x, attacked = seen(variant, data, model)
-    assert (attacked - x).abs().max() <= training.EPSILON + 1e-6
+    assert (attacked - x).abs().max() <= variants.EPSILON + 1e-6
     assert attacked.min() >= 0 and attacked.max() <= 1
     loss = torch.nn.functional.cross_entropy
     labels = data.labels[:10]
@@ -56,11 +60,9 @@ def test_attacked_images_stay_in_the_ball_and_hurt(data, variant):
     assert model.training and all(p.requires_grad for p in model.parameters())
 
 
-def test_unknown_names_are_refused(data):
+def test_an_unknown_variant_is_refused(data):
     with pytest.raises(ValueError, match="variant 'pdg' is unknown: valid are natural, low_pass"):
         training.train_variant("linear", "pdg", data, Recipe(1, 0.1))
-    with pytest.raises(ValueError, match="dataset 'cifar' is unknown: valid are openmoji, cifar10"):
-        training.load_images("cifar", "test")
 
 
 def test_start_is_trained_further_not_replaced(data):
@@ -79,30 +81,8 @@ def test_start_is_a_variant_or_a_file(tmp_path):
     torch.testing.assert_close(file.linear.weight, variant.linear.weight)
 
 
-def test_a_variant_that_was_never_trained_names_the_command(monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "CHECKPOINTS", tmp_path)
-    command = "--dataset cifar10 --architecture vgg_small --variant pgd"
-    with pytest.raises(checkpoints.CheckpointError, match=f"no checkpoint cifar10-.*{command}"):
-        training.load_variant("cifar10", "vgg_small", "pgd")
-
-
-def test_transfer_matrix_of_models_that_always_say_one_class(data):
-    class Always(torch.nn.Module):
-        def __init__(self, label):
-            super().__init__()
-            self.label = label
-
-        def forward(self, x):
-            return torch.nn.functional.one_hot(torch.full((len(x),), self.label), 10).float()
-
-    few = data.subset(torch.arange(20))
-    matrix = training.transfer_matrix([Always(0), Always(3)], few)
-    assert matrix.shape == (2, 3)
-    assert matrix == pytest.approx(0.1)
-
-
 def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "OPENMOJI_IMAGES", {"train": 256, "test": 1000})
+    monkeypatch.setattr(variants, "OPENMOJI_IMAGES", {"train": 256, "test": 1000})
     words = "--dataset openmoji --architecture linear --variant natural --epochs 1 --seed 3"
     work = ["--work", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["training", *words.split(), "--folder", str(tmp_path), *work])

@@ -1,0 +1,118 @@
+"""The trained variants: their names and titles, the filters, the images, and loading a model.
+
+| variant   | the model was trained on                                                   |
+|-----------|----------------------------------------------------------------------------|
+| natural   | the images                                                                 |
+| low_pass  | DCT components with max(u, v) < 8 of 32                                    |
+| high_pass | DCT components with max(u, v) >= 4 of 32, plus mid-grey                    |
+| gaussian  | the images plus noise of standard deviation 0.1                            |
+| fgsm_rs   | one step of 1.25 ε from a random start (Wong et al., arXiv 2001.03994)      |
+| pgd       | seven steps of ε/4 from a random start (Madry et al., arXiv 1706.06083)     |
+
+ε = 8/255 in the L∞ norm. Filtered and noisy images are clipped to [0, 1].
+`paperlib.freq.training` trains them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from torch import nn
+
+from paperlib.data import LabelledImages
+from paperlib.data.cifar import load_cifar
+from paperlib.data.openmoji import openmoji10
+from paperlib.freq.cutoffs import high_passed, low_passed
+from paperlib.models.checkpoints import CheckpointError, load_checkpoint
+from paperlib.models.training import accuracy
+from paperlib.paths import CHECKPOINTS
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a variant is named and drawn.
+
+    Attributes:
+        title: for tables and figures.
+        colour: in every figure, as hex; that of the attack that the training uses, if any.
+    """
+
+    title: str
+    colour: str
+
+
+VARIANTS = {
+    "natural": Variant("natural", "#0173b2"),
+    "low_pass": Variant("low-pass", "#029e73"),
+    "high_pass": Variant("high-pass", "#cc78bc"),
+    "gaussian": Variant("Gaussian noise", "#949494"),
+    "fgsm_rs": Variant("FGSM-RS training", "#de8f05"),
+    "pgd": Variant("PGD training", "#d55e00"),
+}
+ADVERSARIAL = {"openmoji": "pgd", "cifar10": "fgsm_rs"}  # stands for adversarial training
+ARCHITECTURES = {"resnet20": "ResNet-20", "vgg_small": "VGG"}  # and their titles
+
+EPSILON = 8 / 255
+LOW_CUTOFF, HIGH_CUTOFF = 8, 4
+FILTERS = {
+    "full": lambda images: images,
+    "low_pass": partial(low_passed, cutoff=LOW_CUTOFF),
+    "high_pass": partial(high_passed, cutoff=HIGH_CUTOFF),
+}
+OPENMOJI_IMAGES = {"train": 12_000, "test": 2_000}
+
+
+def load_images(dataset: str, split: str) -> LabelledImages:
+    """The whole split of a data set that the variants are trained or measured on.
+
+    Raises:
+        ValueError: unknown data set.
+        FileNotFoundError: CIFAR-10 is not there; the message says where to put it.
+    """
+    if dataset == "openmoji":
+        return openmoji10(split, OPENMOJI_IMAGES[split])
+    if dataset == "cifar10":
+        return load_cifar("cifar10", split)
+    raise ValueError(f"dataset {dataset!r} is unknown: valid are openmoji, cifar10")
+
+
+def checkpoint_name(dataset: str, architecture: str, variant: str) -> str:
+    """Name of the checkpoint in ``data/checkpoints``, such as ``cifar10-resnet20-pgd``."""
+    return f"{dataset}-{architecture}-{variant}"
+
+
+def load_variant(dataset: str, architecture: str, variant: str) -> nn.Module:
+    """The committed model of a variant, in eval mode.
+
+    Raises:
+        CheckpointError: it was never trained, with the command that does it, or is damaged.
+    """
+    name = checkpoint_name(dataset, architecture, variant)
+    if not (CHECKPOINTS / f"{name}.json").is_file():
+        raise CheckpointError(
+            f"no checkpoint {name}: train it with `python -m paperlib.freq.training --dataset "
+            f"{dataset} --architecture {architecture} --variant {variant}`"
+        )
+    return load_checkpoint(name)
+
+
+def trained(dataset: str) -> list[tuple[str, str]]:
+    """Architecture and variant of every CNN that has a card for this data set."""
+    return [
+        (architecture, variant)
+        for architecture in ARCHITECTURES
+        for variant in VARIANTS
+        if (CHECKPOINTS / f"{checkpoint_name(dataset, architecture, variant)}.json").is_file()
+    ]
+
+
+def transfer_matrix(models: Sequence[nn.Module], data: LabelledImages) -> np.ndarray:
+    """Accuracy of every model (rows) on the images through each of `FILTERS` (columns), 0 to 1."""
+    images = data.floats()
+    return np.array(
+        [
+            [accuracy(model, through(images), data.labels) for through in FILTERS.values()]
+            for model in models
+        ]
+    )

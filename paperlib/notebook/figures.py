@@ -365,6 +365,21 @@ def band_curve(
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
+def as_pixels(images: ArrayLike) -> np.ndarray:
+    """Images as `save_figure` keeps them: uint8, RGB in the last axis.
+
+    Args:
+        images: RGB in [0, 1], (n, 3, height, width); clipped to that range.
+
+    Raises:
+        ValueError: images of another shape.
+    """
+    images = np.asarray(images, dtype=float)
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: shape {images.shape}, expected (n, 3, height, width)")
+    return np.round(255 * np.clip(images.transpose(0, 2, 3, 1), 0, 1)).astype(np.uint8)
+
+
 def image_row(
     axes: Sequence[Axes] | np.ndarray,
     images: ArrayLike,
@@ -375,20 +390,22 @@ def image_row(
 
     Args:
         axes: one for every image: a row of ``plt.subplots``.
-        images: RGB in [0, 1], (n, 3, height, width); clipped to that range.
+        images: as `as_pixels` gives them, or as it takes them.
         titles: one above every image, or none at all.
         label: at the left of the row.
 
     Raises:
         ValueError: the numbers of axes, images and titles differ, or images is of another shape.
     """
-    images = np.asarray(images, dtype=float)
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images: shape {images.shape}, expected (n, 3, height, width)")
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        images = as_pixels(images)
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images: shape {images.shape}, expected (n, height, width, 3)")
     if len(axes) != len(images) or (titles and len(titles) != len(images)):
         raise ValueError(f"{len(axes)} axes, {len(images)} images, {len(titles)} titles")
     for number, (ax, image) in enumerate(zip(axes, images, strict=True)):
-        ax.imshow(np.clip(image.transpose(1, 2, 0), 0, 1), interpolation="nearest")
+        ax.imshow(image, interpolation="nearest")
         ax.set(xticks=[], yticks=[], title=titles[number] if titles else "")
         ax.spines[:].set_visible(False)
     axes[0].set_ylabel(label)

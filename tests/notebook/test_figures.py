@@ -14,6 +14,7 @@ from PIL import Image
 from paperlib.d4c import pipeline
 from paperlib.notebook import figures, provenance
 from paperlib.notebook.figures import (
+    as_pixels,
     assignment_map,
     band_curve,
     frequency_map,
@@ -203,7 +204,9 @@ def test_images_stand_upright_with_their_titles(ax):
     image_row(axes, images, ["a", "b"], "natural")
     drawn = axes[0].get_images()[0].get_array()
     assert drawn.shape == (4, 6, 3)
-    assert drawn[0, 0].tolist() == [1, 0, 0] and drawn[1:].max() == 0
+    assert drawn[0, 0].tolist() == [255, 0, 0] and drawn[1:].max() == 0
+    image_row(axes, as_pixels(images), ["a", "b"], "natural")
+    assert (axes[0].get_images()[-1].get_array() == drawn).all()
     assert [one.get_title() for one in axes] == ["a", "b"]
     assert [one.get_ylabel() for one in axes] == ["natural", ""]
     with pytest.raises(ValueError, match="2 axes, 1 images, 0 titles"):
@@ -212,6 +215,8 @@ def test_images_stand_upright_with_their_titles(ax):
         image_row(axes, images, ["a"])
     with pytest.raises(ValueError, match="expected"):
         image_row(axes, images[:, :1])
+    with pytest.raises(ValueError, match="expected"):
+        image_row(axes, np.zeros((2, 3, 4, 6), np.uint8))
     plt.close(figure)
 
 

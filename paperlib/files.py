@@ -120,8 +120,26 @@ def _update(digest: Any, value: Any) -> None:
             raise TypeError(f"no fingerprint of a {type(value).__name__}")
 
 
+def cache_path(folder: Path, made_by: Callable[..., Any], *decides: Any) -> Path:
+    """Where `cached` keeps what a function makes, named by what decides it.
+
+    Args:
+        folder: of the cache.
+        made_by: a function (or `functools.partial` of one); the code of its module and of all that
+            this imports is part of the name.
+        decides: every value that the result depends on beside the code (see `fingerprint`).
+    """
+    function = made_by.func if isinstance(made_by, functools.partial) else made_by
+    files = with_imports([Path(function.__code__.co_filename)])
+    key = fingerprint([code_hash(file) for file in sorted(files)], *decides)
+    return folder / f"{function.__name__.strip('_')}-{key}.safetensors"
+
+
 def cached(
-    folder: Path | None, make: Callable[..., dict[str, Tensor]], *decides: Any
+    folder: Path | None,
+    make: Callable[[], dict[str, Tensor]],
+    *decides: Any,
+    made_by: Callable[..., Any] | None = None,
 ) -> dict[str, Tensor]:
     """What ``make()`` gives, kept in `folder` under what decides it.
 
@@ -130,14 +148,13 @@ def cached(
 
     Args:
         folder: of the cache; None keeps nothing.
-        make: a function (or `functools.partial` of one) without further arguments; the code of its
-            module and of all that this imports is part of the key.
-        decides: every value that the result depends on beside the code (see `fingerprint`).
+        make: a function (or `functools.partial` of one) without further arguments.
+        decides: as for `cache_path`.
+        made_by: the function whose code decides, where `make` only calls it.
     """
     if folder is None:
         return make()
-    code = [code_hash(file) for file in sorted(with_imports([_source(make)]))]
-    path = folder / f"{_function(make).__name__}-{fingerprint(code, *decides)}.safetensors"
+    path = cache_path(folder, made_by or make, *decides)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
@@ -161,11 +178,3 @@ def _read(path: Path) -> dict[str, Tensor] | None:
     except (SafetensorError, ValueError, KeyError):
         return None
     return tensors if whole else None
-
-
-def _function(make: Callable[..., Any]) -> Callable[..., Any]:
-    return make.func if isinstance(make, functools.partial) else make
-
-
-def _source(make: Callable[..., Any]) -> Path:
-    return Path(_function(make).__code__.co_filename)

@@ -48,10 +48,10 @@ from IPython.display import display
 from paperlib.models.sam import PUBLISHED, build_sam, load_sam
 from paperlib.notebook.figures import assignment_map, image_row
 from paperlib.pedsam.attacks.measures import window_neighbours
-from paperlib.pedsam.attacks.privacy import load_images
 from paperlib.pedsam.explorer import explorer
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.processes import local_servers
+from paperlib.pedsam.small_sam.scenes import load_draws
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import WindowGrid, assign, owner_map, visible_pixels
 from paperlib.pedsam.split.schedule import rounds
@@ -91,11 +91,11 @@ pd.DataFrame(rows).set_index(["SAM", "windows", "round"])
 # %%
 sam = load_sam("sam-small")
 grid = WindowGrid.from_encoder(sam.image_encoder)
-images, source = load_images(dataset, 1, seed)
-image = images[0].float() / 255
+drawn = load_draws(dataset, 1, 1, seed)
+image = drawn.images[0][0].float() / 255
 patch = image.shape[-1] // grid.tokens
 side = f"{grid.window} × {grid.window}"
-print(f"{source}: {tuple(image.shape)}; {grid.count} windows of {side} tokens")
+print(f"{drawn.source}: {tuple(image.shape)}; {grid.count} windows of {side} tokens")
 
 # %%
 kinds, servers, secret = ["contiguous", "interleaved", "random"], [2, 4, 8, 16], b"of the edge"
@@ -230,8 +230,8 @@ shares.pivot(index="servers", columns="assignment", values="pixels").round(3)
 
 # %%
 scale = "1 image, 4 numbers of servers, 3 assignments"
-run.check("pedsam-no-server", shares.pixels.max(), scale=scale, source=source)
-run.check("pedsam-exact", 1e6 * difference, scale=scale, source=source)
+run.check("pedsam-no-server", shares.pixels.max(), scale=scale, source=drawn.source)
+run.check("pedsam-exact", 1e6 * difference, scale=scale, source=drawn.source)
 
 # %% [markdown]
 # ## Outcome

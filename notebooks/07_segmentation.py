@@ -64,12 +64,9 @@ from paperlib.pedsam.split.worker import WindowBlocks
 
 # %%
 sam = load_sam(run.sizes.sam)
-draws = [
-    segmentation.load_images(dataset, run.sizes.images, seed + k) for k in range(run.sizes.seeds)
-]
+drawn = segmentation.load_draws(dataset, run.sizes.images, run.sizes.seeds, seed)
+draws, source, scale = drawn.images, drawn.source, drawn.scale
 truth = [segmentation.true_masks(images) for images in draws]
-source = {"openmoji": "OpenMoji scenes (drawn)", "coco": "COCO val2017"}[dataset]
-scale = f"{run.sizes.images} images, {run.sizes.seeds} seeds"
 print(f"{source}: {scale}, {sum(map(len, truth))} objects")
 
 # %%

@@ -45,16 +45,17 @@ import torch
 from paperlib.models.sam import load_sam
 from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
 from paperlib.pedsam.attacks import measures, privacy, recognition
-from paperlib.pedsam.attacks.training import (
+from paperlib.pedsam.attacks.images import Targets, load_objects, single_scenes, targets_of
+from paperlib.pedsam.attacks.networks import (
     CLASSIFIER_SIZE,
     GRID,
     SAM,
     SERVERS,
     SIZE,
     load_attack,
-    single_scenes,
 )
 from paperlib.pedsam.attacks.views import draw_views, to_pixels
+from paperlib.pedsam.small_sam.scenes import load_draws
 from paperlib.pedsam.split.partition import assign
 
 # %% [markdown]
@@ -68,10 +69,9 @@ from paperlib.pedsam.split.partition import assign
 # %%
 sam = load_sam(SAM)
 networks = privacy.load_networks()
-draws = [
-    privacy.load_targets(dataset, run.sizes.images, seed + k, sam) for k in range(run.sizes.seeds)
-]
-print(f"{draws[0].source}: {len(draws)} × {tuple(draws[0].images.shape)}")
+drawn = load_draws(dataset, run.sizes.images, run.sizes.seeds, seed)
+draws = [targets_of(sam, images) for images in drawn.images]
+print(f"{drawn.source}: {len(draws)} × {tuple(draws[0].images.shape)}")
 print(f"tokens of round two: {tuple(draws[0].tokens.shape)}; {GRID.count} windows")
 
 # %% [markdown]
@@ -100,7 +100,7 @@ measured = pd.DataFrame(rows)
 # One server's view under a random assignment, and what the attacks make of it.
 
 # %%
-few = privacy.Targets(draws[0].images[:4], draws[0].tokens[:4], draws[0].source)
+few = Targets(draws[0].images[:4], draws[0].tokens[:4])
 views = torch.cat([draw_views(GRID, "random", k, 1, 1, seed + n) for n, k in enumerate(SERVERS)])
 seen = to_pixels(views, SIZE)
 pictures = {"view": few.images * seen[:, None], **privacy.attack(networks, few, views)}
@@ -166,7 +166,7 @@ best.T.describe().loc[["mean", "std"]].T["mean"].unstack(0).round(3)
 # %%
 note = "plain cloud: 1"
 scale = f"{run.sizes.images} images, {run.sizes.seeds} seeds"
-run.check("pedsam-rebuilt", best.max().tolist(), scale=scale, source=draws[0].source, note=note)
+run.check("pedsam-rebuilt", best.max().tolist(), scale=scale, source=drawn.source, note=note)
 
 # %%
 falls = -pd.concat([pd.DataFrame(1.0, [1], best.columns), best.loc["random"]]).diff().iloc[1:]
@@ -174,7 +174,7 @@ falls.round(3)
 
 # %%
 smallest = falls.min().tolist()
-run.check("pedsam-rebuilt-fewer", smallest, scale=scale, source=draws[0].source)
+run.check("pedsam-rebuilt-fewer", smallest, scale=scale, source=drawn.source)
 
 # %% [markdown]
 # ## Collusion
@@ -241,7 +241,7 @@ run.save_figure(figure, "later_rounds", shown)
 leak = gain.max(axis=1).xs(("random", 1), level=("assignment", "colluding"))
 note = f"{sum(gain.mean() > 0)} of 2 attacks with tokens beat the best one without"
 values = leak.groupby("seed").mean().tolist()
-run.check("pedsam-later-rounds", values, scale=scale, source=draws[0].source, note=note)
+run.check("pedsam-later-rounds", values, scale=scale, source=drawn.source, note=note)
 
 # %% [markdown]
 # The tokens of later rounds do leak: with them the attacks are better at every number of servers
@@ -286,7 +286,7 @@ recognised = pd.DataFrame(rows)
 # %%
 rows = []
 for k in range(run.sizes.seeds):
-    images, masks = privacy.load_objects(run.sizes.segmented, seed + k)
+    images, masks = load_objects(run.sizes.segmented, seed + k)
     box = recognition.iou(recognition.box_masks(masks), masks).mean().item()
     for servers, colluding in coalitions:
         views = draw_views(GRID, "random", servers, colluding, len(images), seed + k)

@@ -47,11 +47,11 @@ import torch
 
 from paperlib.models.sam import build_sam
 from paperlib.notebook.figures import BLUE, GREY, ORANGE
-from paperlib.pedsam.attacks.privacy import load_images
 from paperlib.pedsam.remote import latency
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.latency import NETWORKS
 from paperlib.pedsam.remote.processes import servers_of
+from paperlib.pedsam.small_sam.scenes import unseen_scenes
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.worker import WindowBlocks
 from paperlib.runtime import peak_memory
@@ -76,7 +76,7 @@ for name in run.sizes.images:
 # %%
 inputs = {}
 for name, sam in sams.items():
-    images = load_images(dataset, run.sizes.images[name], seed)[0].float()
+    images = unseen_scenes(run.sizes.images[name], seed).float()
     size = sam.image_encoder.img_size
     images = torch.nn.functional.interpolate(images, size=size, mode="bilinear")
     inputs[name] = sam.preprocess(images)

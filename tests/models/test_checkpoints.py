@@ -23,7 +23,7 @@ from paperlib.models.clip import load_clip
 from paperlib.models.cnn import CNNS, build_cnn
 from paperlib.models.sam import SMALL, load_sam
 from paperlib.paths import CHECKPOINTS
-from paperlib.pedsam.attacks.training import load_attack
+from paperlib.pedsam.attacks.networks import load_attack
 
 CARD = {
     "architecture": "resnet20",

@@ -9,81 +9,17 @@
 | tokens     | the same network, with these tokens but without the pixels        |
 """
 
-from dataclasses import dataclass
-
-import torch
-from jaxtyping import Bool, Float, UInt8
-from segment_anything.modeling import Sam
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from paperlib.data.openmoji import draw_scenes
-from paperlib.data.photographs import load_photographs
-from paperlib.models.sam import IMAGE
+from paperlib.pedsam.attacks.images import Targets
 from paperlib.pedsam.attacks.measures import quality
+from paperlib.pedsam.attacks.networks import load_attack
 from paperlib.pedsam.attacks.reconstruction import Rebuilder, biharmonic_fill, mean_fill, rebuild
-from paperlib.pedsam.attacks.training import (
-    SIZE,
-    load_attack,
-    second_round_tokens,
-    shrink,
-    unseen_scenes,
-)
 from paperlib.pedsam.attacks.views import to_pixels
-from paperlib.pedsam.small_sam.segmentation import OBJECTS, split_classes
 
 LEARNED = ("inpainting", "inversion", "tokens")
 ATTACKS = ("mean_fill", "biharmonic", *LEARNED)
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Images under attack.
-
-    Attributes:
-        images: RGB in [0, 1], at the size the attacks work on.
-        tokens: what all servers together receive in round two of the exact schedule.
-        source: where the images came from, in words.
-    """
-
-    images: Float[Tensor, "n 3 size size"]
-    tokens: Float[Tensor, "n channels grid grid"]
-    source: str
-
-
-def load_images(dataset: str, count: int, seed: int) -> tuple[UInt8[Tensor, "n 3 320 320"], str]:
-    """Test images of a data set at SAM's input size, 0 to 255, and in words where they come from.
-
-    Raises:
-        ValueError: unknown data set, or too few photographs.
-        FileNotFoundError: no photographs; the message says how to name a folder of them.
-    """
-    if dataset == "openmoji":
-        return unseen_scenes(count, seed), "OpenMoji scenes (drawn)"
-    if dataset == "photographs":
-        return load_photographs(count, IMAGE, seed=seed), "photographs"
-    raise ValueError(f"dataset {dataset!r} is unknown: valid are openmoji, photographs")
-
-
-def load_targets(dataset: str, count: int, seed: int, sam: Sam) -> Targets:
-    """Test images of a data set, and the tokens that `sam`, the small one, makes of them.
-
-    Raises:
-        ValueError, FileNotFoundError: as for `load_images`.
-    """
-    large, source = load_images(dataset, count, seed)
-    return Targets(shrink(large, SIZE), second_round_tokens(sam, large), source)
-
-
-def load_objects(
-    count: int, seed: int
-) -> tuple[Float[Tensor, "n 3 size size"], Bool[Tensor, "n size size"]]:
-    """Drawn test scenes at SAM's input size, and the mask of the largest object in each."""
-    classes = split_classes(held_out=True)
-    scenes = draw_scenes(
-        "test", range(count), size=IMAGE, classes=classes, seed=seed, objects=OBJECTS
-    )
-    largest = scenes.masks.sum((2, 3)).argmax(1)
-    return scenes.images.float() / 255, scenes.masks[torch.arange(count), largest]
 
 
 def load_networks() -> dict[str, Rebuilder]:

@@ -1,56 +1,46 @@
 """Trains the networks of the attacks on drawn scenes and on views of all kinds.
 
-| network    | what it gets                             | what it says         |
-|------------|------------------------------------------|----------------------|
-| inpainting | the seen pixels                          | the whole image      |
-| inversion  | the seen pixels, and round-2 tokens there | the whole image      |
-| tokens     | round-2 tokens of the seen windows alone | the whole image      |
-| classifier | the seen pixels of a single object       | one of ten classes   |
-
-The first three are one architecture trained alike, so that they differ in what they get alone. The
-tokens are those of the small SAM's exact schedule. ``python -m paperlib.pedsam.attacks.training
---help`` trains the checkpoints in ``data/checkpoints``.
+``python -m paperlib.pedsam.attacks.training --help`` trains the checkpoints in
+``data/checkpoints``. Which networks: `paperlib.pedsam.attacks.networks`.
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
-from paperlib.data.openmoji import draw_scenes, load_classes10
 from paperlib.models import command
-from paperlib.models.checkpoints import load_card, load_weights
+from paperlib.models.checkpoints import load_card
 from paperlib.models.resume import Resume
-from paperlib.models.sam import IMAGE, PATCH, WIDTH, WINDOW, load_sam
+from paperlib.models.sam import load_sam
 from paperlib.models.training import adamw, batch, batches, fit
-from paperlib.paths import CHECKPOINTS
-from paperlib.pedsam.attacks.inversion import received_tokens
+from paperlib.pedsam.attacks.images import second_round_tokens, shrink, single_scenes
 from paperlib.pedsam.attacks.measures import psnr
+from paperlib.pedsam.attacks.networks import (
+    CLASSIFIER_SIZE,
+    GRID,
+    NETWORKS,
+    SAM,
+    SERVERS,
+    SIZE,
+    build_attack,
+    checkpoint_name,
+)
 from paperlib.pedsam.attacks.recognition import ViewClassifier, recognised
 from paperlib.pedsam.attacks.reconstruction import Rebuilder, mean_fill, rebuild
 from paperlib.pedsam.attacks.views import draw_mixed_views, to_pixels
-from paperlib.pedsam.small_sam.segmentation import OBJECTS, split_classes
+from paperlib.pedsam.small_sam.scenes import OBJECTS, unseen_scenes
 from paperlib.pedsam.small_sam.training_data import load_pool
-from paperlib.pedsam.split.partition import WindowGrid
-from paperlib.pedsam.split.schedule import rounds
-from paperlib.runtime import progress, set_threads
+from paperlib.runtime import set_threads
 from paperlib.seeds import derive
 
-SAM = "sam-small"
-GRID = WindowGrid(tokens=IMAGE // PATCH, window=WINDOW)
-SIZE = IMAGE // 2  # pixels that the rebuilding networks work on
-CLASSIFIER_SIZE = 4 * GRID.tokens
-SERVERS = (2, 4, 8, 16)
-CHUNK = 64  # scenes drawn at a time, which bounds the memory
 TESTED = 200  # scenes that the card is measured on
 VIEWS = 4096  # drawn once, then shared by all steps
-NETWORKS = ("inpainting", "inversion", "tokens", "classifier")
 
 
 @dataclass(frozen=True)
@@ -79,63 +69,6 @@ RECIPES = {
     "tokens": REBUILD,
     "classifier": AttackRecipe(scenes=8000, epochs=10, learning_rate=2e-3, batch_size=64),
 }
-
-
-def unseen_scenes(count: int, seed: int = 0) -> UInt8[Tensor, "count 3 320 320"]:
-    """Test scenes at SAM's size, of classes that no training has seen."""
-    classes = split_classes(held_out=True)
-    parts = [
-        draw_scenes("test", part, size=IMAGE, classes=classes, seed=seed, objects=OBJECTS).images
-        for start in progress(range(0, count, CHUNK), "drawing scenes")
-        if (part := range(start, min(start + CHUNK, count)))
-    ]
-    return torch.cat(parts)
-
-
-def single_scenes(split: str, count: int, seed: int = 0) -> LabelledImages:
-    """Scenes of one object of OpenMoji-10, the ten classes in turn, for the classifier."""
-    classes = load_classes10()
-    scenes = draw_scenes(
-        split, range(count), size=CLASSIFIER_SIZE, classes=classes, seed=seed, balanced=True
-    )
-    names = tuple(entry.name for entry in classes)
-    return LabelledImages(scenes.images, scenes.labels[:, 0], names, "OpenMoji-10 (drawn)")
-
-
-def shrink(
-    images: UInt8[Tensor, "n 3 large large"], size: int
-) -> Float[Tensor, "n 3 {size} {size}"]:
-    """Images of 0 to 255 averaged down to `size` pixels, in [0, 1]."""
-    return F.interpolate(images.float() / 255, size=size, mode="area")
-
-
-def build_attack(network: str) -> Rebuilder | ViewClassifier:
-    """A network of the table above, with random weights.
-
-    Raises:
-        ValueError: unknown network, with the valid ones.
-    """
-    if network not in NETWORKS:
-        raise ValueError(f"network {network!r} is unknown: valid are {', '.join(NETWORKS)}")
-    if network == "classifier":
-        return ViewClassifier()
-    channels = 0 if network == "inpainting" else WIDTH
-    return Rebuilder(token_channels=channels, pixels=network != "tokens")
-
-
-def load_attack(network: str, folder: Path = CHECKPOINTS) -> Rebuilder | ViewClassifier:
-    """A trained network of the table above, in eval mode.
-
-    Raises:
-        ValueError: unknown network.
-        CheckpointError: it is missing or damaged, with the command that trains it.
-    """
-    return load_weights(checkpoint_name(network), build_attack(network), folder)
-
-
-def checkpoint_name(network: str) -> str:
-    """Name of the checkpoint in ``data/checkpoints``, such as ``pedsam-inpainting``."""
-    return f"pedsam-{network}"
 
 
 def train_rebuilder(
@@ -199,13 +132,6 @@ def _fit(
 
     steps = recipe.epochs * batches(recipe.scenes, recipe.batch_size)
     return fit(model, of_step, [optimiser], steps, seed, 0.2, clip=1.0, resume=resume)
-
-
-def second_round_tokens(
-    sam: nn.Module, scenes: UInt8[Tensor, "n 3 320 320"]
-) -> Float[Tensor, "n channels tokens tokens"]:
-    """What the servers receive in the exact schedule after the first global block."""
-    return received_tokens(sam, rounds(sam.image_encoder, "exact"), 1, scenes.float() / 255)
 
 
 def mirrored(images: UInt8[Tensor, "n 3 size size"]) -> UInt8[Tensor, "n 3 size size"]:

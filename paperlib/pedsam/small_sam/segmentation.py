@@ -22,55 +22,46 @@ from segment_anything.modeling import Sam
 from torch import nn
 
 from paperlib.data.coco import SegmentedImage, load_coco
-from paperlib.data.openmoji import SceneClass, draw_scenes, load_classes
 from paperlib.models.sam import IMAGE
+from paperlib.pedsam.small_sam.scenes import DRAWN, OBJECTS, Draws, draw_in_parts, scale
 from paperlib.runtime import progress
+from paperlib.seeds import derive
 
 PROMPTS = ("box", "1 point", "3 points")
-HELD_OUT = 5  # every fifth class is kept from training
-OBJECTS = (1, 2)  # in an OpenMoji scene
-CROWDED = (1, 4)  # in one to train on; they are smaller
 SMALLEST = 1 / 256  # share of the image below which what is seen of an object is no target
 
 
-def split_classes(held_out: bool) -> tuple[SceneClass, ...]:
-    """The OpenMoji classes that the small SAM is trained on, or those that it has never seen."""
-    return tuple(
-        entry
-        for k, entry in enumerate(load_classes())
-        if (k % HELD_OUT == HELD_OUT - 1) == held_out
-    )
-
-
-def load_images(
-    dataset: str, count: int, seed: int, size: int = IMAGE, objects: tuple[int, int] = OBJECTS
-) -> list[SegmentedImage]:
-    """Images to measure on, the same for the same seed.
+def load_draws(dataset: str, count: int, number: int, seed: int) -> Draws:
+    """`number` draws of `count` images with the masks of their objects; they share none.
 
     Args:
-        dataset: openmoji (scenes with objects of held-out classes, drawn at `size`) or coco
-            (val2017).
-        count: number of images.
+        dataset: openmoji (scenes with objects of held-out classes) or coco (val2017).
+        count: images of a draw.
+        number: of draws.
         seed: of the scenes, or of the choice among COCO's images.
-        size: height and width of a scene in pixels.
-        objects: least and most in a scene.
 
     Raises:
-        ValueError: unknown data set.
+        ValueError: unknown data set, or COCO has too few images.
         FileNotFoundError: COCO is not there; the message says where to put it.
     """
-    if dataset == "coco":
-        return load_coco(count, seed)
-    if dataset != "openmoji":
+    if dataset == "openmoji":
+        drawn = [draw_images(count, derive(seed, "scenes", k)) for k in range(number)]
+        return Draws(drawn, DRAWN, scale(count, number))
+    if dataset != "coco":
         raise ValueError(f"dataset={dataset!r}: valid are openmoji, coco")
-    classes = split_classes(held_out=True)
-    drawn = draw_scenes(
-        "test", range(count), size=size, classes=classes, seed=seed, objects=objects
-    )
-    images = drawn.images.permute(0, 2, 3, 1).contiguous().numpy()
+    images = load_coco(number * count, derive(seed, "images"))
+    parts = [images[k * count : (k + 1) * count] for k in range(number)]
+    return Draws(parts, "COCO val2017", scale(count, number))
+
+
+def draw_images(
+    count: int, seed: int, size: int = IMAGE, objects: tuple[int, int] = OBJECTS
+) -> list[SegmentedImage]:
+    """Test scenes with the masks of their objects, but for those of which too little is seen."""
     return [
-        SegmentedImage(image, masks[masks.mean((1, 2)) >= SMALLEST])
-        for image, masks in zip(images, drawn.masks.numpy(), strict=True)
+        SegmentedImage(image.transpose(1, 2, 0).copy(), masks[masks.mean((1, 2)) >= SMALLEST])
+        for scenes in draw_in_parts("test", count, seed, size, objects)
+        for image, masks in zip(scenes.images.numpy(), scenes.masks.numpy(), strict=True)
     ]
 
 

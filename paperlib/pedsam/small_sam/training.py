@@ -32,15 +32,13 @@ from paperlib.models import command
 from paperlib.models.checkpoints import load_card, load_weights
 from paperlib.models.sam import IMAGE, WINDOW, build_small_sam, load_sam, resize_sam
 from paperlib.models.training import adamw, fit
+from paperlib.pedsam.small_sam.scenes import CROWDED, OBJECTS, split_classes
 from paperlib.pedsam.small_sam.segmentation import (
-    CROWDED,
-    OBJECTS,
     PROMPTS,
+    draw_images,
     iou,
-    load_images,
     replace_encoder,
     segment,
-    split_classes,
     true_masks,
 )
 from paperlib.pedsam.small_sam.training_data import (
@@ -198,7 +196,7 @@ def mean_iou(
     sam: Sam, schedule: str, images: int, seed: int, objects: tuple[int, int] = OBJECTS
 ) -> dict[str, float]:
     """Mean IoU by prompt over objects of held-out classes, through ``SamPredictor``."""
-    scenes = load_images("openmoji", images, seed, sam.image_encoder.img_size, objects)
+    scenes = draw_images(images, seed, sam.image_encoder.img_size, objects)
     sam = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule=schedule))
     answers, truth = segment(sam, scenes), true_masks(scenes)
     return {prompt: round(float(iou(answers[prompt], truth).mean()), 4) for prompt in PROMPTS}

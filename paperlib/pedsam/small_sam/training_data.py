@@ -5,19 +5,18 @@ cell that an object covers, 0 to 1, is what training aims at.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from paperlib.data.openmoji import draw_scenes
-from paperlib.files import write_files
+from paperlib.files import cached
 from paperlib.models.sam import IMAGE
-from paperlib.pedsam.small_sam.segmentation import CROWDED, SMALLEST, split_classes
-from paperlib.runtime import progress
+from paperlib.pedsam.small_sam.scenes import CROWDED, draw_in_parts
+from paperlib.pedsam.small_sam.segmentation import SMALLEST
 
 CELL = 4  # pixels: side of a cell of the decoder's masks
 BOX_JITTER = 0.05  # standard deviation, in sides of the box
@@ -44,32 +43,30 @@ class Pool:
     objects: UInt8[Tensor, "n size size"]
 
 
-def draw_pool(
-    scenes: int, seed: int, objects: tuple[int, int] = CROWDED, size: int = IMAGE
+def load_pool(
+    scenes: int,
+    seed: int,
+    folder: Path | None = None,
+    objects: tuple[int, int] = CROWDED,
+    size: int = IMAGE,
 ) -> Pool:
-    """Training scenes of the classes that are not held out; a tenth of a second for each."""
-    classes, images, owners = split_classes(held_out=False), [], []
+    """Training scenes of the classes that are not held out, kept in `folder` if one is named.
+
+    Drawing takes a tenth of a second for each.
+    """
+    decides = (scenes, seed, objects, size)
+    return Pool(**cached(folder, partial(_draw_pool, *decides), *decides))
+
+
+def _draw_pool(
+    scenes: int, seed: int, objects: tuple[int, int], size: int
+) -> dict[str, UInt8[Tensor, "..."]]:
+    images, owners = [], []
     number = torch.arange(1, objects[1] + 1).view(-1, 1, 1)
-    for start in progress(range(0, scenes, 64), "drawing scenes"):
-        indices = range(start, min(start + 64, scenes))
-        drawn = draw_scenes(
-            "train", indices, size=size, classes=classes, seed=seed, objects=objects
-        )
+    for drawn in draw_in_parts("train", scenes, seed, size, objects):
         images.append(drawn.images)
         owners.append((drawn.masks * number).sum(1).to(torch.uint8))  # masks do not overlap
-    return Pool(torch.cat(images), torch.cat(owners))
-
-
-def load_pool(
-    scenes: int, seed: int, folder: Path, objects: tuple[int, int] = CROWDED, size: int = IMAGE
-) -> Pool:
-    """`draw_pool`, kept in `folder`."""
-    least, most = objects
-    path = folder / f"scenes-{scenes}-{size}px-seed{seed}-objects{least}to{most}.safetensors"
-    if not path.is_file():
-        pool = draw_pool(scenes, seed, objects, size)
-        write_files({path: save({"images": pool.images, "objects": pool.objects})})
-    return Pool(**load_file(path))
+    return {"images": torch.cat(images), "objects": torch.cat(owners)}
 
 
 def vary(

@@ -10,12 +10,12 @@ from paperlib.models.sam import IMAGE, build_small_sam
 from paperlib.pedsam.small_sam.segmentation import (
     SMALLEST,
     box_prompt,
+    draw_images,
     iou,
-    load_images,
+    load_draws,
     point_prompts,
     replace_encoder,
     segment,
-    split_classes,
     true_masks,
 )
 from paperlib.pedsam.split.encoder import PartitionedEncoder
@@ -29,7 +29,7 @@ def sam():
 
 @pytest.fixture(scope="module")
 def scenes():
-    return load_images("openmoji", 3, seed=5)
+    return draw_images(3, seed=5)
 
 
 def rectangle(rows, columns, shape=(30, 50)):
@@ -89,24 +89,17 @@ def test_iou_needs_as_many_masks_of_either_kind():
         iou([rectangle((0, 2), (0, 2))], [])
 
 
-def test_classes_are_split_without_overlap():
-    seen, held_out = split_classes(False), split_classes(True)
-    names = {entry.name for entry in seen}
-    assert names.isdisjoint(entry.name for entry in held_out)
-    drawings = {sprite for entry in seen for sprite in entry.sprites}
-    assert drawings.isdisjoint(sprite for entry in held_out for sprite in entry.sprites)
-    assert len(seen) + len(held_out) == 443
-    assert len(held_out) == 88
-
-
-def test_scenes_are_the_same_for_the_same_seed(scenes):
-    again, other = load_images("openmoji", 3, 5), load_images("openmoji", 3, 6)
-    assert all((a.image == b.image).all() for a, b in zip(scenes, again, strict=True))
-    assert any((a.image != b.image).any() for a, b in zip(scenes, other, strict=True))
+def test_draws_share_no_scene():
+    drawn = load_draws("openmoji", 2, 2, seed=5)
+    again, other = load_draws("openmoji", 2, 2, seed=5), load_draws("openmoji", 2, 1, seed=6)
+    images = [each.image for each in (*drawn.images[0], *drawn.images[1], *other.images[0])]
+    assert len({image.tobytes() for image in images}) == 6
+    assert (again.images[1][1].image == drawn.images[1][1].image).all()
+    assert drawn.scale == "2 images, 2 draws"
 
 
 def test_remains_of_objects_are_no_targets():
-    scenes = load_images("openmoji", 40, seed=0, size=64)
+    scenes = draw_images(40, seed=0, size=64)
     areas = np.concatenate([each.masks.mean((1, 2)) for each in scenes])
     assert areas.min() >= SMALLEST
     assert scenes[0].image.shape == (64, 64, 3)
@@ -157,4 +150,4 @@ def test_wrong_names_are_told_the_valid_ones(sam, scenes):
     with pytest.raises(ValueError, match="prompts .'text'. are unknown: valid are box, 1 point"):
         segment(sam, scenes, ["text"])
     with pytest.raises(ValueError, match="dataset='voc': valid are openmoji, coco"):
-        load_images("voc", 1, 0)
+        load_draws("voc", 1, 1, 0)

@@ -22,7 +22,6 @@ from paperlib.pedsam.small_sam.training import (
 from paperlib.pedsam.small_sam.training_data import (
     Pool,
     Prompts,
-    draw_pool,
     load_pool,
     pick_objects,
     random_boxes,
@@ -36,7 +35,7 @@ FEW = Recipe(steps=4, learning_rate=1e-3, images=2, scenes=6)
 
 @pytest.fixture(scope="module")
 def pool():
-    return draw_pool(6, seed=0)
+    return load_pool(6, 0)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,7 @@ def squares(*corners):
 def test_the_pool_is_kept(pool, tmp_path):
     assert pool.images.shape == (6, 3, IMAGE, IMAGE) and pool.objects.max() <= 4
     first = load_pool(6, 0, tmp_path)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.safetensors")
     changed = path.stat().st_mtime_ns
     second = load_pool(6, 0, tmp_path)
     assert path.stat().st_mtime_ns == changed

@@ -1,0 +1,57 @@
+"""The networks of the attacks: what each gets, and how they are built and loaded.
+
+| network    | what it gets                              | what it says       |
+|------------|-------------------------------------------|--------------------|
+| inpainting | the seen pixels                           | the whole image    |
+| inversion  | the seen pixels, and round-2 tokens there | the whole image    |
+| tokens     | round-2 tokens of the seen windows alone  | the whole image    |
+| classifier | the seen pixels of a single object        | one of ten classes |
+
+The first three are one architecture trained alike (`paperlib.pedsam.attacks.training`), so that
+they differ in what they get alone. The tokens are those of the small SAM's exact schedule.
+"""
+
+from pathlib import Path
+
+from paperlib.models.checkpoints import load_weights
+from paperlib.models.sam import IMAGE, PATCH, WIDTH, WINDOW
+from paperlib.paths import CHECKPOINTS
+from paperlib.pedsam.attacks.recognition import ViewClassifier
+from paperlib.pedsam.attacks.reconstruction import Rebuilder
+from paperlib.pedsam.split.partition import WindowGrid
+
+SAM = "sam-small"
+GRID = WindowGrid(tokens=IMAGE // PATCH, window=WINDOW)
+SIZE = IMAGE // 2  # pixels that the rebuilding networks work on
+CLASSIFIER_SIZE = 4 * GRID.tokens
+SERVERS = (2, 4, 8, 16)
+NETWORKS = ("inpainting", "inversion", "tokens", "classifier")
+
+
+def build_attack(network: str) -> Rebuilder | ViewClassifier:
+    """A network of the table above, with random weights.
+
+    Raises:
+        ValueError: unknown network, with the valid ones.
+    """
+    if network not in NETWORKS:
+        raise ValueError(f"network {network!r} is unknown: valid are {', '.join(NETWORKS)}")
+    if network == "classifier":
+        return ViewClassifier()
+    channels = 0 if network == "inpainting" else WIDTH
+    return Rebuilder(token_channels=channels, pixels=network != "tokens")
+
+
+def load_attack(network: str, folder: Path = CHECKPOINTS) -> Rebuilder | ViewClassifier:
+    """A trained network of the table above, in eval mode.
+
+    Raises:
+        ValueError: unknown network.
+        CheckpointError: it is missing or damaged, with the command that trains it.
+    """
+    return load_weights(checkpoint_name(network), build_attack(network), folder)
+
+
+def checkpoint_name(network: str) -> str:
+    """Name of the checkpoint in ``data/checkpoints``, such as ``pedsam-inpainting``."""
+    return f"pedsam-{network}"

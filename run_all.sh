@@ -160,7 +160,8 @@ case ${command[*]} in
   run*) exec "$python" -m paperlib.runs.graph "${options[@]+"${options[@]}"}" ;;
   publish*) exec "$python" -m paperlib.runs.publish "${options[@]+"${options[@]}"}" ;;
   scorecard) exec "$python" -m paperlib.runs.scorecard write ;;
-  lab*) exec "$python" -m jupyterlab "${options[@]+"${options[@]}"}" --ServerApp.root_dir="$root" "${@:2}" ;;
+  lab*) exec "$python" -m jupyterlab "${options[@]}" \
+    --ServerApp.root_dir="$root" "${@:2}" ;;
   check*) check "${options[@]+"${options[@]}"}" ;;
   test) run_tests ;;
   "test system") step "system tests" "$python" -m pytest -q tests/system ;;

@@ -121,8 +121,8 @@ def _options(command: str, words: Sequence[str]) -> dict[str, list[str]]:
             if not left or left[0].startswith("--"):
                 raise OptionError(f"{option} needs a value")
             value = left.pop(0)
-        known = given.setdefault(option, [])
-        known += [one for one in _values(command, option, value) if one not in known]
+        values = [*given.get(option, []), *_values(command, option, value)]
+        given[option] = [*dict.fromkeys(values)]
     return given
 
 

@@ -127,7 +127,13 @@ claims:
     "README.md": "# Title\n<!-- scorecard:begin -->\n<!-- scorecard:end -->\n",
     ".gitignore": "outputs/\n__pycache__/\n.snakemake/\n",
 }
-COPIED = ("run_all.sh", "requirements.lock", "pyproject.toml", "notebooks/Snakefile")
+COPIED = (
+    "run_all.sh",
+    "requirements.lock",
+    "requirements-cpu.lock",
+    "pyproject.toml",
+    "notebooks/Snakefile",
+)
 
 
 class Project:

@@ -41,5 +41,11 @@ def test_the_image_copies_what_the_package_needs():
     copied = [line.split()[2:-1] for line in text.splitlines() if line.startswith("COPY")]
     names = {name for line in copied for name in line}
     assert all((ROOT / name).exists() for name in names)
-    assert {"environment.yml", "requirements-cpu.lock", "pyproject.toml", "paperlib", "data"} <= names
+    assert {
+        "environment.yml",
+        "requirements-cpu.lock",
+        "pyproject.toml",
+        "paperlib",
+        "data",
+    } <= names
     assert _parser().prog in " ".join(re.findall(r'"([^"]*)"', text.split("ENTRYPOINT")[1]))

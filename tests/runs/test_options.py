@@ -1,0 +1,113 @@
+"""The command line: every word is checked, and nothing is needed for that but Python 3.9."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from paperlib import __version__
+from paperlib.code import with_imports
+from paperlib.names import DATASETS, PROFILES, ROOT, notebooks
+from paperlib.runs import options
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", "run"),
+        ("run", "run"),
+        ("--profile smoke", "run --profile smoke"),
+        ("--profile=smoke --dataset=cifar10", "run --profile smoke --dataset cifar10"),
+        ("--seed 4294967295", "run --seed 4294967295"),
+        ("--only 03_occlusion", "run --only 03_occlusion"),
+        ("--only 3", "run --only 03_occlusion"),
+        ("--only 03,14", "run --only 03_occlusion --only 14_deployment"),
+        ("--only 3 --seed 1 --only=2", "run --only 03_occlusion --only 02_rct --seed 1"),
+        ("--only 3,03_occlusion --only 3", "run --only 03_occlusion"),
+        ("test", "test"),
+        ("test system", "test system"),
+        ("check --release --profile paper", "check --release --profile paper"),
+        ("publish --only 3 --profile default", "publish --only 03_occlusion --profile default"),
+        ("scorecard", "scorecard"),
+        ("lab", "lab notebooks/01_spectrum.ipynb"),
+        ("lab --no-browser --seed x", "lab notebooks/01_spectrum.ipynb"),
+        ("list", "--list"),
+        ("--list", "--list"),
+        ("-h", "--help"),
+        ("check --help", "--help"),
+        ("--seed 1 --version", "--version"),
+    ],
+)
+def test_a_command_in_full(given, words):
+    assert options.parse(given.split(), {}) == words.split()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--profil smoke", "option '--profil': did you mean --profile? valid are --profile, "),
+        ("smoke", "command 'smoke': valid are run, test, "),
+        ("tests", "command 'tests': did you mean test? valid are run, test, "),
+        ("test sytem", "command 'test sytem': did you mean test system? valid are "),
+        ("test --only 3", "test takes no --only: valid are --help, --list, --version"),
+        ("check --seed 1", "check takes no --seed: valid are --release, --profile, "),
+        ("--release", "run takes no --release: valid are --profile, "),
+        ("--profile big", "--profile 'big': valid are " + ", ".join(PROFILES)),
+        ("--profile", "--profile needs a value"),
+        ("--profile --seed 1", "--profile needs a value"),
+        ("--profile=", "--profile '': valid are " + ", ".join(PROFILES)),
+        ("publish --profile smoke", "--profile 'smoke': valid are default, paper"),
+        ("--profile smoke --profile=smoke", "--profile is given twice"),
+        ("--seed 1 --seed 1", "--seed is given twice"),
+        ("check --release --release", "--release is given twice"),
+        ("check --release=1", "--release takes no value"),
+        ("--dataset mnist", "--dataset 'mnist': valid are " + ", ".join(DATASETS)),
+        ("--only 3_oclusion", "did you mean 03_occlusion? valid are 01_spectrum, "),
+        ("--only 99", "--only '99': valid are 01_spectrum, "),
+        ("--only 3,", "--only '': valid are 01_spectrum, "),
+        ("--seed -1", "--seed '-1': valid are whole numbers, 0 to 4294967295"),
+        ("--seed 4294967296", "--seed '4294967296': valid are whole numbers, 0 to 4294967295"),
+        ("--seed 01", "--seed '01': valid are whole numbers"),
+        ("--seed 1 2", "option '2': valid are "),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(given, message, capsys):
+    with pytest.raises(options.OptionError) as error:
+        options.parse(given.split(), {})
+    assert str(error.value).startswith(message) or f": {message}" in str(error.value)
+    assert options.main(given.split()) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"run_all.sh: {error.value}\n")
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5"])
+def test_threads_are_checked_too(threads):
+    with pytest.raises(options.OptionError, match=f"PAPERLIB_THREADS={threads}: valid are whole"):
+        options.parse([], {"PAPERLIB_THREADS": threads})
+    assert options.parse([], {"PAPERLIB_THREADS": ""}) == ["run"]
+    assert options.parse([], {"PAPERLIB_THREADS": "2"}) == ["run"]
+
+
+def test_answers(capsys):
+    assert options.main(["--version"]) == options.ANSWERED
+    assert capsys.readouterr().out == f"paperlib {__version__}\n"
+    assert options.main(["--list"]) == options.ANSWERED
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == notebooks()
+    assert all(len(line.split()) > 2 for line in lines)
+    assert options.main(["--help"]) == options.ANSWERED
+    text = capsys.readouterr().out
+    known = {word for words in options.OPTIONS.values() for word in words}
+    for word in (*options.OPTIONS, *known, *options.ANSWERS, *PROFILES, *DATASETS):
+        assert word in text
+
+
+def test_it_needs_nothing_but_python_3_9():
+    files = with_imports([ROOT / "paperlib/runs/options.py"])
+    assert {file.name for file in files} == {"options.py", "names.py", "__init__.py"}
+    for file in files:
+        ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
+    words = [sys.executable, "-S", "-m", "paperlib.runs.options", "--only", "3"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "run\n--only\n03_occlusion\n"

@@ -56,9 +56,8 @@ class Edition:
     archive: RemoteFile
     folder: str  # in the archive
     files: dict[str, tuple[str, ...]]  # of each split, in `folder`
-    meta: str
-    keys: tuple[str, str]  # of the labels in `files`, of the class names in `meta`
-    column: str  # of the labels in the hub's files
+    meta: str  # file with the names of the classes, in `folder`
+    kind: str = ""  # of the labels, before "label" in every name
 
 
 def _archive(name: str, file: str, size: int, sha256: str) -> RemoteFile:
@@ -78,8 +77,6 @@ EDITIONS = {
         folder="cifar-10-batches-py",
         files={"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
         meta="batches.meta",
-        keys=("labels", "label_names"),
-        column="label",
     ),
     "cifar100": Edition(
         "CIFAR-100",
@@ -93,8 +90,7 @@ EDITIONS = {
         folder="cifar-100-python",
         files={"train": ("train",), "test": ("test",)},
         meta="meta",
-        keys=("fine_labels", "fine_label_names"),
-        column="fine_label",
+        kind="fine_",
     ),
 }
 
@@ -192,7 +188,8 @@ def _read_parquet(source: Path, edition: Edition, split: str) -> Pixels | None:
     """The hub's files."""
     paths = parquet_files(source, split)
     external.note(edition.archive.dataset, paths)
-    return read_parquet(paths, edition.column, len(edition.classes), SIZE) if paths else None
+    label = f"{edition.kind}label"
+    return read_parquet(paths, label, len(edition.classes), SIZE) if paths else None
 
 
 def _read_folder(source: Path, edition: Edition, split: str) -> Pixels | None:
@@ -214,7 +211,7 @@ def _read_folder(source: Path, edition: Edition, split: str) -> Pixels | None:
 
 def _join(data: dict[str, bytes], folder: Path, edition: Edition, split: str) -> Pixels:
     """The batches of a split, and their labels; `data` are the files in `folder` by name."""
-    labels_key, names_key = edition.keys
+    labels_key, names_key = f"{edition.kind}labels", f"{edition.kind}label_names"
     meta = folder / edition.meta
     if tuple(unpickle(data[edition.meta], meta).get(names_key) or ()) != edition.classes:
         raise ValueError(f"{meta}: {names_key} are not the classes {', '.join(edition.classes)}")

@@ -11,7 +11,6 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pooch
 
@@ -85,21 +84,23 @@ def fetch(remote: RemoteFile) -> Path:
     if path.exists():
         try:
             check_file(path, remote)
-            external.note(remote.dataset, [path])
-            return path
         except ValueError as error:
             present = f" (the present file cannot be used: {error})"
-    pooch.get_logger().setLevel("ERROR")  # its messages would end up in the notebooks
-    try:
-        pooch.retrieve(
-            remote.url, remote.sha256, remote.name, folder, downloader=_Downloader(remote)
-        )
-        origin = json.dumps(asdict(remote), indent=2) + "\n"
-        write_files({path.with_name(f"{path.name}.json"): origin.encode()})
-    except (OSError, ValueError) as error:
-        raise DownloadError(
-            f"{remote.name} could not be downloaded: {error}{present}\n{remote.help(folder)}"
-        ) from error
+    if present or not path.exists():
+        pooch.get_logger().setLevel("ERROR")  # its messages would end up in the notebooks
+        try:
+            with progress([], f"downloading {remote.name}", total=remote.size) as bar:
+                bar.unit, bar.unit_scale = "B", True
+                http = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16)
+                pooch.retrieve(remote.url, remote.sha256, remote.name, folder, downloader=http)
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+            origin = json.dumps(asdict(remote), indent=2) + "\n"
+            write_files({path.with_name(f"{path.name}.json"): origin.encode()})
+        except (OSError, ValueError) as error:
+            raise DownloadError(
+                f"{remote.name} could not be downloaded: {error}{present}\n{remote.help(folder)}"
+            ) from error
     external.note(remote.dataset, [path])
     return path
 
@@ -109,38 +110,11 @@ def check_file(path: Path, remote: RemoteFile) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is truncated, or its checksum differs.
+        ValueError: its content differs.
     """
-    _check_size(path, path, remote)
     found = external.sha256(path)
     if found != remote.sha256:
         raise ValueError(
-            f"{path} is not the published {remote.name}: its sha256 is {found} "
-            f"instead of {remote.sha256}"
+            f"{path} is not the published {remote.name}: it has {path.stat().st_size:,} bytes "
+            f"instead of {remote.size:,}, and the sha256 {found} instead of {remote.sha256}"
         )
-
-
-class _Downloader:
-    """pooch's HTTP download with our progress bar, refusing a file of the wrong size."""
-
-    def __init__(self, remote: RemoteFile) -> None:
-        self.remote = remote
-
-    def __call__(self, url: str, output_file: str, pooch_object: Any) -> None:
-        bar = progress([], f"downloading {self.remote.name}", total=self.remote.size)
-        bar.unit, bar.unit_scale = "B", True
-        download = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16)
-        try:
-            download(url, output_file, pooch_object)
-        finally:
-            bar.close()
-        _check_size(Path(output_file), self.remote.url, self.remote)
-        with open(output_file, "rb+") as file:
-            os.fsync(file.fileno())  # before pooch renames it
-
-
-def _check_size(path: Path, name: Path | str, remote: RemoteFile) -> None:
-    size = path.stat().st_size
-    if size != remote.size:
-        trouble = "truncated" if size < remote.size else "too long"
-        raise ValueError(f"{name} is {trouble}: {size:,} bytes instead of {remote.size:,}")

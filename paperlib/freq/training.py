@@ -121,26 +121,19 @@ def main() -> None:
         options.start = Path(options.start).name
     name = checkpoint_name(dataset, architecture, variant)
     images = f"{data.source}, {len(data):,} training images"
-    resume = command.begin(name, model, recipe, images, options)
-    train_variant(architecture, variant, data, recipe, options.seed, model, resume)
-    command.finish(
-        "paperlib.freq.training",
-        name,
-        model,
-        recipe,
+    training = command.Training(__spec__.name, name, model, recipe, images, options)
+    train_variant(architecture, variant, data, recipe, options.seed, model, training.resume)
+    training.finish(
         lambda: {
             "architecture": architecture,
             "variant": variant,
-            "data": images,
             "recipe": {"start": options.start or "random weights"},
             "test": f"{test.source}, {len(test):,} test images",
             "test_accuracy": round(accuracy(model, test.floats(), test.labels), 4),
             "pgd20_accuracy_first_1000": round(
                 robust_accuracy_pgd(model, test.subset(torch.arange(1000))), 4
             ),
-        },
-        options,
-        resume,
+        }
     )
 
 

@@ -247,23 +247,16 @@ def main() -> None:
     else:
         tokenizer, start = make_tokenizer(), "none"
         model = build_small_clip(options.tower, tokenizer.vocab_size)
-    resume = command.begin(name, model, recipe, data.source, options)
-    train_clip(model, tokenizer, data, recipe, options.seed, resume)
-    command.finish(
-        "paperlib.models.clip_training",
-        name,
-        model,
-        recipe,
+    training = command.Training(__spec__.name, name, model, recipe, data.source, options)
+    train_clip(model, tokenizer, data, recipe, options.seed, training.resume)
+    training.finish(
         lambda: {
             "architecture": f"clip-{options.tower}",
-            "data": data.source,
             "recipe": {"start": options.start or "random weights"},
             "zero_shot_top1": evaluate(model, tokenizer, options.data),
             "start": start,
             "vocabulary": " ".join(map(str, tokenizer.kept)),
-        },
-        options,
-        resume,
+        }
     )
 
 

@@ -5,9 +5,10 @@ it trains the same network again.
 """
 
 import argparse
+import functools
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,50 +49,54 @@ def changed(recipe: R, options: argparse.Namespace, changeable: Sequence[str]) -
     return recipe
 
 
-def begin(
-    name: str, model: nn.Module, recipe: Any, data: str, options: argparse.Namespace
-) -> Resume:
-    """Where a training keeps its state; `data` in words, `model` as it starts."""
-    run = {"recipe": asdict(recipe), "data": data, "start": fingerprint(model)}
-    return Resume(options.work / f"{name}-seed{options.seed}.pt", run | {"seed": options.seed})
+@dataclass(frozen=True)
+class Training:
+    """One training of a checkpoint, from its start to its card.
 
-
-def finish(
-    module: str,
-    name: str,
-    model: nn.Module,
-    recipe: Any,
-    measure: Callable[[], dict[str, Any]],
-    options: argparse.Namespace,
-    resume: Resume,
-) -> None:
-    """Round and measure a trained network, write it with its card, and remove the state.
-
-    Args:
+    Attributes:
         module: whose command this is.
         name: of the checkpoint.
-        model: is rounded by `halve` before it is measured.
-        recipe: that it was trained by.
-        measure: gives what is the card's own: architecture, data, what was measured; its "recipe"
-            is added to the recipe's fields.
+        model: as it starts; it is trained in place.
+        recipe: a dataclass of hyper-parameters.
+        data: what it is trained on, in words.
         options: as given; those that name folders are no part of the command.
-        resume: of this training.
     """
-    seconds = round(resume.seconds)
-    halve(model)
-    own = {"recipe": {}} | measure()
-    words = [
-        f"--{key.replace('_', '-')} {value}"
-        for key, value in vars(options).items()
-        if key not in ("folder", "work") and value is not None
-    ]
-    card = own | {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "recipe": asdict(recipe) | own["recipe"],
-        "training_seconds": seconds,
-        "command": f"python -m {module} {' '.join(words)}",
-    }
-    path = save_checkpoint(model, name, card, options.folder)
-    resume.finish()
-    measured = {key: value for key, value in own.items() if key.startswith(("test_", "zero_"))}
-    print(f"{path.name}: {seconds} s, {measured}", flush=True)
+
+    module: str
+    name: str
+    model: nn.Module
+    recipe: Any
+    data: str
+    options: argparse.Namespace
+
+    @functools.cached_property
+    def resume(self) -> Resume:
+        """Where the training keeps its state; first asked for before the first step."""
+        run = {"recipe": asdict(self.recipe), "data": self.data, "seed": self.options.seed}
+        path = self.options.work / f"{self.name}-seed{self.options.seed}.pt"
+        return Resume(path, run | {"start": fingerprint(self.model)})
+
+    def finish(self, measure: Callable[[], dict[str, Any]]) -> None:
+        """Round and measure the trained network, write it with its card, and remove the state.
+
+        `measure` gives what is the card's own, of the rounded model: architecture, what was
+        measured (named test_… or zero_…); its "recipe" is added to the recipe's fields.
+        """
+        seconds = round(self.resume.seconds)
+        halve(self.model)
+        own = {"data": self.data, "recipe": {}} | measure()
+        words = [
+            f"--{key.replace('_', '-')} {value}"
+            for key, value in vars(self.options).items()
+            if key not in ("folder", "work") and value is not None
+        ]
+        card = own | {
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "recipe": asdict(self.recipe) | own["recipe"],
+            "training_seconds": seconds,
+            "command": f"python -m {self.module} {' '.join(words)}",
+        }
+        path = save_checkpoint(self.model, self.name, card, self.options.folder)
+        self.resume.finish()
+        measured = {key: value for key, value in own.items() if key.startswith(("test_", "zero_"))}
+        print(f"{path.name}: {seconds} s, {measured}", flush=True)

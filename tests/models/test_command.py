@@ -32,24 +32,26 @@ def trained(words, tmp_path):
     recipe = command.changed(Recipe(), options, CHANGEABLE)
     torch.manual_seed(0)
     model = nn.Linear(2, 2)
-    resume = command.begin("it", model, recipe, "some data", options)
-    resume.every = 0
-    assert resume.save(dict) and resume.path.parent == tmp_path / "work"
+    training = command.Training("some.module", "it", model, recipe, "some data", options)
+    training.resume.every = 0
+    path = training.resume.path
+    assert training.resume.save(dict) and path.parent == tmp_path / "work"
     seen = []
 
     def measure():
         seen.append(model.weight.detach().clone())
         return {"architecture": "linear", "test_accuracy": 0.5, "recipe": {"start": "none"}}
 
-    command.finish("some.module", "it", model, recipe, measure, options, resume)
+    training.finish(measure)
     assert torch.equal(seen[0], seen[0].half().float())  # it is measured as it is stored
-    assert not resume.path.exists()
+    assert not path.exists()
     return recipe, model, load_card("it", tmp_path / "out")
 
 
 def test_the_card_s_command_trains_the_same(tmp_path, capsys):
     recipe, model, card = trained("--name a --steps 7 --seed 3", tmp_path)
     assert recipe == Recipe(steps=7)
+    assert card["data"] == "some data"
     assert card["recipe"] == asdict(recipe) | {"start": "none"}
     assert card["parameters"] == 6 and card["training_seconds"] >= 0
     loaded = read_weights(nn.Linear(2, 2), tmp_path / "out" / "it.safetensors")
@@ -64,14 +66,18 @@ def test_the_card_s_command_trains_the_same(tmp_path, capsys):
 
 def test_the_state_belongs_to_recipe_seed_data_and_start(tmp_path):
     options, model = parse("--name a", tmp_path), nn.Linear(2, 2)
-    begun = command.begin("it", model, Recipe(), "data", options)
+
+    def resume(model, recipe, data):
+        return command.Training("some.module", "it", model, recipe, data, options).resume
+
+    begun = resume(model, Recipe(), "data")
     begun.every = 0
     begun.save(dict)
-    assert command.begin("it", model, Recipe(), "data", options).load() == {}
+    assert resume(model, Recipe(), "data").load() == {}
     for start, recipe, data in (
         (nn.Linear(2, 2), Recipe(), "data"),
         (model, Recipe(batch_size=4), "data"),
         (model, Recipe(), "other data"),
     ):
         with pytest.raises(ValueError, match="of another run"):
-            command.begin("it", start, recipe, data, options).load()
+            resume(start, recipe, data).load()

@@ -150,6 +150,19 @@ def test_gradients_are_clipped_and_rates_follow_the_schedule():
     assert steps == pytest.approx([0.5 * rate(step, 10, 0.2) for step in range(10)], abs=1e-5)
 
 
+def test_momentum_is_less_where_the_steps_are_long():
+    model, found = nn.Linear(2, 1), []
+    sgd = torch.optim.SGD(model.parameters(), 0.1, 0.95)
+
+    def loss(step):
+        found.append(sgd.param_groups[0]["momentum"])
+        return model(torch.ones(1, 2)).sum()
+
+    fit(model, loss, [sgd], 9, 0, momentum=(0.95, 0.85))
+    shares = [rate(step, 9, 0.1) for step in range(8)]
+    assert found == pytest.approx([0.95, *(0.95 - 0.1 * share for share in shares)])
+
+
 def test_rates_rise_and_fall():
     rates = [rate(step, 100, 0.1) for step in range(100)]
     assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])

@@ -179,30 +179,21 @@ def train_attack(network: str, options: argparse.Namespace) -> None:
     torch.manual_seed(derive(seed, "weights"))
     model, name = build_attack(network), checkpoint_name(network)
     drawn = f"OpenMoji scenes (drawn), {recipe.scenes:,} for training"
-    resume = command.begin(name, model, recipe, drawn, options)
+    training = command.Training(__spec__.name, name, model, recipe, drawn, options)
     card = {
         "architecture": type(model).__name__,
-        "data": drawn,
         "views": f"coalitions of all sizes of {SERVERS} servers, all assignments",
         "test": f"{len(unknown_views)} test scenes, one view each",
     }
     if isinstance(model, ViewClassifier):
         scenes = single_scenes("train", recipe.scenes, seed)
-        train_classifier(model, scenes, recipe, views, seed, resume)
+        train_classifier(model, scenes, recipe, views, seed, training.resume)
     else:
         pool = load_pool(recipe.scenes, seed, options.work, OBJECTS)
         if network != "inpainting":
             sam, card["sam_sha256"] = load_sam(SAM), load_card(SAM)["sha256"]
-        train_rebuilder(model, pool.images, recipe, views, sam, seed, resume)
-    command.finish(
-        "paperlib.pedsam.attacks.training",
-        name,
-        model,
-        recipe,
-        lambda: card | held_out_measures(model, unknown_views, sam, seed),
-        options,
-        resume,
-    )
+        train_rebuilder(model, pool.images, recipe, views, sam, seed, training.resume)
+    training.finish(lambda: card | held_out_measures(model, unknown_views, sam, seed))
 
 
 def main() -> None:

@@ -248,30 +248,23 @@ def main() -> None:
         return supervised_loss(sam, recipe, pool, draw)
 
     drawn = f"OpenMoji scenes (drawn), {recipe.scenes:,} of {len(split_classes(False))} classes"
-    resume = command.begin(options.name, sam, recipe, drawn, options)
+    training = command.Training(__spec__.name, options.name, sam, recipe, drawn, options)
     weights = [parameter for parameter in sam.parameters() if parameter.requires_grad]
     optimiser = adamw(weights, recipe.learning_rate, recipe.weight_decay)
-    fit(sam, loss, [optimiser], recipe.steps, seed, clip=1.0, resume=resume)
+    fit(sam, loss, [optimiser], recipe.steps, seed, clip=1.0, resume=training.resume)
     schedule = "pixels_once" if pixels_once else "exact"
     crowded = f"test_mean_iou_{CROWDED[0]}_to_{CROWDED[1]}_objects"
-    command.finish(
-        "paperlib.pedsam.small_sam.training",
-        options.name,
-        sam,
-        recipe,
+    training.finish(
         lambda: (
             card
             | {
                 "schedule": schedule,
-                "data": drawn,
                 "test": f"OpenMoji scenes (drawn), {tested:,} of {len(split_classes(True))} other "
                 f"classes, {OBJECTS[0]} to {OBJECTS[1]} objects each",
                 "test_mean_iou": mean_iou(sam, schedule, tested, seed),
                 crowded: mean_iou(sam, schedule, tested, seed, CROWDED),
             }
-        ),
-        options,
-        resume,
+        )
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paperlib.files import cached
 from paperlib.models.sam import IMAGE
-from paperlib.pedsam.small_sam.scenes import CROWDED, draw_in_parts
+from paperlib.pedsam.small_sam.scenes import CROWDED, draw_in_parts, split_classes
 from paperlib.pedsam.small_sam.segmentation import SMALLEST
 
 CELL = 4  # pixels: side of a cell of the decoder's masks
@@ -55,7 +55,8 @@ def load_pool(
     Drawing takes a tenth of a second for each.
     """
     decides = (scenes, seed, objects, size)
-    return Pool(**cached(folder, partial(_draw_pool, *decides), *decides))
+    classes = split_classes(held_out=False)
+    return Pool(**cached(folder, partial(_draw_pool, *decides), *decides, classes))
 
 
 def _draw_pool(

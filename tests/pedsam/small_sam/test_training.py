@@ -57,15 +57,18 @@ def squares(*corners):
     return shares
 
 
-def test_the_pool_is_kept(pool, tmp_path):
+def test_the_pool_is_kept_and_drawn_again_if_it_is_damaged(pool, tmp_path, capsys):
     assert pool.images.shape == (6, 3, IMAGE, IMAGE) and pool.objects.max() <= 4
-    first = load_pool(6, 0, tmp_path)
-    (path,) = tmp_path.glob("*.safetensors")
-    changed = path.stat().st_mtime_ns
-    second = load_pool(6, 0, tmp_path)
-    assert path.stat().st_mtime_ns == changed
-    for one in (first, second):
-        assert torch.equal(one.images, pool.images) and torch.equal(one.objects, pool.objects)
+    for damaged in (False, False, True):
+        if damaged:
+            (path,) = tmp_path.glob("*.safetensors")
+            content = path.read_bytes()
+            path.write_bytes(content[:-1000] + b"\xff" * 1000)
+        again = load_pool(6, 0, tmp_path)
+        assert torch.equal(again.images, pool.images) and torch.equal(again.objects, pool.objects)
+        assert ("is damaged" in capsys.readouterr().out) == damaged
+    load_pool(6, 1, tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
 def test_images_and_masks_move_together(draw):

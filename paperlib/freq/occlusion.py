@@ -14,7 +14,7 @@ that images with large scores do not outweigh the others. The signed changes $\d
 `component_changes` and `band_changes`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -74,6 +74,17 @@ def component_changes(
     batch: int = 64,
 ) -> Float[Tensor, "n height width"]:
     """Fall δ of the true class's score when each component is removed; arguments as above."""
+    return component_changes_by_score(model, images, labels, (score,), batch)[score]
+
+
+def component_changes_by_score(
+    model: nn.Module,
+    images: Float[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"],
+    scores: Sequence[Score] = ("logit", "probability"),
+    batch: int = 64,
+) -> dict[Score, Float[Tensor, "n height width"]]:
+    """`component_changes` of several scores, from the same forward passes."""
     height, width = images.shape[-2:]
     coefficients = dct2(images).flatten(2)  # (n, channels, height · width)
     rows = dct_matrix(height, images.dtype, images.device)
@@ -85,8 +96,8 @@ def component_changes(
         size = coefficients[image, :, component][:, :, None, None]
         return torch.addcmul(images[image], size, wave[:, None], value=-1)
 
-    changes = _changes(model, images, labels, without, height * width, score, batch)
-    return changes.unflatten(1, (height, width))
+    changes = _changes(model, images, labels, without, height * width, scores, batch)
+    return {score: change.unflatten(1, (height, width)) for score, change in changes.items()}
 
 
 def changes_loop(
@@ -128,7 +139,7 @@ def band_changes(
     def without(image: Tensor, band: Tensor) -> Tensor:
         return idct2(coefficients[image] * kept[band][:, None])
 
-    return _changes(model, images, labels, without, len(masks), score, batch)
+    return _changes(model, images, labels, without, len(masks), (score,), batch)[score]
 
 
 def normalise(changes: Float[Tensor, "n *components"]) -> Float[Tensor, "n *components"]:
@@ -152,29 +163,31 @@ def _changes(
     labels: Tensor,
     without: Callable[[Tensor, Tensor], Tensor],
     parts: int,
-    score: Score,
+    scores: Sequence[Score],
     batch: int,
-) -> Tensor:
-    """Fall of the score for all (image, part) pairs, at most `batch` of them in one forward."""
-    if score not in ("logit", "probability"):
-        raise ValueError(f"score={score!r}: valid are 'logit' and 'probability'")
+) -> dict[Score, Tensor]:
+    """Fall of each score for all (image, part) pairs, at most `batch` of them in one forward."""
+    for score in scores:
+        if score not in ("logit", "probability"):
+            raise ValueError(f"score={score!r}: valid are 'logit' and 'probability'")
     if batch < 1:
         raise ValueError(f"batch={batch}: whole numbers from 1 are valid")
 
-    def scores(x: Tensor, y: Tensor) -> Tensor:
-        logits = model(x.contiguous(memory_format=torch.channels_last))  # faster on a CPU
-        outputs = logits.softmax(-1) if score == "probability" else logits
-        return outputs.gather(1, y[:, None]).squeeze(1)
+    def of_class(x: Tensor, y: Tensor) -> Tensor:  # (scores, pairs)
+        if not x.is_cuda:
+            x = x.contiguous(memory_format=torch.channels_last)  # faster on a CPU
+        logits = model(x)
+        outputs = [logits.softmax(-1) if score == "probability" else logits for score in scores]
+        return torch.stack(outputs).gather(2, y.expand(len(scores), -1)[..., None]).squeeze(2)
 
     pairs = torch.arange(len(images) * parts, device=images.device).split(batch)
     with frozen(model), torch.inference_mode():
-        whole = torch.cat(
-            [scores(x, y) for x, y in zip(images.split(batch), labels.split(batch), strict=True)]
-        )
+        parts_of = zip(images.split(batch), labels.split(batch), strict=True)
+        whole = torch.cat([of_class(x, y) for x, y in parts_of], 1)
         changes = [
-            whole[pair // parts]
-            - scores(without(pair // parts, pair % parts), labels[pair // parts])
+            whole[:, pair // parts]
+            - of_class(without(pair // parts, pair % parts), labels[pair // parts])
             for pair in progress(pairs, "Occluded Frequency")
         ]
-        changes = torch.cat(changes)
-    return changes.clone().view(len(images), parts)
+        changes = torch.cat(changes, 1)
+    return dict(zip(scores, changes.clone().view(len(scores), len(images), parts), strict=True))

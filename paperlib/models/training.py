@@ -146,7 +146,8 @@ def _order(count: int, seed: int, epoch: int) -> Tensor:
 
 MOMENTUM = (0.95, 0.85)  # of SGD: less where its steps are long (Smith, arXiv 1803.09820)
 
-Prepare = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, images, labels) -> images
+# (model, images, labels) -> images, or images and their labels as shares of the classes
+Prepare = Callable[[nn.Module, Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def train(
     """Train a classifier in place and return it in eval mode; the same for the same seed.
 
     Args:
-        model: takes images in [0, 1], returns logits.
+        model: takes images in [0, 1], returns logits; on the device of the images.
         data: training split.
         recipe: hyper-parameters.
         seed: of order, augmentation and whatever `prepare` draws.
@@ -203,11 +204,12 @@ def train(
     )
 
     def loss(step: int) -> Tensor:
-        chosen = batch(len(data), recipe.batch_size, step, seed)
+        chosen = batch(len(data), recipe.batch_size, step, seed).to(data.images.device)
         images = augment(data.images[chosen].float() / 255, recipe.flip, recipe.shift)
         labels = data.labels[chosen]
         if prepare:
-            images = prepare(model, images, labels)
+            prepared = prepare(model, images, labels)
+            images, labels = prepared if isinstance(prepared, tuple) else (prepared, labels)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
             logits = model(images.contiguous(memory_format=torch.channels_last))
         return F.cross_entropy(logits.float(), labels)
@@ -221,16 +223,17 @@ def augment(
 ) -> Float[Tensor, "n 3 size size"]:
     """Random mirror images and shifts, drawn from torch's generator; edges are repeated."""
     n, _, size, _ = images.shape
+    device = images.device
     if flip:
-        mirrored = torch.rand(n) < 0.5
+        mirrored = torch.rand(n, device=device) < 0.5
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
     if not shift:
         return images
     padded = F.pad(images, (shift,) * 4, mode="replicate")
-    span = torch.arange(size)
-    rows = torch.randint(2 * shift + 1, (n, 1)) + span  # (n, size)
-    columns = torch.randint(2 * shift + 1, (n, 1)) + span
-    item = torch.arange(n)[:, None, None]
+    span = torch.arange(size, device=device)
+    rows = torch.randint(2 * shift + 1, (n, 1), device=device) + span  # (n, size)
+    columns = torch.randint(2 * shift + 1, (n, 1), device=device) + span
+    item = torch.arange(n, device=device)[:, None, None]
     moved = padded.permute(0, 2, 3, 1)[item, rows[:, :, None], columns[:, None, :]]  # (n, h, w, 3)
     return moved.permute(0, 3, 1, 2)
 

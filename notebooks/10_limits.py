@@ -35,17 +35,19 @@ run = start("10_limits", sizes, profile=profile, seed=seed, dataset=dataset)
 # %%
 import itertools
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import wasserstein_distance
 
+from paperlib.d4c import plots
 from paperlib.d4c.baselines import real_images
+from paperlib.d4c.methods import ENCODERS, METHODS
 from paperlib.d4c.pipeline import calibration_images, data_free_baseline
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.semantics import embed, patch_similarities, prompt_similarities
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.zero_shot import load_images
+from paperlib.d4c.zero_shot import load_draws
 from paperlib.models.clip import (
     class_features,
     denormalise,
@@ -53,9 +55,10 @@ from paperlib.models.clip import (
     load_clip,
     small_clip_name,
 )
-from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
+from paperlib.notebook.figures import as_pixels
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
+from paperlib.seeds import derive
 
 # %% [markdown]
 # ## The images
@@ -68,7 +71,7 @@ from paperlib.runtime import device
 clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
 for model, _ in clips.values():
     model.to(device())
-seeds = [seed + k for k in range(run.sizes.seeds)]
+seeds = [derive(seed, "draw", k) for k in range(run.sizes.seeds)]
 kept = outputs_dir() / "calibration_images"
 methods = {
     name: ["real", "gaussian", data_free_baseline(model), "d4c"]
@@ -77,31 +80,32 @@ methods = {
 
 # %%
 images = {}
-for (name, changes), k in itertools.product(run.sizes.encoders.items(), seeds):
+count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
+several = load_draws(dataset, "train", count + run.sizes.real_images, len(seeds), seed)
+for (name, changes), (k, data) in itertools.product(
+    run.sizes.encoders.items(), zip(seeds, several, strict=True)
+):
     settings = Settings(**changes, seed=k)
     for method in methods[name]:
-        drawn = calibration_images(method, *clips[name], settings, dataset, kept)
+        drawn = calibration_images(method, *clips[name], settings, data, kept)
         images[name, k, method] = drawn.to(device())
-    data = load_images(dataset, "train", run.sizes.real_images, k + run.sizes.seeds)
-    references = real_images(clips[name][0], data, len(data), k).to(device())
-    images[name, k, "reference"] = references
-print(f"{settings.images} images a method and seed, {len(data)} real ones to compare with")
+    others = data.subset(torch.arange(count, len(data)))
+    images[name, k, "reference"] = real_images(clips[name][0], others).to(device())
+print(f"{settings.images} images a method and seed, {len(others)} real ones to compare with")
 
 # %%
 shown = run.sizes.shown
 rows = [(next(iter(clips)), method) for method in ("real", "gaussian")]
 rows += [(name, method) for name in clips for method in methods[name][2:]]
-figure, axes = plt.subplots(len(rows), shown, figsize=(8, 1.05 * len(rows)), squeeze=False)
-for line, (name, method) in zip(axes, rows, strict=True):
-    image_row(line, denormalise(images[name, seed, method][:shown]).cpu())
-    label = f"{LABELS[method]}\n{LABELS[name]}" if method in methods[name][2:] else LABELS[method]
-    line[0].set_ylabel(label, rotation=0, ha="right", va="center")
-pixels = [
-    [name, method, *images[name, seed, method][:shown].std((1, 2, 3)).tolist()]
-    for name, method in rows
-]
-columns = ["encoder", "method", *(f"deviation of image {i}" for i in range(shown))]
-run.save_figure(figure, "examples", pd.DataFrame(pixels, columns=columns))
+pictures = [images[name, seeds[0], method][:shown].cpu() for name, method in rows]
+table = pd.DataFrame(
+    [
+        {"encoder": name, "method": method, "image": i, "deviation": x.std().item()}
+        for (name, method), row in zip(rows, pictures, strict=True)
+        for i, x in enumerate(row)
+    ]
+)
+run.save_figure(plots.examples, table, {"images": as_pixels(denormalise(torch.cat(pictures)))})
 
 # %% [markdown]
 # ## Semantics: similarity to prompts
@@ -137,33 +141,19 @@ between = {
 
 # %%
 distributions = {"semantics": largest, "patches": between}
-axis_labels = {
-    "semantics": "largest similarity to a prompt",
-    "patches": "similarity between patches",
-}
-
+shares = np.linspace(0, 1, 101)
 # %% [markdown]
 # Read the curves as: this share of the images, or pairs of patches, is at most as similar.
 
 # %%
-shares = np.linspace(0, 1, 101)
-curves = {}
+curves = {what: [] for what in distributions}
 for what, values in distributions.items():
-    figure, axes = plt.subplots(1, len(clips), figsize=(7.5, 3.6), squeeze=False, sharey=True)
-    parts = []
-    for ax, name in zip(axes[0], clips, strict=True):
-        for method in methods[name]:
-            pooled = np.concatenate([values[name, k, method] for k in seeds])
-            at = np.quantile(pooled, shares)
-            ax.plot(at, 100 * shares, color=METHOD_COLOURS[method], label=LABELS[method])
-            part = pd.DataFrame({"similarity": at, "share": shares})
-            parts.append(part.assign(encoder=name, method=method))
-        ax.set(xlabel=axis_labels[what], title=LABELS[name])
-        ax.legend(fontsize=9)
-    axes[0, 0].set_ylabel("cumulative share (%)")
-    curves[what] = figure, pd.concat(parts)
-run.save_figure(curves["semantics"][0], "semantics", curves["semantics"][1])
-run.save_figure(curves["patches"][0], "patches", curves["patches"][1])
+    for name, method in [(n, m) for n in clips for m in methods[n]]:
+        at = np.quantile(np.concatenate([values[name, k, method] for k in seeds]), shares)
+        part = pd.DataFrame({"similarity": at, "share": shares})
+        curves[what].append(part.assign(encoder=name, method=method))
+run.save_figure(plots.semantics, pd.concat(curves["semantics"]))
+run.save_figure(plots.patches, pd.concat(curves["patches"]))
 
 # %% [markdown]
 # ## How far from real images?
@@ -180,7 +170,7 @@ for what, values in distributions.items():
             rows.append([name, what, k, method, far])
 distances = pd.DataFrame(rows, columns=["encoder", "what", "seed", "method", "distance"])
 means = distances.groupby(["encoder", "what", "method"], sort=False).distance.mean()
-means.unstack(sort=False).rename(columns=LABELS).round(3)
+means.unstack(sort=False).rename(columns=METHODS).round(3)
 
 # %% [markdown]
 # ## Feature space
@@ -189,24 +179,16 @@ means.unstack(sort=False).rename(columns=LABELS).round(3)
 # seed.
 
 # %%
-figure, axes = plt.subplots(1, len(clips), figsize=(7.5, 4.4), squeeze=False)
 points = []
-for ax, (name, (model, _)) in zip(axes[0], clips.items(), strict=True):
-    drawn = {m: images[name, seed, m] for m in ["reference", *methods[name][1:]]}
+for name, (model, _) in clips.items():
+    drawn = {m: images[name, seeds[0], m] for m in ["reference", *methods[name][1:]]}
     features = {method: encode_images(model, x) for method, x in drawn.items()}
-    places, shares = embed(features, "reference")
+    places, variance = embed(features, "reference")
     for method, place in places.items():
-        known = "real" if method == "reference" else method
-        style = {"color": METHOD_COLOURS[known], "label": LABELS[known], "linewidth": 0}
-        ax.scatter(*place.T, s=14 if known == "real" else 30, alpha=0.7, **style)
-        points.append(pd.DataFrame(place, columns=["first", "second"]))
-        points[-1] = points[-1].assign(encoder=name, method=known)
-    ax.set(title=LABELS[name], xlabel=f"component 1 ({shares[0]:.0%} of the variance)")
-    ax.set(ylabel=f"component 2 ({shares[1]:.0%})")
-drawn = [part for ax in axes[0] for part in zip(*ax.get_legend_handles_labels(), strict=True)]
-legend = {label: handle for handle, label in drawn}
-figure.legend(legend.values(), legend, loc="outside lower center", ncols=len(legend))
-run.save_figure(figure, "plane", pd.concat(points))
+        part = pd.DataFrame(place, columns=["first", "second"]).assign(encoder=name)
+        part[["share of first", "share of second"]] = variance
+        points.append(part.assign(method="real" if method == "reference" else method))
+run.save_figure(plots.plane, pd.concat(points))
 
 # %% [markdown]
 # ## Claims
@@ -218,17 +200,17 @@ table = distances.pivot(index=["what", "encoder", "seed"], columns="method", val
 others = table.drop(columns=["real", "d4c"]).min(axis=1)
 nearer = (others - table["d4c"]).rename("nearer").reset_index()
 smallest = nearer.groupby(["what", "seed"]).nearer.min()
-encoders = ", ".join(LABELS[name] for name in clips)
+encoders = ", ".join(ENCODERS[name] for name in clips)
 scale = f"{encoders}; {settings.images} images a method, {run.sizes.seeds} seeds"
 
 # %%
 note = f"{settings.synthesis_iterations} iterations"
 found = smallest["semantics"].tolist()
-run.check("d4c-2-semantics", found, scale=scale, source=data.source, note=note)
+run.check("d4c-2-semantics", found, scale=scale, source=data, note=note)
 
 # %%
 found = smallest["patches"].tolist()
-run.check("d4c-2-diversity", found, scale=scale, source=data.source, note=note)
+run.check("d4c-2-diversity", found, scale=scale, source=data, note=note)
 
 # %% [markdown]
 # ## Outcome

@@ -33,21 +33,23 @@ from paperlib.notebook.start import start
 run = start("11_synthesis", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
+from paperlib.d4c import plots
 from paperlib.d4c.baselines import real_images
+from paperlib.d4c.methods import ABLATION, METHODS
 from paperlib.d4c.perturbation import draw_perturbation, perturb
-from paperlib.d4c.pipeline import ABLATION, settings_of
+from paperlib.d4c.pipeline import settings_of
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.semantics import prompt_similarities
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import backgrounds, draw_boxes, foregrounds, synthesise
 from paperlib.d4c.zero_shot import load_images
 from paperlib.models.clip import class_features, denormalise, load_clip, small_clip_name
-from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
+from paperlib.notebook.figures import as_pixels
 from paperlib.runtime import device
+from paperlib.seeds import derive, generator
 
 # %% [markdown]
 # ## PGSI: a prompt for every image
@@ -67,8 +69,9 @@ for model, _ in clips.values():
 
 # %%
 name = next(iter(clips))
+first = derive(seed, "draw")  # the first seed of notebooks 10 and 12
 model, tokenizer = clips[name]
-settings = Settings(**run.sizes.encoders[name], seed=seed)
+settings = Settings(**run.sizes.encoders[name], seed=first)
 texts = class_features(model, tokenizer, GENERIC_NAMES, [photo])
 print(f"{len(GENERIC_NAMES)} prompts:", ", ".join(GENERIC_NAMES[::20]), "...")
 
@@ -77,8 +80,8 @@ print(f"{len(GENERIC_NAMES)} prompts:", ", ".join(GENERIC_NAMES[::20]), "...")
 
 # %%
 data = load_images(dataset, "train", run.sizes.shown, seed)
-example = real_images(model, data, len(data), seed)
-noise = torch.randn(example.shape, generator=torch.Generator().manual_seed(seed))
+example = real_images(model, data)
+noise = torch.randn(example.shape, generator=generator(seed, "noise"))
 
 # %%
 rows = []
@@ -108,21 +111,18 @@ pd.DataFrame(rows, columns=["image", "first", "second", "third"])
 # iteration anew.
 
 # %%
-generator = torch.Generator().manual_seed(seed)
+draw = generator(seed, "boxes")
 size = example.shape[-1]
-boxes = draw_boxes(len(example), size, settings.foreground_area, generator)
+boxes = draw_boxes(len(example), size, settings.foreground_area, draw)
 front, behind = foregrounds(example, boxes), backgrounds(example, boxes)
-drawn = draw_perturbation(len(example), size, PerturbationSettings(), generator)
+drawn = draw_perturbation(len(example), size, PerturbationSettings(), draw)
 views = {"image": example, "foreground": front, "background": behind}
 views["view"] = perturb(front, drawn)
 
 # %%
-figure, axes = plt.subplots(len(views), run.sizes.shown, figsize=(8, 4.6), squeeze=False)
-for line, (what, x) in zip(axes, views.items(), strict=True):
-    image_row(line, denormalise(x))
-    line[0].set_ylabel(what, rotation=0, ha="right", va="center")
-columns = ["top", "left", "height", "width"]
-run.save_figure(figure, "views", pd.DataFrame(boxes.tolist(), columns=columns))
+table = pd.DataFrame(boxes.tolist(), columns=["top", "left", "height", "width"])
+pictures = {what: as_pixels(denormalise(x)) for what, x in views.items()}
+run.save_figure(plots.views, table, pictures)
 
 # %% [markdown]
 # ## All together, and each without the others
@@ -135,30 +135,20 @@ snapshots = sorted({*run.sizes.snapshots, last})
 made = {}
 for encoder, changes in run.sizes.encoders.items():
     for method in ABLATION:
-        chosen = settings_of(method, Settings(**changes, seed=seed))
+        chosen = settings_of(method, Settings(**changes, seed=first))
         made[encoder, method] = synthesise(*clips[encoder], chosen, snapshots=snapshots)
 prompts = [GENERIC_NAMES[i] for i in made[name, "d4c"].targets.tolist()]
 print(f"{settings.images} images, {last} iterations; prompts:", ", ".join(prompts[:6]), "...")
 
 # %%
-pictures = 2  # of each method and iteration
-figure, axes = plt.subplots(len(ABLATION), pictures * len(snapshots), figsize=(8, 4.7))
-for line, method in zip(axes, ABLATION, strict=True):
-    steps = made[name, method].snapshots
-    x = torch.stack([steps[k][i] for k in snapshots for i in range(pictures)])
-    image_row(line, denormalise(x).cpu())
-    line[0].set_ylabel(LABELS[method].replace(" + ", "\n+ "), rotation=0, ha="right", va="center")
-for number, ax in enumerate(axes[0]):
-    iterations = f"{snapshots[number // pictures]} it."
-    ax.set_title(f"{iterations}\n{prompts[number % pictures]}", fontsize=9)
-rows = [
-    [method, k, *x.mean((0, 2, 3)).tolist(), *x.std((0, 2, 3)).tolist()]
-    for method in ABLATION
-    for k, x in made[name, method].snapshots.items()
+shown = [  # two images of each method and iteration
+    (method, k, i) for method in ABLATION for k in snapshots for i in range(2)
 ]
-names = [f"{what} {colour}" for what in ("mean", "deviation") for colour in ("r", "g", "b")]
-values = pd.DataFrame(rows, columns=["method", "iterations", *names])
-run.save_figure(figure, "snapshots", values)
+x = torch.stack([made[name, method].snapshots[k][i] for method, k, i in shown]).cpu()
+table = pd.DataFrame(shown, columns=["method", "iterations", "image"])
+table["prompt"] = table.image.map(dict(enumerate(prompts)))
+table["mean"], table["deviation"] = x.mean((1, 2, 3)).tolist(), x.std((1, 2, 3)).tolist()
+run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(x))})
 
 # %% [markdown]
 # PGSI alone is content with fine patterns all over, which nobody would call by the prompt's name:
@@ -173,17 +163,12 @@ run.save_figure(figure, "snapshots", values)
 # another view in every iteration: the heights of the curves cannot be compared, their course can.
 
 # %%
-figure, axes = plt.subplots(1, len(clips), figsize=(7.5, 3.8), squeeze=False)
 curves = []
-for ax, encoder in zip(axes[0], clips, strict=True):
-    for method in ABLATION:
-        losses = made[encoder, method].losses[0].numpy()
-        ax.plot(losses, color=METHOD_COLOURS[method], label=LABELS[method])
-        rows = {"iteration": range(len(losses)), "loss": losses}
-        curves.append(pd.DataFrame(rows).assign(encoder=encoder, method=method))
-    ax.set(title=LABELS[encoder], xlabel="iteration", ylabel="loss (nats)", yscale="log")
-axes[0, 0].legend(fontsize=9)
-run.save_figure(figure, "losses", pd.concat(curves))
+for (encoder, method), done in made.items():
+    first = done.losses[0].numpy()  # of the first mini-batch
+    part = pd.DataFrame({"iteration": range(len(first)), "loss": first})
+    curves.append(part.assign(encoder=encoder, method=method))
+run.save_figure(plots.losses, pd.concat(curves))
 
 # %% [markdown]
 # ## What it comes to
@@ -200,9 +185,9 @@ for method in ABLATION:
         similarity = prompt_similarities(model, texts, x).cpu()
         own = similarity.gather(1, targets[:, None]).mean()
         right = (similarity.argmax(1) == targets).double().mean()
-        rows[LABELS[method], k] = {"similarity": own.item(), "share right": right.item()}
+        rows[METHODS[method], k] = {"similarity": own.item(), "share right": right.item()}
 steps = pd.DataFrame(rows).T.rename_axis(["method", "iterations"]).unstack()
-steps.reindex([LABELS[method] for method in ABLATION]).round(2)
+steps.reindex([METHODS[method] for method in ABLATION]).round(2)
 
 # %% [markdown]
 # **Deviations and limits.** Each mini-batch has an Adam of its own; the official code steps one

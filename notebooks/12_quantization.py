@@ -36,9 +36,10 @@ run = start("12_quantization", sizes, profile=profile, seed=seed, dataset=datase
 # %%
 import itertools
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
+from paperlib.d4c import plots
+from paperlib.d4c.methods import ENCODERS, METHODS
 from paperlib.d4c.pipeline import (
     calibration_images,
     data_free_baseline,
@@ -49,11 +50,11 @@ from paperlib.d4c.pipeline import (
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.zero_shot import load_images, task_features, top1
+from paperlib.d4c.zero_shot import load_draws, task_features, top1
 from paperlib.models.clip import load_clip, small_clip_name
-from paperlib.notebook.figures import CALIBRATION, LABELS, METHOD_COLOURS
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
+from paperlib.seeds import derive
 
 # %% [markdown]
 # ## Models and test images
@@ -66,10 +67,11 @@ from paperlib.runtime import device
 clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
 for model, _ in clips.values():
     model.to(device())
-seeds = [seed + k for k in range(run.sizes.seeds)]
-tests = {k: load_images(dataset, "test", run.sizes.test_images, k) for k in seeds}
-source = tests[seed].source
-print(f"{source}: {run.sizes.test_images} images a seed, {len(tests[seed].classes)} classes")
+seeds = [derive(seed, "draw", k) for k in range(run.sizes.seeds)]
+several = load_draws(dataset, "test", run.sizes.test_images, len(seeds), seed)
+tests = dict(zip(seeds, several, strict=True))  # no two share an image
+source = tests[seeds[0]]
+print(f"{source.source}: {run.sizes.test_images} images a seed, {len(source.classes)} classes")
 
 # %%
 whole = {}
@@ -98,11 +100,13 @@ compared = {
     name: ["real", "gaussian", data_free_baseline(model), "d4c", "d4c_clipped"]
     for name, (model, _) in clips.items()
 }
-images = {}
+count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
+several = load_draws(dataset, "train", count, len(seeds), seed)
+real, images = dict(zip(seeds, several, strict=True)), {}
 for name, changes in reversed(run.sizes.encoders.items()):  # notebook 10 goes the other way
     for k, method in itertools.product(seeds, compared[name]):
         settings = Settings(**changes, seed=k)
-        drawn = calibration_images(method, *clips[name], settings, dataset, kept)
+        drawn = calibration_images(method, *clips[name], settings, real[k], kept)
         images[name, k, method] = drawn
 
 # %% [markdown]
@@ -153,38 +157,19 @@ measured = pd.DataFrame(rows, columns=columns)
 keys = ["encoder", "bits", "iterations"]
 order = measured.set_index([*keys, "seed"]).index.unique()
 wide = measured.pivot(index=[*keys, "seed"], columns="method", values="top1").reindex(order)
-wide = wide[[method for method in CALIBRATION if method in wide]]
+wide = wide[[method for method in METHODS if method in wide]]
 wide["float"] = [whole[name, k] for name, _, _, k in wide.index]
 
 # %%
 groups = wide.groupby(keys, sort=False)
 spread = groups.std().map(" ± {:.1f}".format).where(groups.std().notna(), "")
 shown = groups.mean().map("{:.1f}".format) + spread
-shown.where(groups.mean().notna(), "").rename(columns=LABELS)
+shown.where(groups.mean().notna(), "").rename(columns=METHODS)
 
 # %%
-shape = {"figsize": (8, 3.6 * len(clips)), "squeeze": False, "sharey": "row"}
-figure, axes = plt.subplots(len(clips), 2, **shape)
-for (left, right), name in zip(axes, clips, strict=True):
-    mine = wide.loc[name].reset_index()
-    chosen = mine.bits == run.sizes.decisive[name]
-    for place, method in enumerate(compared[name]):
-        style = {"color": METHOD_COLOURS[method], "markersize": 8}
-        values = mine[chosen][method]
-        left.plot([place] * len(values), values, "o", alpha=0.6, **style)
-        left.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color=style["color"])
-        beside = mine[~chosen].groupby("bits", sort=False)[method]
-        at = [x + 0.15 * (place - 2) for x in range(len(beside))]
-        error = beside.std().fillna(0)
-        right.errorbar(at, beside.mean(), error, fmt="o", label=LABELS[method], **style)
-    for ax in (left, right):
-        ax.axhline(mine["float"].mean(), color="0.4", linestyle="--", linewidth=1)
-    names = [LABELS[method].replace(" ", "\n") for method in compared[name]]
-    left.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
-    left.set(ylabel="zero-shot Top-1 (%)", title=f"{LABELS[name]}, {run.sizes.decisive[name]}")
-    right.set(xticks=range(len(beside)), xticklabels=list(beside.groups))
-    right.set(xlim=(-0.5, len(beside) - 0.5), title="the paper's bit-widths")
-run.save_figure(figure, "accuracy", measured)
+table = measured.assign(decisive=measured.bits == measured.encoder.map(dict(run.sizes.decisive)))
+table["float"] = [whole[name, k] for name, k in zip(table.encoder, table.seed, strict=True)]
+run.save_figure(plots.accuracy, table)
 
 # %% [markdown]
 # Left: a point a seed, a line for the mean. Right: mean and standard deviation, in the same
@@ -216,19 +201,9 @@ paper = reported("gain_w4a8")
 paper.pivot(index="encoder", columns="dataset", values="value")
 
 # %%
-ours = by_bits.mean()["gain"]
-labels = [f"{LABELS[name]}, {bits}" for name, bits in ours.index]
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharex=True)
-error = by_bits.std()["gain"].fillna(0)
-axes[0].barh(labels, ours, xerr=error, color=METHOD_COLOURS["d4c"])
-axes[0].set(title="measured here", xlabel="gain of D4C (points)")
-names = paper.encoder + ", " + paper.dataset
-axes[1].barh(names, paper.value, color="0.6")
-axes[1].set(title="reported at W4A8", xlabel="gain of D4C (points)")
-for ax in axes:
-    ax.axvline(0, color="0.2", linewidth=1)
-    ax.invert_yaxis()
-run.save_figure(figure, "gains", gains)
+reported_gains = paper.rename(columns={"value": "gain"})[["encoder", "dataset", "gain"]]
+both = {"here": gains, "paper": reported_gains}
+run.save_figure(plots.gains, pd.concat(both, names=["where"]).reset_index("where"))
 
 # %% [markdown]
 # ## Values that no image has
@@ -251,13 +226,13 @@ widths = pd.DataFrame(rows, columns=columns)
 decisive = measured[measured.bits == measured.encoder.map(dict(run.sizes.decisive))]
 widths = widths.merge(decisive[["encoder", "method", "seed", "top1"]])
 widths = widths.groupby(["encoder", "method"], sort=False)[[*columns[3:], "top1"]].mean()
-widths.rename(index=LABELS).round(2)
+widths.rename(index=METHODS | ENCODERS).round(2)
 
 # %% [markdown]
 # ## Claims
 
 # %%
-encoders = ", ".join(LABELS[name] for name in clips)
+encoders = ", ".join(ENCODERS[name] for name in clips)
 images_of = f"{encoders}; {run.sizes.test_images} images"
 at_w4a8 = gains[gains.bits == "W4A8"].pivot(index="seed", columns="encoder", values="gain")
 iterations = measured[measured.bits == "W4A8"].iterations.iloc[0]
@@ -269,14 +244,14 @@ run.check("d4c-1-w4a8", at_w4a8.min(axis=1).tolist(), scale=scale, source=source
 decisive = gains[gains.bits == gains.encoder.map(dict(run.sizes.decisive))]
 table = decisive.pivot(index="seed", columns="encoder", values="gain")
 means = table.mean().items()
-note = "; ".join(f"{LABELS[n]}, {run.sizes.decisive[n]}: {gain:+.1f}" for n, gain in means)
+note = "; ".join(f"{ENCODERS[n]}, {run.sizes.decisive[n]}: {gain:+.1f}" for n, gain in means)
 smallest, scale = table.min(axis=1).tolist(), f"{images_of}, {len(seeds)} seeds"
 run.check("d4c-1-decisive", smallest, scale=scale, source=source, note=note)
 
 # %%
 table = decisive.pivot(index="seed", columns="encoder", values="above the middle")
 stake = decisive.groupby("encoder", sort=False)["real minus noise"].mean().items()
-note = "; ".join(f"real minus noise, {LABELS[n]}: {gain:.1f} points" for n, gain in stake)
+note = "; ".join(f"real minus noise, {ENCODERS[n]}: {gain:.1f} points" for n, gain in stake)
 smallest = table.min(axis=1).tolist()
 run.check("d4c-1-real", smallest, scale=scale, source=source, note=note)
 

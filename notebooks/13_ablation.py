@@ -38,12 +38,12 @@ import itertools
 import time
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
+from paperlib.d4c import plots
+from paperlib.d4c.methods import ABLATION, ENCODERS, METHODS
 from paperlib.d4c.pipeline import (
-    ABLATION,
     calibration_images,
     data_free_baseline,
     quantize_image,
@@ -52,11 +52,11 @@ from paperlib.d4c.pipeline import (
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.zero_shot import load_images, task_features, top1
+from paperlib.d4c.zero_shot import load_draws, task_features, top1
 from paperlib.models.clip import load_clip, small_clip_name
-from paperlib.notebook.figures import LABELS, METHOD_COLOURS
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
+from paperlib.seeds import derive
 
 # %% [markdown]
 # ## Four sets of calibration images
@@ -68,10 +68,11 @@ from paperlib.runtime import device
 clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
 for model, _ in clips.values():
     model.to(device())
-seeds = [seed + k for k in range(run.sizes.seeds)]
-tests = {k: load_images(dataset, "test", run.sizes.test_images, k) for k in seeds}
+seeds = [derive(seed, "draw", k) for k in range(run.sizes.seeds)]
+several = load_draws(dataset, "test", run.sizes.test_images, len(seeds), seed)
+tests = dict(zip(seeds, several, strict=True))  # no two share an image
 kept = outputs_dir() / "calibration_images"
-source = tests[seed].source
+source = tests[seeds[0]]
 
 # %%
 settings, images = {}, {}
@@ -79,8 +80,8 @@ for (name, changes), k in itertools.product(run.sizes.encoders.items(), seeds):
     bits = bit_widths(run.sizes.decisive[name])
     settings[name, k] = Settings(**{**changes, **bits}, seed=k)
     for method in ABLATION:
-        arguments = *clips[name], settings[name, k], dataset, kept
-        images[name, k, method] = calibration_images(method, *arguments)
+        arguments = *clips[name], settings[name, k]
+        images[name, k, method] = calibration_images(method, *arguments, folder=kept)
 
 # %% [markdown]
 # ## Accuracy
@@ -107,7 +108,7 @@ table["SCG"] = table.method.isin(["pgsi_scg", "d4c"]).map({True: "✓", False: "
 table["PAE"] = table.method.isin(["pgsi_pae", "d4c"]).map({True: "✓", False: ""})
 table["bits"] = table.encoder.map(dict(run.sizes.decisive))
 columns = ["encoder", "bits", "method", "SCG", "PAE", "mean", "std", "out of range (%)"]
-table = table.assign(method=table.method.map(LABELS), encoder=table.encoder.map(LABELS))
+table = table.assign(method=table.method.map(METHODS), encoder=table.encoder.map(ENCODERS))
 table[columns].round(1)
 
 # %% [markdown]
@@ -126,23 +127,15 @@ gains = pd.DataFrame(
 gains.groupby("encoder").agg(["mean", "std"]).T.unstack().round(1)
 
 # %%
-figure, axes = plt.subplots(1, len(clips), figsize=(7.5, 3.8), squeeze=False)
-for ax, name in zip(axes[0], clips, strict=True):
-    for place, method in enumerate(ABLATION):
-        values = wide.loc[name, method]
-        colour = METHOD_COLOURS[method]
-        ax.plot([place] * len(values), values, "o", color=colour, markersize=8, alpha=0.6)
-        ax.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color=colour)
-    names = [LABELS[method].replace(" + ", "\n+ ") for method in ABLATION]
-    ax.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
-    ax.set(title=f"{LABELS[name]}, {run.sizes.decisive[name]}", ylabel="zero-shot Top-1 (%)")
-run.save_figure(figure, "ablation", measured)
+run.save_figure(
+    plots.ablation, measured.assign(bits=measured.encoder.map(dict(run.sizes.decisive)))
+)
 
 # %% [markdown]
 # ## Claim
 
 # %%
-encoders = ", ".join(LABELS[name] for name in clips)
+encoders = ", ".join(ENCODERS[name] for name in clips)
 scale = f"{encoders}; {run.sizes.test_images} images, {run.sizes.seeds} seeds"
 note = "; ".join(f"{what} {gain:+.1f}" for what, gain in gains.mean().items())
 smallest = gains.min(axis=1).groupby("seed").min().tolist()
@@ -164,7 +157,7 @@ for name, changes in run.sizes.encoders.items():
     timed = replace(Settings(**changes), synthesis_batch=Settings.synthesis_batch, **few)
     for method in (data_free_baseline(clips[name][0]), *ABLATION):
         began = time.perf_counter()
-        calibration_images(method, *clips[name], timed, dataset)
+        calibration_images(method, *clips[name], timed)
         each = (time.perf_counter() - began) / timed.images / timed.synthesis_iterations
         rows.append([name, method, 1_000 * each, each * Settings.synthesis_iterations])
 columns = ["encoder", "method", "ms an iteration", "s an image"]
@@ -185,18 +178,10 @@ cost_table = pd.concat(both).droplevel(1).rename_axis("where").reset_index()
 keys = ["where", "encoder"]
 shown = cost_table.pivot_table(index=keys, columns="method", values="s an image", sort=False)
 shown["D4C / baseline"] = shown.d4c / shown[["bns", "pse"]].bfill(axis=1).iloc[:, 0]
-shown.rename(columns=LABELS).round(2).astype(object).fillna("")
+shown.rename(columns=METHODS).round(2).astype(object).fillna("")
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.8))
-for ax, (where, part) in zip(axes, both.items(), strict=True):
-    names = part.encoder.map(LABELS).fillna(part.encoder) + ", " + part.method.map(LABELS)
-    bars = ax.barh(names, part["s an image"], color=part.method.map(METHOD_COLOURS))
-    ax.bar_label(bars, fmt=" %.0f")
-    ax.set(xlabel="time an image (s)", title=where)
-    ax.margins(x=0.15)
-    ax.invert_yaxis()
-run.save_figure(figure, "cost", cost_table)
+run.save_figure(plots.cost, cost_table)
 
 # %% [markdown]
 # ## Seconds of every stage
@@ -211,18 +196,18 @@ reported("reconstruction_seconds")[["encoder", "value", "unit"]]
 rows = []
 for name in clips:
     began = time.perf_counter()
-    text_done = quantize_text(*clips[name], settings[name, seed], dataset)
+    text_done = quantize_text(*clips[name], settings[name, seeds[0]], dataset)
     middle = time.perf_counter()
-    quantized = quantize_image(text_done, images[name, seed, "d4c"])
+    quantized = quantize_image(text_done, images[name, seeds[0], "d4c"])
     quantized_at = time.perf_counter()
-    top1(quantized, task_features(text_done, clips[name][1], dataset), tests[seed])
+    top1(quantized, task_features(text_done, clips[name][1], dataset), tests[seeds[0]])
     ends = middle, quantized_at, time.perf_counter()
-    rows.append([LABELS[name], *(b - a for a, b in itertools.pairwise([began, *ends]))])
+    rows.append([ENCODERS[name], *(b - a for a, b in itertools.pairwise([began, *ends]))])
 stages = ["weights, text tower", "image tower", f"{run.sizes.test_images} test images"]
 pd.DataFrame(rows, columns=["encoder", *stages]).round(1)
 
 # %%
-chosen = settings[next(iter(clips)), seed]
+chosen = settings[next(iter(clips)), seeds[0]]
 print(f"{chosen.images} images, {chosen.prompts} prompts")
 print(f"{chosen.reconstruction_iterations} iterations, {chosen.reconstruction_batch} in a batch")
 

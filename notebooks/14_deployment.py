@@ -39,19 +39,18 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from paperlib.d4c import integer
+from paperlib.d4c import integer, plots
 from paperlib.d4c.pipeline import calibration_images, quantize_image, quantize_text
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import load_images, task_features, top1
 from paperlib.models.clip import load_clip, preprocess, small_clip_name
-from paperlib.notebook.figures import BLUE, LABELS
 from paperlib.paths import outputs_dir
 from paperlib.runtime import seconds_a_call
+from paperlib.seeds import derive
 
 # %% [markdown]
 # ## Quantize
@@ -62,11 +61,12 @@ from paperlib.runtime import seconds_a_call
 # %%
 clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
 test = load_images(dataset, "test", run.sizes.test_images, seed)
+first = derive(seed, "draw")  # the first seed of notebooks 10 and 12
 kept = outputs_dir() / "calibration_images"
 quantized = {}
 for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.sizes.bits):
-    settings = Settings(**{**changes, **bit_widths(bits)}, seed=seed)
-    images = calibration_images("d4c", *clips[name], settings, dataset, kept)
+    settings = Settings(**{**changes, **bit_widths(bits)}, seed=first)
+    images = calibration_images("d4c", *clips[name], settings, folder=kept)
     text_done = quantize_text(*clips[name], settings, dataset)
     quantized[name, bits] = quantize_image(text_done, images)
 
@@ -78,16 +78,16 @@ for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.s
 # float32. What is read back gives the same features, bit for bit.
 
 # %%
-sizes, loaded = [], {}
+files, loaded = [], {}
 for (name, bits), model in quantized.items():
     with TemporaryDirectory() as folder:
         path = Path(folder, "model.safetensors")
         save_quantized(model, path)
         loaded[name, bits] = load_quantized(path, clips[name][0])
-        sizes.append([name, bits, float_bytes(model) / 1e6, path.stat().st_size / 1e6])
-sizes = pd.DataFrame(sizes, columns=["encoder", "bits", "float32 (MB)", "saved (MB)"])
-sizes["times smaller"] = sizes["float32 (MB)"] / sizes["saved (MB)"]
-sizes.round(2)
+        files.append([name, bits, float_bytes(model) / 1e6, path.stat().st_size / 1e6])
+files = pd.DataFrame(files, columns=["encoder", "bits", "float32 (MB)", "saved (MB)"])
+files["times smaller"] = files["float32 (MB)"] / files["saved (MB)"]
+files.round(2)
 
 # %% tags=["nbval-check-output"]
 some = preprocess(test.images[:20], 64)
@@ -148,25 +148,11 @@ measured["times float32's speed"] = measured.encoder.map(floats) / measured["ms 
 measured.round(2)
 
 # %%
-whole = sizes.drop_duplicates("encoder").assign(bits="float32")
+whole = files.drop_duplicates("encoder").assign(bits="float32")
 whole["saved (MB)"] = whole["float32 (MB)"]
-disk = pd.concat([whole, sizes]).sort_values("encoder", kind="stable")
-names = {"file": disk.encoder.map(LABELS) + ", " + disk.bits}
-kinds = (measured.bits + " " + measured["computes with"]).str.removeprefix("– ")
-names["tower"] = measured.encoder.map(LABELS) + ", " + kinds
-
-# %%
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
-bars = axes[0].barh(names["file"], disk["saved (MB)"], color=BLUE)
-axes[0].bar_label(bars, fmt=" %.1f")
-axes[0].set(xlabel="size (MB)", title="both towers, on disk")
-bars = axes[1].barh(names["tower"], measured["ms an image"], color=BLUE)
-axes[1].bar_label(bars, fmt=" %.2f")
-axes[1].set(xlabel="time an image (ms)", title=f"image tower, threads: {torch.get_num_threads()}")
-for ax in axes:
-    ax.invert_yaxis()
-    ax.margins(x=0.15)
-run.save_figure(figure, "deployment", measured.merge(sizes, how="left", on=["encoder", "bits"]))
+disk = pd.concat([whole, files]).sort_values("encoder", kind="stable")
+towers = measured.replace({"bits": {"–": "float32"}}).assign(threads=torch.get_num_threads())
+run.save_figure(plots.deployment, pd.concat([disk, towers]))
 
 # %% [markdown]
 # **Deviations and limits.** Batch normalisation, activations, what is not quantized and the two

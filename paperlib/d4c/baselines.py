@@ -28,10 +28,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import Optimised, fingerprint, optimise, total_variation
+from paperlib.d4c.synthesis import Optimised, optimise, total_variation
 from paperlib.data import LabelledImages
+from paperlib.files import fingerprint
 from paperlib.models.clip import image_size, preprocess
 from paperlib.models.frozen import frozen
+from paperlib.seeds import generator
 
 SMALLEST_DENSITY = 1e-6  # where the logarithm of a density stops
 
@@ -39,18 +41,12 @@ SMALLEST_DENSITY = 1e-6  # where the logarithm of a density stops
 def gaussian_images(model: nn.Module, count: int, seed: int) -> Float[Tensor, "n 3 size size"]:
     """White noise in CLIP's normalised pixel space."""
     size = image_size(model)
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, 3, size, size, generator=generator(seed, "noise"))
 
 
-def real_images(
-    model: nn.Module, data: LabelledImages, count: int, seed: int
-) -> Float[Tensor, "n 3 size size"]:
-    """A sample of a split, as the model takes it.
-
-    Raises:
-        ValueError: `count` is larger than the split.
-    """
-    return preprocess(data.sample(count, seed).images, image_size(model))
+def real_images(model: nn.Module, data: LabelledImages) -> Float[Tensor, "n 3 size size"]:
+    """Real images as the model takes them."""
+    return preprocess(data.images, image_size(model))
 
 
 def bns_images(

@@ -1,6 +1,7 @@
 """From a CLIP to a quantized one: calibration images by method, then both towers.
 
-Images come from one of `METHODS`; the four from PGSI on are the rows of the ablation:
+Images come from one of `METHODS` (`paperlib.d4c.methods`); the four from PGSI on are the rows of
+the ablation:
 
 - ``real``, ``gaussian``, ``bns``, ``pse``: the baselines of `paperlib.d4c.baselines`;
 - ``pgsi``, ``pgsi_scg``, ``pgsi_pae``, ``d4c``: the synthesis without SCG and PAE, with one, both;
@@ -12,30 +13,24 @@ Source: Zhang et al., arXiv 2511.15411.
 """
 
 import copy
-import hashlib
-import json
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from jaxtyping import Float
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from paperlib.code import code_hash, with_imports
 from paperlib.d4c.baselines import bns_images, gaussian_images, pse_images, real_images
+from paperlib.d4c.methods import ABLATION, METHODS
 from paperlib.d4c.prompts import calibration_texts, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import PerturbationSettings, Settings
-from paperlib.d4c.synthesis import fingerprint, synthesise
-from paperlib.d4c.zero_shot import load_images
-from paperlib.files import write_files
+from paperlib.d4c.synthesis import synthesise
+from paperlib.data import LabelledImages
+from paperlib.files import cache_path, cached
 from paperlib.models.clip import Tokenizer, denormalise, normalise
 
-ABLATION = ("pgsi", "pgsi_scg", "pgsi_pae", "d4c")
-METHODS = ("real", "gaussian", "bns", "pse", *ABLATION, "d4c_clipped")
 # What decides synthesised images, by the beginnings of the settings' names.
 SYNTHESIS = (
     *("images", "synthesis", "temperature", "variation", "structural", "foreground"),
@@ -69,7 +64,7 @@ def calibration_images(
     model: nn.Module,
     tokenizer: Tokenizer,
     settings: Settings,
-    dataset: str,
+    data: LabelledImages | None = None,
     folder: Path | None = None,
 ) -> Float[Tensor, "n 3 size size"]:
     """`settings.images` images, normalised as the model takes them.
@@ -79,22 +74,22 @@ def calibration_images(
         model: a CLIP; left as it is.
         tokenizer: its tokenizer.
         settings: sizes and seed; SCG and PAE are those of the method.
-        dataset: whose training split the real images are of.
-        folder: where synthesised images are kept: those that are there, of the same method,
-            settings, weights and code, are taken instead of being made again, an interrupted
-            synthesis continues, and one that another process is at is waited for. None keeps
-            nothing.
+        data: of which the first are the real images; the other methods take none.
+        folder: where synthesised images are kept (see `paperlib.files.cached`); an interrupted
+            synthesis continues there. None keeps nothing.
 
     Raises:
-        ValueError: unknown `method`, or one that does not go with the image tower.
+        ValueError: unknown `method`, one that does not go with the image tower, or fewer real
+            images than settings.images.
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r}: valid are {', '.join(map(repr, METHODS))}")
     if method == "real":
-        data = load_images(dataset, "train", settings.images, settings.seed)
-        return real_images(model, data, settings.images, settings.seed)
+        if data is None or len(data) < settings.images:
+            raise ValueError(f"data: method 'real' needs {settings.images} real images")
+        return real_images(model, data.subset(torch.arange(settings.images)))
     if method == "d4c_clipped":
-        images = calibration_images("d4c", model, tokenizer, settings, dataset, folder)
+        images = calibration_images("d4c", model, tokenizer, settings, folder=folder)
         return normalise(denormalise(images).clamp(0, 1))
     if method == "gaussian":
         return gaussian_images(model, settings.images, settings.seed)
@@ -103,24 +98,15 @@ def calibration_images(
     deciding = [field.name for field in fields(Settings) if field.name.startswith(SYNTHESIS)]
     settings = Settings(**{name: getattr(settings, name) for name in deciding})
 
-    def make(started: Path | None = None) -> Tensor:
-        if method in ABLATION:
-            done = synthesise(model, tokenizer, settings, checkpoint=started)
-        elif method == "bns":
-            done = bns_images(model, settings, started)
-        else:
-            done = pse_images(model, settings, started)
-        return done.images.cpu()
+    function = {"bns": bns_images, "pse": pse_images}.get(method, synthesise)
+    decides = (method, model, settings, torch.__version__)
+    unfinished = folder and cache_path(folder, function, *decides).with_suffix(".pt")
 
-    if folder is None:
-        return make()
-    path = folder / f"{_key(method, model, settings)}.safetensors"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            images = make(path.with_suffix(".pt"))
-            write_files({path: save({"images": images.contiguous()})})
-        return load_file(path)["images"]
+    def make() -> dict[str, Tensor]:
+        arguments = (model, tokenizer, settings) if method in ABLATION else (model, settings)
+        return {"images": function(*arguments, checkpoint=unfinished).images}
+
+    return cached(folder, make, *decides, made_by=function)["images"]
 
 
 def quantize_text(
@@ -167,10 +153,3 @@ def image_steps(quantized: QuantizedClip) -> Float[Tensor, " quantizers"]:
     """The step of every activation quantizer in the image tower; of channels, their mean."""
     tower = set(quantized.visual.modules())
     return torch.stack([q.scale.detach().mean() for _, q in quantized.activations() if q in tower])
-
-
-def _key(method: str, model: nn.Module, settings: Settings) -> str:
-    """Name of a set of synthesised images: what they follow from."""
-    code = [code_hash(file) for file in sorted(with_imports([Path(__file__)]))]
-    text = json.dumps([method, fingerprint(model), code, torch.__version__, asdict(settings)])
-    return f"{method}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -13,6 +13,7 @@ from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMA
 
 from paperlib.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from paperlib.data.openmoji import load_classes, load_classes10
+from paperlib.seeds import generator
 
 Template = Callable[[str], str]
 
@@ -119,5 +120,5 @@ def calibration_texts(
             f"count={count}: {len(templates)} templates × {len(names)} names give 1 to "
             f"{len(texts)} texts"
         )
-    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(texts), generator=generator(seed, "prompts"))
     return [texts[index] for index in order[:count]]

@@ -17,8 +17,6 @@ tensors are held at a time: the stage's input in both models, the module's input
 Source: Zhang et al., arXiv 2511.15411, after Nagel et al., arXiv 2004.10568.
 """
 
-import hashlib
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,15 +24,15 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from open_clip.modified_resnet import Bottleneck
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from paperlib.d4c.quantized_clip import QuantizedClip, QuantizedLayer, Tower
 from paperlib.d4c.quantizers import ActivationQuantizer, rounding_penalty
 from paperlib.d4c.settings import Settings
-from paperlib.files import write_files
+from paperlib.files import fingerprint
+from paperlib.models.resume import Resume
 from paperlib.runtime import progress
+from paperlib.seeds import generator
 
 HELD = 4  # tensors of activations at a time
 
@@ -83,7 +81,9 @@ def reconstruct(
         raise ValueError("tokens=None: the text tower is reconstructed with tokens of prompts")
     if not all(quantizer.active for _, quantizer in model.activations()):
         raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
-    run = _fingerprint(model, images, tokens) if checkpoint else ""
+    samples = [images] if tokens is None else [images, tokens]
+    key = checkpoint and fingerprint(model, model.settings, samples)
+    run = {"model, settings, images or prompts": key}
     errors = []
     for tower in towers:
         stages = model.stages(tower)
@@ -94,13 +94,14 @@ def reconstruct(
         rate = getattr(model.settings, f"{tower}_scale_rate")
         for stage_name, stage in stages:
             for name, module in modules_of(stage_name, stage):
-                path = checkpoint and checkpoint / f"{name}.safetensors"
-                if path and path.is_file():
-                    errors.append(_restore(path, name, module, run))
+                kept = Resume(checkpoint and checkpoint / f"{name}.pt", run, every=0)
+                if state := kept.load():
+                    _restore(module, state["learned"])
+                    errors.append(ModuleError(name, *state["errors"]))
                     continue
-                errors.append(_learn(name, module, *walk.pair(stage, module), model.settings, rate))
-                if path:
-                    _store(path, module, run, errors[-1])
+                error = _learn(name, module, *walk.pair(stage, module), model.settings, rate)
+                errors.append(error)
+                kept.save(lambda m=module, e=error: {**_state(m), "errors": [e.before, e.after]})
             if stage is not stages[-1][1]:
                 walk.advance(stage)
     return errors
@@ -213,8 +214,7 @@ def _learn(
     iterations, batch = settings.reconstruction_iterations, settings.reconstruction_batch
     warmup = int(settings.rounding_warmup * iterations)
     first_beta, last_beta = settings.rounding_beta
-    seed = zlib.crc32(f"{settings.seed} {name}".encode())
-    generator = torch.Generator().manual_seed(seed)
+    drawing = generator(settings.seed, name)
 
     before = _mean_error(module, inputs, targets, batch)
     if iterations == 0:
@@ -224,7 +224,7 @@ def _learn(
     by_scale = torch.optim.Adam(scales, rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(by_scale, iterations)
     for step in progress(range(iterations), name):
-        index = torch.randperm(len(inputs), generator=generator)[:batch]
+        index = torch.randperm(len(inputs), generator=drawing)[:batch]
         loss = _error(module, inputs[index], targets[index])
         if step >= warmup:
             passed = (step - warmup) / max(1, iterations - 1 - warmup)
@@ -272,28 +272,11 @@ def _learned(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.scale", part.scale.detach()
 
 
-def _fingerprint(model: QuantizedClip, images: Tensor, tokens: Tensor | None) -> str:
-    digest = hashlib.sha256(repr(model.settings).encode())
-    samples = [images] if tokens is None else [images, tokens]
-    for value in [*samples, *model.state_dict().values()]:
-        digest.update(value.cpu().contiguous().numpy())
-    return digest.hexdigest()
+def _state(module: nn.Module) -> dict[str, Any]:
+    return {"learned": {name: value.clone() for name, value in _learned(module)}}
 
 
-def _store(path: Path, module: nn.Module, run: str, error: ModuleError) -> None:
-    metadata = {"run": run, "before": repr(error.before), "after": repr(error.after)}
-    tensors = {name: value.contiguous() for name, value in _learned(module)}
-    write_files({path: save(tensors, metadata)})
-
-
-def _restore(path: Path, name: str, module: nn.Module, run: str) -> ModuleError:
-    with safe_open(path, "pt") as file, torch.no_grad():
-        metadata = file.metadata() or {}
-        if metadata.get("run") != run:
-            raise ValueError(
-                f"{path} is of another run (model, settings, images or prompts): delete the folder "
-                "or give another one"
-            )
-        for key, value in _learned(module):
-            value.copy_(file.get_tensor(key))
-    return ModuleError(name, float(metadata["before"]), float(metadata["after"]))
+@torch.no_grad()
+def _restore(module: nn.Module, learned: dict[str, Tensor]) -> None:
+    for name, value in _learned(module):
+        value.copy_(learned[name])

@@ -18,8 +18,6 @@ Adam of its own.
 """
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,11 +32,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from paperlib.d4c.perturbation import draw_perturbation, perturb
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.settings import Settings
+from paperlib.files import fingerprint
 from paperlib.models.clip import Tokenizer, class_features, image_size
 from paperlib.models.frozen import frozen
+from paperlib.models.resume import Resume
 from paperlib.runtime import progress
-
-SAVE_EVERY = 100  # iterations between two checkpoints
+from paperlib.seeds import generator
 
 # (images of a mini-batch, their indices, generator of this iteration) -> loss
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
@@ -96,15 +95,15 @@ def synthesise(
     """
     size = image_size(model)
     texts = class_features(model, tokenizer, names, [photo])  # once, before the iterations
-    draw = torch.Generator().manual_seed(settings.seed)
+    draw = generator(settings.seed, "prompts, boxes and noise")
     targets = torch.randint(len(names), (settings.images,), generator=draw)
     boxes = draw_boxes(settings.images, size, settings.foreground_area, draw)
     start = torch.randn(settings.images, 3, size, size, generator=draw)
 
-    def loss(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(images: Tensor, chosen: Tensor, drawing: torch.Generator) -> Tensor:
         target = targets[chosen].to(images.device)
         logits = synthesis_logits(
-            encode, images, boxes[chosen].to(images.device), texts, settings, generator
+            encode, images, boxes[chosen].to(images.device), texts, settings, drawing
         )
         variation = settings.variation_weight * total_variation(images)
         return F.cross_entropy(logits, target) + variation
@@ -220,7 +219,7 @@ def optimise(
     if any(not 0 <= k <= iterations for k in snapshots):
         raise ValueError(f"snapshots={tuple(snapshots)}: 0 to {iterations} are valid")
     batches = torch.arange(len(start)).split(settings.synthesis_batch)
-    run = run | {"settings": asdict(settings), "snapshots": list(snapshots)}
+    resume = Resume(checkpoint, run | {"settings": asdict(settings), "snapshots": [*snapshots]})
     state = {
         "batch": 0,
         "iteration": 0,
@@ -228,7 +227,7 @@ def optimise(
         "losses": torch.zeros(len(batches), iterations),
         "snapshots": {k: start.clone() for k in snapshots},
         "adam": None,
-    } | _resume(checkpoint, run)
+    } | (resume.load() or {})
     images, losses = state["images"].to(start.device), state["losses"]
     done = state["batch"] * iterations + state["iteration"]
     plain = start.device.type == "cpu"  # of small images faster backwards than the fused one
@@ -244,49 +243,24 @@ def optimise(
             if first:
                 adam.load_state_dict(state["adam"])
             for k in range(first, iterations):
-                if checkpoint and k % SAVE_EVERY == 0 and (number, k) != (0, 0):
-                    images[chosen] = x.detach()
-                    state |= {"batch": number, "iteration": k, "adam": adam.state_dict()}
-                    _save(checkpoint, state | {"run": run, "images": images})
-                generator = torch.Generator().manual_seed(_key(settings.seed, number, k))
-                value = loss(x, chosen, generator)
+                drawing = generator(settings.seed, f"mini-batch {number}", k)
+                value = loss(x, chosen, drawing)
                 losses[number, k] = value.item()
                 (x.grad,) = torch.autograd.grad(value, x)
                 adam.step()
                 if k + 1 in state["snapshots"]:
                     state["snapshots"][k + 1][chosen] = x.detach()
                 bar.update()
+                images[chosen] = x.detach()
+                resume.save(
+                    lambda at=(number, k + 1), adam=adam: {
+                        **state,
+                        "batch": at[0],
+                        "iteration": at[1],
+                        "images": images,
+                        "adam": adam.state_dict(),
+                    }
+                )
             images[chosen] = x.detach()
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
+    resume.finish()
     return Optimised(images, losses, state["snapshots"])
-
-
-def _key(*numbers: int) -> int:
-    """One seed from several numbers."""
-    digest = hashlib.sha256(repr(numbers).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
-def fingerprint(model: nn.Module) -> str:
-    """A short name of a model's weights."""
-    sums = [(key, float(value.double().sum())) for key, value in model.state_dict().items()]
-    return hashlib.sha256(repr(sums).encode()).hexdigest()[:16]
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(state, unfinished)
-    os.replace(unfinished, path)
-
-
-def _resume(path: Path | None, run: dict[str, Any]) -> dict[str, Any]:
-    if path is None or not path.is_file():
-        return {}
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state.pop("run") != run:
-        raise ValueError(
-            f"{path} is of another run (settings, names or model): delete it to start anew"
-        )
-    return state

@@ -5,7 +5,6 @@ $w_c \propto \sum_t g(t_c) / \lVert g(t_c) \rVert$; an image goes to the class w
 $f(x)^\top w_c$. Source: Radford et al., arXiv 2103.00020.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import draw_scenes, load_classes, load_classes10
 from paperlib.models.clip import Tokenizer, class_features, zero_shot_top1
+from paperlib.seeds import draws
 
 SCENES_A_CLASS = 10  # in a split of `load_images`
 
@@ -52,31 +52,39 @@ def top1(
     return zero_shot_top1(model, texts, data.images, data.labels, batch)
 
 
-def load_images(dataset: str, split: str, count: int, seed: int) -> LabelledImages:
-    """A sample of a split without replacement, the same for the same seed.
+def load_draws(
+    dataset: str, split: str, count: int, number: int, seed: int
+) -> list[LabelledImages]:
+    """Draws from a split, the same for the same seed; no two share an image where it has enough.
 
     Args:
         dataset: "openmoji", whose splits have ten 64 × 64 scenes of every curated class, or
             "cifar10".
         split: "train" or "test".
-        count: how many images.
-        seed: of the sample.
+        count: images of each draw.
+        number: of draws.
+        seed: of the draws.
 
     Raises:
-        ValueError: unknown `dataset` or `split`, or a split has fewer images.
+        ValueError: unknown `dataset` or `split`, or a split has fewer than `count` images.
     """
     if dataset == "cifar10":
-        return load_cifar(dataset, split).sample(count, seed)
+        data = load_cifar(dataset, split)
+        return [data.subset(chosen) for chosen in draws(len(data), count, number, seed, split)]
     if dataset != "openmoji":
         raise ValueError(f"dataset={dataset!r}: valid are 'openmoji', 'cifar10'")
     classes = load_classes()
-    size = SCENES_A_CLASS * len(classes)
-    if not 0 < count <= size:
-        raise ValueError(f"count={count}: a split of OpenMoji has {size} scenes")
-    chosen = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:count]
-    scenes = draw_scenes(split, chosen.tolist(), size=64, classes=classes, balanced=True)
     names = tuple(entry.name for entry in classes)
-    return LabelledImages(scenes.images, scenes.labels[:, 0], names, "OpenMoji (drawn)")
+    drawn = []
+    for chosen in draws(SCENES_A_CLASS * len(classes), count, number, seed, split):
+        scenes = draw_scenes(split, chosen.tolist(), size=64, classes=classes, balanced=True)
+        drawn.append(LabelledImages(scenes.images, scenes.labels[:, 0], names, "OpenMoji (drawn)"))
+    return drawn
+
+
+def load_images(dataset: str, split: str, count: int, seed: int) -> LabelledImages:
+    """One of `load_draws`."""
+    return load_draws(dataset, split, count, 1, seed)[0]
 
 
 def openmoji_scenes(

@@ -1,0 +1,240 @@
+"""The figures of D4C's notebooks, each a function of its saved table."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paperlib.d4c.methods import ABLATION, ENCODERS, METHODS
+from paperlib.notebook.figures import (
+    BLACK,
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    image_row,
+)
+
+COLOURS = dict(
+    zip(
+        METHODS,
+        (BLACK, GREY, ORANGE, SKY, GREEN, PURPLE, VERMILION, BLUE, BROWN),
+        strict=True,
+    )
+)
+
+
+def examples(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
+    """Calibration images side by side, a row a method: real images, noise, the data-free baseline
+    and D4C, the last two for each encoder."""
+    rows = table.drop_duplicates(["encoder", "method"])
+    shown = len(table) // len(rows)
+    figure, axes = plt.subplots(len(rows), shown, figsize=(8, 1.05 * len(rows)), squeeze=False)
+    for line, images, (_, row) in zip(
+        axes, np.split(pixels["images"], len(rows)), rows.iterrows(), strict=True
+    ):
+        image_row(line, images)
+        label = METHODS[row.method]
+        if row.method not in ("real", "gaussian"):
+            label = f"{label}\n{ENCODERS[row.encoder]}"
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    return figure
+
+
+def semantics(table: pd.DataFrame) -> Figure:
+    """Cumulative share of images by their largest similarity to a prompt, a curve a method, a panel
+    an encoder."""
+    return _cumulative(table, "largest similarity to a prompt")
+
+
+def patches(table: pd.DataFrame) -> Figure:
+    """Cumulative share of pairs of patches by their similarity, a curve a method, a panel an
+    encoder."""
+    return _cumulative(table, "similarity between patches")
+
+
+def _cumulative(table: pd.DataFrame, label: str) -> Figure:
+    encoders = table.encoder.unique()
+    figure, axes = plt.subplots(1, len(encoders), figsize=(7.5, 3.6), squeeze=False, sharey=True)
+    for ax, encoder in zip(axes[0], encoders, strict=True):
+        for method, part in table[table.encoder == encoder].groupby("method", sort=False):
+            style = {"color": COLOURS[method], "label": METHODS[method]}
+            ax.plot(part.similarity, 100 * part.share, **style)
+        ax.set(xlabel=label, title=ENCODERS[encoder])
+        ax.legend(fontsize=9)
+    axes[0, 0].set_ylabel("cumulative share (%)")
+    return figure
+
+
+def plane(table: pd.DataFrame) -> Figure:
+    """Image features of each method as points on the plane of the first two principal components of
+    real images' features, a panel an encoder."""
+    encoders = table.encoder.unique()
+    figure, axes = plt.subplots(1, len(encoders), figsize=(7.5, 4.4), squeeze=False)
+    for ax, encoder in zip(axes[0], encoders, strict=True):
+        mine = table[table.encoder == encoder]
+        for method, part in mine.groupby("method", sort=False):
+            style = {"color": COLOURS[method], "label": METHODS[method], "linewidth": 0}
+            size = 14 if method == "real" else 30
+            ax.scatter(part["first"], part["second"], s=size, alpha=0.7, **style)
+        shares = mine[["share of first", "share of second"]].iloc[0]
+        ax.set(
+            title=ENCODERS[encoder], xlabel=f"component 1 ({shares.iloc[0]:.0%} of the variance)"
+        )
+        ax.set(ylabel=f"component 2 ({shares.iloc[1]:.0%})")
+    drawn = [part for ax in axes[0] for part in zip(*ax.get_legend_handles_labels(), strict=True)]
+    legend = {label: handle for handle, label in drawn}
+    figure.legend(legend.values(), legend, loc="outside lower center", ncols=len(legend))
+    return figure
+
+
+def views(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
+    """Real images, and below each its foreground box resized to the whole image, the image without
+    that box, and a perturbed view of the foreground."""
+    shown = len(table)
+    figure, axes = plt.subplots(len(pixels), shown, figsize=(8, 4.6), squeeze=False)
+    for line, (what, images) in zip(axes, pixels.items(), strict=True):
+        image_row(line, images)
+        line[0].set_ylabel(what, rotation=0, ha="right", va="center")
+    return figure
+
+
+def snapshots(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
+    """Images as the synthesis goes on, from noise on the left to the last iteration on the right, a
+    row for each part of D4C that is on."""
+    methods = [method for method in ABLATION if method in set(table.method)]
+    figure, axes = plt.subplots(len(methods), len(table) // len(methods), figsize=(8, 4.7))
+    for line, method in zip(axes, methods, strict=True):
+        image_row(line, pixels["images"][(table.method == method).to_numpy()])
+        label = METHODS[method].replace(" + ", "\n+ ")
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for ax, (_, row) in zip(axes[0], table[table.method == methods[0]].iterrows(), strict=True):
+        ax.set_title(f"{row.iterations} it.\n{row.prompt}", fontsize=9)
+    return figure
+
+
+def losses(table: pd.DataFrame) -> Figure:
+    """Loss of the first mini-batch by iteration, a curve for each part of D4C that is on, a panel
+    an encoder."""
+    encoders = table.encoder.unique()
+    figure, axes = plt.subplots(1, len(encoders), figsize=(7.5, 3.8), squeeze=False)
+    for ax, encoder in zip(axes[0], encoders, strict=True):
+        for method, part in table[table.encoder == encoder].groupby("method", sort=False):
+            ax.plot(part.iteration, part.loss, color=COLOURS[method], label=METHODS[method])
+        ax.set(title=ENCODERS[encoder], xlabel="iteration", ylabel="loss (nats)", yscale="log")
+    axes[0, 0].legend(fontsize=9)
+    return figure
+
+
+def accuracy(table: pd.DataFrame) -> Figure:
+    """Zero-shot accuracy of the quantized CLIP by calibration images: left at the bit-widths that
+    decide, a point a seed; right at the paper's bit-widths; dashed in floating point."""
+    encoders = table.encoder.unique()
+    shape = {"figsize": (8, 3.6 * len(encoders)), "squeeze": False, "sharey": "row"}
+    figure, axes = plt.subplots(len(encoders), 2, **shape)
+    for (left, right), encoder in zip(axes, encoders, strict=True):
+        mine = table[table.encoder == encoder]
+        decisive, beside = mine[mine.decisive], mine[~mine.decisive]
+        methods = [method for method in METHODS if method in set(mine.method)]
+        widths = list(beside.bits.unique())
+        for place, method in enumerate(methods):
+            _points(left, place, decisive[decisive.method == method].top1, COLOURS[method])
+            style = {"color": COLOURS[method], "label": METHODS[method], "markersize": 8}
+            groups = beside[beside.method == method].groupby("bits", sort=False).top1
+            at = [x + 0.15 * (place - 2) for x in range(len(widths))]
+            right.errorbar(at, groups.mean(), groups.std().fillna(0), fmt="o", **style)
+        for ax in (left, right):
+            ax.axhline(mine["float"].mean(), color="0.4", linestyle="--", linewidth=1)
+        names = [METHODS[method].replace(" ", "\n") for method in methods]
+        left.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
+        bits = decisive.bits.iloc[0]
+        left.set(ylabel="zero-shot Top-1 (%)", title=f"{ENCODERS[encoder]}, {bits}")
+        right.set(xticks=range(len(widths)), xticklabels=widths)
+        right.set(xlim=(-0.5, len(widths) - 0.5), title="the paper's bit-widths")
+    return figure
+
+
+def _points(ax: Axes, place: int, values: pd.Series, colour: str) -> None:
+    """A point a seed, and a line for their mean."""
+    ax.plot([place] * len(values), values, "o", color=colour, markersize=8, alpha=0.6)
+    ax.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color=colour)
+
+
+def gains(table: pd.DataFrame) -> Figure:
+    """What D4C gains over the data-free baseline, as bars: left measured here, by encoder and
+    bit-width; right as the paper reports at W4A8."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharex=True)
+    here = table[table["where"] == "here"].groupby(["encoder", "bits"], sort=False).gain
+    labels = [f"{ENCODERS[encoder]}, {bits}" for encoder, bits in here.mean().index]
+    axes[0].barh(labels, here.mean(), xerr=here.std().fillna(0), color=COLOURS["d4c"])
+    axes[0].set(title="measured here", xlabel="gain of D4C (points)")
+    paper = table[table["where"] == "paper"]
+    axes[1].barh(paper.encoder + ", " + paper.dataset, paper.gain, color="0.6")
+    axes[1].set(title="reported at W4A8", xlabel="gain of D4C (points)")
+    for ax in axes:
+        ax.axvline(0, color="0.2", linewidth=1)
+        ax.invert_yaxis()
+    return figure
+
+
+def ablation(table: pd.DataFrame) -> Figure:
+    """Zero-shot accuracy with each part of D4C on or off, a point a seed and a line for their mean,
+    a panel an encoder."""
+    encoders = table.encoder.unique()
+    figure, axes = plt.subplots(1, len(encoders), figsize=(7.5, 3.8), squeeze=False)
+    for ax, encoder in zip(axes[0], encoders, strict=True):
+        mine = table[table.encoder == encoder]
+        for place, method in enumerate(ABLATION):
+            _points(ax, place, mine[mine.method == method].top1, COLOURS[method])
+        names = [METHODS[method].replace(" + ", "\n+ ") for method in ABLATION]
+        ax.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
+        title = f"{ENCODERS[encoder]}, {mine.bits.iloc[0]}"
+        ax.set(title=title, ylabel="zero-shot Top-1 (%)")
+    return figure
+
+
+def cost(table: pd.DataFrame) -> Figure:
+    """Seconds to synthesise an image, as bars a method: left here, right as the official README
+    reports for full-size models on a GPU."""
+    places = table["where"].unique()
+    figure, axes = plt.subplots(1, len(places), figsize=(8, 3.8))
+    for ax, where in zip(axes, places, strict=True):
+        part = table[table["where"] == where]
+        names = part.encoder.map(ENCODERS).fillna(part.encoder) + ", " + part.method.map(METHODS)
+        bars = ax.barh(names, part["s an image"], color=part.method.map(COLOURS))
+        ax.bar_label(bars, fmt=" %.0f")
+        ax.set(xlabel="time an image (s)", title=where)
+        ax.margins(x=0.15)
+        ax.invert_yaxis()
+    return figure
+
+
+def deployment(table: pd.DataFrame) -> Figure:
+    """Bars: left the size of the saved model by bit-width, right the time an image of the image
+    tower in floating point, simulated and on integers."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
+    disk, towers = table[table["saved (MB)"].notna()], table[table["ms an image"].notna()]
+    bars = axes[0].barh(
+        disk.encoder.map(ENCODERS) + ", " + disk.bits, disk["saved (MB)"], color=BLUE
+    )
+    axes[0].bar_label(bars, fmt=" %.1f")
+    axes[0].set(xlabel="size (MB)", title="both towers, on disk")
+    kinds = (towers.bits + " " + towers["computes with"]).str.removeprefix("float32 ")
+    bars = axes[1].barh(
+        towers.encoder.map(ENCODERS) + ", " + kinds, towers["ms an image"], color=BLUE
+    )
+    axes[1].bar_label(bars, fmt=" %.2f")
+    axes[1].set(
+        xlabel="time an image (ms)", title=f"image tower, threads: {towers.threads.iloc[0]:.0f}"
+    )
+    for ax in axes:
+        ax.invert_yaxis()
+        ax.margins(x=0.15)
+    return figure

@@ -26,7 +26,7 @@ from paperlib.files import FileError, write_files
 from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
 from paperlib.notebook.claims import ClaimError
-from paperlib.paths import NOTEBOOKS, outputs_dir, run_folder
+from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
 from paperlib.runs import scorecard
 from paperlib.runs.table import Entry, git_state, read_table
 
@@ -118,8 +118,10 @@ def run(table: Mapping[str, Entry], profile: str, datasets: Mapping[str, str], s
             return 1
         token = uuid.uuid4().hex
         write_over(lock, token)
-        os.environ["PAPERLIB_RUN"] = token
-        os.environ["PAPERLIB_PYTHON"] = sys.executable
+        own = {"PAPERLIB_RUN": token, "PAPERLIB_PYTHON": sys.executable}
+        own |= {"PAPERLIB_OUTPUTS": str(outputs)}
+        places = [str(ROOT), os.environ.get("PYTHONPATH", "")]  # notebooks import this very code
+        os.environ |= own | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
         entries = [table[name] for name in datasets]
         stale = [e for e in entries if plan(e, profile, datasets[e.name], seed, outputs)]
         config = {

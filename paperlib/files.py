@@ -62,6 +62,9 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     Folders are made where they are missing. A reader sees the old file or the new one, never a
     part, also after a loss of power; when writing fails, no file is replaced and nothing is left
     over.
+
+    Raises:
+        FileError: the system refuses (a full disk, a folder that is not writable).
     """
     ready: dict[Path, Path] = {}
     try:
@@ -74,6 +77,9 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
                 os.fsync(file.fileno())
         for path, temporary in ready.items():
             os.replace(temporary, path)
+    except OSError as error:
+        why = error.strerror
+        raise FileError(f"{path.parent}: cannot write {path.name} there: {why}") from None
     finally:
         for temporary in ready.values():
             temporary.unlink(missing_ok=True)

@@ -35,16 +35,13 @@ from pydantic import (
 
 from paperlib import paths
 from paperlib.files import FileError, read_yaml, write_files
+from paperlib.names import PROFILES, notebooks
 
 Status = Literal["reproduced", "scaled-down", "disagrees", "not run"]
-Profile = Literal["smoke", "default", "paper"]
+Profile = Literal[PROFILES]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class ClaimError(ValueError):
-    """A claim, a measurement or a scorecard that is wrong; the message names file and field."""
 
 
 class Record(BaseModel):
@@ -154,11 +151,11 @@ class Measurement(Record):
 def _parse(model: type[Model], fields: Any, file: str) -> Model:
     """Validate `fields`; a failure names the file and every wrong field."""
     if not isinstance(fields, dict):
-        raise ClaimError(f"{file}: expected fields with values, found {type(fields).__name__}")
+        raise FileError(f"{file}: expected fields with values, found {type(fields).__name__}")
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise ClaimError(f"{file}: {problems(error, 'fields')}") from None
+        raise FileError(f"{file}: {problems(error, 'fields')}") from None
 
 
 def problems(error: ValidationError, whole: str) -> str:
@@ -176,26 +173,28 @@ def load_claims(folder: Path | None = None) -> dict[str, Claim]:
         folder: where the ``*.yaml`` are; the project's ``data/claims`` if None.
 
     Raises:
-        ClaimError: no file; not YAML; a field is missing, unknown or wrong; an id stands twice.
+        FileError: no file; not YAML; a field is missing, unknown or wrong; an id stands twice;
+            there is no such notebook.
     """
     folder = folder or paths.CLAIMS
     claims: dict[str, Claim] = {}
+    there = notebooks()
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        raise ClaimError(f"{folder}: no claims (*.yaml) here")
+        raise FileError(f"{folder}: no claims (*.yaml) here")
     for file in files:
-        try:
-            content = read_yaml(file)
-        except FileError as error:
-            raise ClaimError(str(error)) from None
+        content = read_yaml(file)
         if not isinstance(content, dict) or not isinstance(content.get("claims"), list):
-            raise ClaimError(f"{file}: claims: expected a list of claims under this field")
+            raise FileError(f"{file}: claims: expected a list of claims under this field")
         shared = {key: value for key, value in content.items() if key != "claims"}
         for number, row in enumerate(content["claims"], 1):
             row = row if isinstance(row, dict) else {}
             claim = _parse(Claim, shared | row, f"{file}: claim {row.get('id', number)}")
             if claim.id in claims:
-                raise ClaimError(f"{file}: claim {claim.id}: id: stands twice")
+                raise FileError(f"{file}: claim {claim.id}: id: stands twice")
+            if claim.notebook not in there:
+                missing = f"there is no notebooks/{claim.notebook}.py"
+                raise FileError(f"{file}: claim {claim.id}: notebook: {missing}")
             claims[claim.id] = claim
     return claims
 
@@ -226,7 +225,7 @@ def measure(
         note: what a reader must know beside the number.
 
     Raises:
-        ClaimError: unknown `claim_id`; no value or one that is not finite; another wrong field.
+        FileError: unknown `claim_id`; no value or one that is not finite; another wrong field.
     """
     file = folder / "claims" / f"{claim_id}.json"
     _claim(claim_id, load_claims(), str(file))
@@ -251,12 +250,12 @@ def load_measurement(file: Path, claims: dict[str, Claim]) -> Measurement:
     """Read and check what `measure` wrote.
 
     Raises:
-        ClaimError: not JSON; a wrong field; an unknown claim.
+        FileError: not JSON; a wrong field; an unknown claim.
     """
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ClaimError(f"{file}: not a measurement: {error}") from None
+        raise FileError(f"{file}: not a measurement: {error}") from None
     measurement = _parse(Measurement, fields, str(file))
     _claim(measurement.claim, claims, str(file))
     return measurement
@@ -268,7 +267,7 @@ def load_measurements(
     """Every measurement at or below `folders`, by claim id and profile.
 
     Raises:
-        ClaimError: a measurement is wrong, or a claim was measured twice in one profile.
+        FileError: a measurement is wrong, or a claim was measured twice in one profile.
     """
     found: dict[tuple[str, str], Measurement] = {}
     files: dict[tuple[str, str], Path] = {}
@@ -277,7 +276,7 @@ def load_measurements(
             measurement = load_measurement(file, claims)
             key = (measurement.claim, measurement.profile)
             if key in found:
-                raise ClaimError(
+                raise FileError(
                     f"{file}: claim: {key[0]} was measured in profile {key[1]} in {files[key]} "
                     "too; name the folder of one run"
                 )
@@ -291,7 +290,7 @@ def _six_digits(value: SupportsFloat) -> float:
 
 def _claim(claim_id: str, claims: dict[str, Claim], file: str) -> Claim:
     if claim_id not in claims:
-        raise ClaimError(
+        raise FileError(
             f"{file}: claim: unknown id {claim_id!r}; valid are {', '.join(claims)}: add it to a "
             "file of data/claims"
         )
@@ -332,7 +331,7 @@ def outcomes(notebook: str, folder: Path) -> str:
     """A Markdown table of the claims that a notebook measures, with what stands in `folder`.
 
     Raises:
-        ClaimError: a claim or a measurement is wrong.
+        FileError: a claim or a measurement is wrong.
     """
     claims = load_claims()
     lines = [

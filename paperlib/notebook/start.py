@@ -18,7 +18,7 @@ from typing import Any
 from IPython import get_ipython
 
 from paperlib import runtime
-from paperlib.notebook import figures, provenance
+from paperlib.notebook import claims, figures, provenance
 from paperlib.notebook.parameters import ParameterError, check_parameters, closest, injected
 from paperlib.notebook.run import Run
 from paperlib.paths import outputs_dir, run_folder
@@ -40,6 +40,7 @@ def start(
     Raises:
         ParameterError: there is no such notebook; papermill was given a parameter that the
             notebook does not have; or a parameter has a value that it does not take.
+        FileError: the claims are wrong.
     """
     if name not in sizes.SIZES:
         raise ParameterError(f"notebook {name!r}: {closest(name, sizes.SIZES)}")
@@ -50,6 +51,7 @@ def start(
     runtime.set_threads()
     runtime.seed_everything(seed)
     figures.style()
+    claims.load_claims()  # wrong ones fail now, not after the measurement
     inputs = provenance.handed_over()
     provenance.watch(inputs)
     interactive = not os.environ.get("PAPERLIB_BATCH")

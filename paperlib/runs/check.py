@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paperlib.data import external
-from paperlib.files import FileError
 from paperlib.names import PROFILES, STANDARD_SEED
 from paperlib.notebook import figures, provenance
-from paperlib.notebook.claims import ClaimError
 from paperlib.paths import ROOT
 from paperlib.runs import scorecard
+from paperlib.runs.command import command
 from paperlib.runs.table import Entry, read_table
 
 PUBLISHED = PROFILES[1:]
@@ -93,7 +92,7 @@ def states(
     """How everything that is published stands, by notebook and profile.
 
     Raises:
-        FileError, ClaimError: the table, the claims or a result is wrong.
+        FileError: the table, the claims or a result is wrong.
     """
     table = table if table is not None else read_table()
     return {
@@ -131,6 +130,7 @@ def _few(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + more
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -140,16 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--release", action="store_true", help="fail on everything that is stale")
     parser.add_argument("--profile", choices=PUBLISHED, help="default: both")
     options = parser.parse_args(arguments)
-    try:
-        found = states()
-        shown = {key: one for key, one in found.items() if options.profile in (None, key[1])}
-        print("\n".join(lines(shown)) or "everything that is published is current")
-        failures = [*_failures(shown)] if options.release else []
-        if not scorecard.is_current(ROOT / "README.md", stale(found)):
-            failures.append("README.md's scorecard is not today's: run ./run_all.sh scorecard")
-    except (FileError, ClaimError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    found = states()
+    shown = {key: one for key, one in found.items() if options.profile in (None, key[1])}
+    print("\n".join(lines(shown)) or "everything that is published is current")
+    failures = [*_failures(shown)] if options.release else []
+    if not scorecard.is_current(ROOT / "README.md", stale(found)):
+        failures.append("README.md's scorecard is not today's: run ./run_all.sh scorecard")
     print("\n".join(failures), file=sys.stderr, end="\n" if failures else "")
     return 1 if failures else 0
 

@@ -20,31 +20,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
-
 from paperlib.files import FileError, write_files
 from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
-from paperlib.notebook.claims import ClaimError
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
-from paperlib.runs import scorecard
+from paperlib.runs import memory, scorecard
+from paperlib.runs.command import command
 from paperlib.runs.table import Entry, git_state, read_table
 
 SNAKEFILE = NOTEBOOKS / "Snakefile"
 MEBIBYTE = 2**20
 STOPPED = 130  # exit code of a run that a person stopped
-
-
-def available_memory() -> int:
-    """Memory that new processes can have, in MB; a container's limit counts."""
-    free = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        free = min(free, limit - used)
-    except (OSError, ValueError):  # no such group, or no limit
-        pass
-    return free // MEBIBYTE
 
 
 def cores() -> int:
@@ -135,14 +121,19 @@ def run(table: Mapping[str, Entry], profile: str, datasets: Mapping[str, str], s
         }
         settings = outputs / "snakemake.json"
         write_files({settings: json.dumps(config).encode()})
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
-        command += ["--directory", str(outputs), "--configfile", str(settings)]
-        command += ["--cores", str(cores()), "--resources", f"mem_mb={available_memory()}"]
-        command += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime"]
+        words = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+        words += ["--directory", str(outputs), "--configfile", str(settings)]
+        words += [
+            "--cores",
+            str(cores()),
+            "--resources",
+            f"mem_mb={memory.available() // MEBIBYTE}",
+        ]
+        words += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime"]
         with open(log, "w") as messages:
             if any((outputs / ".snakemake" / "locks").glob("*")):  # left by a run that was killed
-                subprocess.run([*command, "--unlock"], stderr=messages, check=True)
-            code = _run(command, stderr=messages)
+                subprocess.run([*words, "--unlock"], stderr=messages, check=True)
+            code = _run(words, stderr=messages)
         write_over(lock, "")
     if code == STOPPED:
         print("stopped; what was finished is kept", file=sys.stderr)
@@ -163,8 +154,8 @@ def write_over(file: Any, text: str) -> None:
     file.flush()
 
 
-def _run(command: list[str], **options: Any) -> int:
-    """Exit code of `command`; a signal to stop goes to it and to all that it started.
+def _run(words: list[str], **options: Any) -> int:
+    """Exit code of a command; a signal to stop goes to it and to all that it started.
 
     The handlers stand before it starts: what we ignored, as in the background, it would ignore.
     """
@@ -178,7 +169,7 @@ def _run(command: list[str], **options: Any) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    process = subprocess.Popen(command, process_group=0, **options)
+    process = subprocess.Popen(words, process_group=0, **options)
     started.append(process.pid)
     if stopped:  # before it had a number
         os.killpg(process.pid, signal.SIGINT)
@@ -188,12 +179,13 @@ def _run(command: list[str], **options: Any) -> int:
 
 def _explain(log: Path) -> None:
     """Say what a failed run has not said yet: a notebook's own failure stands above."""
-    text = log.read_text()
+    text = log.read_text(encoding="utf-8", errors="replace")
     if not re.search(r"Error in rule run_", text):
         print(text, file=sys.stderr)
     print(f"not everything succeeded; Snakemake's messages are in {log}", file=sys.stderr)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -207,19 +199,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=STANDARD_SEED)
     parser.add_argument("--only", choices=notebooks(), action="append", default=[])
     options = parser.parse_args(arguments)
-    try:
-        table = read_table()
-        datasets = chosen(table, options.profile, options.dataset, options.only)
-        code = run(table, options.profile, datasets, options.seed)
-        if code != STOPPED:
-            runs = {run_folder(options.profile, data, options.seed) for data in datasets.values()}
-            scorecard.show([outputs_dir().resolve() / run for run in sorted(runs)], [*datasets])
-    except (FileError, ClaimError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename or outputs_dir()}: {error.strerror}", file=sys.stderr)
-        return 1
+    table = read_table()
+    datasets = chosen(table, options.profile, options.dataset, options.only)
+    code = run(table, options.profile, datasets, options.seed)
+    if code != STOPPED:
+        runs = {run_folder(options.profile, data, options.seed) for data in datasets.values()}
+        scorecard.show([outputs_dir().resolve() / run for run in sorted(runs)], [*datasets])
     return code
 
 

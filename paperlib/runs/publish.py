@@ -24,6 +24,7 @@ from paperlib.notebook import claims, figures, provenance
 from paperlib.notebook.run import KEY
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
 from paperlib.runs import check, graph, scorecard
+from paperlib.runs.command import command
 from paperlib.runs.runner import read_notebook
 from paperlib.runs.table import Entry, git_state, read_table
 
@@ -100,18 +101,27 @@ def write_notebook(source: Path, executed: Any, folder: Path) -> None:
     notebook = with_outputs(read_notebook(source), executed, source.stem)
     renew(notebook, folder)
     text = nbformat.writes(notebook, version=4)
-    write_files({source.with_suffix(".ipynb"): f"{text.rstrip()}\n".encode()})
-    pair(source)
+    draft = source.with_name(f".{source.stem}.ipynb")
+    try:
+        write_files({draft: f"{text.rstrip()}\n".encode()})
+        pair(source, draft)
+        write_files({source.with_suffix(".ipynb"): draft.read_bytes()})
+    finally:
+        draft.unlink(missing_ok=True)
 
 
-def pair(source: Path) -> None:
-    """Bring the ``.ipynb`` beside a ``.py`` up to date with it; outputs stay.
+def pair(source: Path, notebook: Path) -> None:
+    """Bring an ``.ipynb`` in the folder of a ``.py`` up to date with it; outputs stay.
 
     Raises:
-        CalledProcessError: jupytext failed.
+        FileError: jupytext failed.
     """
-    command = [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "ipynb"]
-    subprocess.run([*command, source.name], cwd=source.parent, check=True)
+    words = [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "ipynb"]
+    words += ["--output", notebook.name, source.name]
+    done = subprocess.run(words, cwd=source.parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["jupytext failed"])[-1]
+        raise FileError(f"{notebook}: {last}")
 
 
 def publish(entry: Entry, profile: str) -> None:
@@ -147,14 +157,22 @@ def publish(entry: Entry, profile: str) -> None:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Put a copy of a folder in the place of another in one step."""
+    """Put a copy of a folder in the place of another in one step.
+
+    Raises:
+        FileError: it cannot be written.
+    """
     ready = target.with_name(f".{target.name}.new")
-    shutil.rmtree(ready, ignore_errors=True)
-    shutil.copytree(source, ready)
-    shutil.rmtree(target, ignore_errors=True)
-    ready.rename(target)
+    files = [file for file in source.rglob("*") if file.is_file()]
+    try:
+        write_files({ready / file.relative_to(source): file.read_bytes() for file in files})
+        shutil.rmtree(target, ignore_errors=True)
+        ready.rename(target)
+    finally:
+        shutil.rmtree(ready, ignore_errors=True)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -164,12 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", choices=check.PUBLISHED, default="default")
     parser.add_argument("--only", choices=notebooks(), action="append", default=[])
     options = parser.parse_args(arguments)
-    try:
-        table = read_table()
-        return _publish(table, options.profile, options.only or [*table])
-    except (FileError, claims.ClaimError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    table = read_table()
+    return _publish(table, options.profile, options.only or [*table])
 
 
 def _publish(table: Mapping[str, Entry], profile: str, names: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -27,12 +28,15 @@ from typing import Any
 
 import psutil
 import yaml
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 
 from paperlib.files import FileError
 from paperlib.notebook import provenance
-from paperlib.notebook.claims import ClaimError
 from paperlib.notebook.parameters import ParameterError, assigned, check_parameters, closest
 from paperlib.paths import NOTEBOOKS, outputs_dir
+from paperlib.runs import memory
+from paperlib.runs.command import command, reason
 from paperlib.runs.table import read_table
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -71,6 +75,22 @@ def parameters_of(notebook: Any) -> dict[str, Any]:
     raise ParameterError("no cell is tagged parameters")
 
 
+class Kernel(AsyncKernelManager):
+    """Starts and stops a kernel, and keeps what its process ended with.
+
+    Attributes:
+        ended: exit code of the last one, below 0 for a signal; None while it lives.
+    """
+
+    ended: int | None = None
+
+    async def is_alive(self) -> bool:
+        """Whether its process lives."""
+        if self.has_kernel:
+            Kernel.ended = await self.provisioner.poll()
+        return await super().is_alive()
+
+
 def execute(notebook: Any, given: dict[str, Any], output: Path) -> None:
     """Execute `notebook` into `output`, in a kernel of its own that starts in ``notebooks/``.
 
@@ -94,13 +114,16 @@ def execute(notebook: Any, given: dict[str, Any], output: Path) -> None:
         kernel_name="python3",
         progress_bar=False,
         cwd=NOTEBOOKS,
+        kernel_manager_class=Kernel,
     )
 
 
-def failure(error: Exception) -> str:
-    """What failed and where, in one line."""
+def failure(error: Exception, folder: Path) -> str:
+    """What failed and where, in one line; `folder` is that of the results."""
     from papermill.exceptions import PapermillExecutionError, strip_color
 
+    if isinstance(error, OSError):
+        return reason(error, folder)
     if not isinstance(error, PapermillExecutionError):
         return f"{type(error).__name__}: {error}".splitlines()[0]
     lines = error.source.splitlines()
@@ -111,11 +134,34 @@ def failure(error: Exception) -> str:
     return f"{where}: {error.ename}: {message}"
 
 
+def death(ended: int | None, killed: int, needs: int) -> str:
+    """How a kernel died, in one line.
+
+    Args:
+        ended: its exit code, below 0 for a signal.
+        killed: how many processes the system has killed for memory since it started.
+        needs: memory that the table names for it, in MB.
+    """
+    if ended != -signal.SIGKILL:
+        how = f"by signal {-ended}" if ended and ended < 0 else f"with exit code {ended}"
+        return f"the kernel ended {how}"
+    why = "for memory" if killed else "by signal 9, most likely for memory"
+    had, room = peak() // MEBIBYTE, memory.available() // MEBIBYTE
+    return (
+        f"the kernel was killed {why}: it had {had} MB, this process may use {room} MB; "
+        f"notebooks/graph.yaml says {needs} MB for it"
+    )
+
+
+def peak() -> int:
+    """Largest memory that a kernel of this process had, in bytes, once it has ended."""
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024)
+
+
 def report(name: str, outcome: str, started: float, more: str = "") -> None:
     """Print the notebook's line: outcome, seconds, and the peak memory of its kernel."""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    peak *= 1 if sys.platform == "darwin" else 1024
-    took = f"{time.monotonic() - started:5.0f} s  {peak / MEBIBYTE:5.0f} MB"
+    took = f"{time.monotonic() - started:5.0f} s  {peak() / MEBIBYTE:5.0f} MB"
     erase = ERASE_LINE if os.environ.get("PAPERLIB_TTY") else ""
     print(f"{erase}{name:<16}{outcome:<7}{took}{more}", flush=True)
 
@@ -156,6 +202,7 @@ def missing_claims(name: str, folder: Path) -> list[str]:
     ]
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -174,8 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         notebook = read_notebook(NOTEBOOKS / f"{options.name}.py")
         entry = read_table()[options.name]
-        check_parameters(given, parameters_of(notebook), entry.datasets)
-    except (ParameterError, FileError, ClaimError) as error:
+        parameters = parameters_of(notebook)
+        check_parameters(given, parameters, entry.datasets)
+    except (ParameterError, FileError) as error:
         print(f"{options.name}: {error}", file=sys.stderr)
         return 2
     outputs, token = outputs_dir().resolve(), os.environ.get("PAPERLIB_RUN")
@@ -185,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.inputs:
         os.environ[provenance.VARIABLE] = str(options.inputs.resolve())
     os.environ["PAPERLIB_NOTEBOOK"] = options.name
+    profile, killed = (parameters | given)["profile"], memory.killed()
     shutil.rmtree(target, ignore_errors=True)  # what an earlier run left
     target.parent.mkdir(parents=True, exist_ok=True)
     executed = target.with_name(f"{target.name}.ipynb")
@@ -197,9 +246,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             executed.unlink(missing_ok=True)
             return STOPPED
         except Exception as error:  # every failure of a notebook is reported the same way
-            if made.is_file():
+            if isinstance(error, DeadKernelError):
+                why = death(Kernel.ended, memory.killed() - killed, entry.row.memory[profile])
+            else:
+                why = failure(error, target.parent)
+            whole = made.is_file() and not isinstance(error, OSError)
+            executed.unlink(missing_ok=True)
+            if whole:
                 os.replace(made, executed)
-            report(options.name, "FAILED", started, f"\n  {failure(error)}\n  see {executed}")
+            see = f"\n  see {executed}" if whole else ""
+            report(options.name, "FAILED", started, f"\n  {why}{see}")
             return 1
         if missing := missing_claims(options.name, folder):
             more = f"\n  did not measure {', '.join(missing)}, which data/claims says it does"

@@ -6,7 +6,6 @@ Rows whose result is from earlier code or data are marked, never shown as curren
 
 import argparse
 import shutil
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +18,6 @@ from paperlib.files import FileError, write_files
 from paperlib.names import PROFILES
 from paperlib.notebook.claims import (
     Claim,
-    ClaimError,
     Measurement,
     Profile,
     Status,
@@ -28,6 +26,7 @@ from paperlib.notebook.claims import (
     measured_text,
     notes,
 )
+from paperlib.runs.command import command
 
 BEGIN, END = "<!-- scorecard:begin -->", "<!-- scorecard:end -->"
 PUBLISHED = PROFILES[1:]
@@ -41,7 +40,7 @@ def markdown(stale: Stale) -> str:
     """README's scorecard: a count, a table of one row a claim, and what the blanks mean.
 
     Raises:
-        ClaimError: a claim or a measurement is wrong.
+        FileError: a claim or a measurement is wrong.
     """
     claims = load_claims()
     found = _load([paths.FIGURES / profile for profile in PUBLISHED], claims, PUBLISHED)
@@ -98,7 +97,7 @@ def show(runs: Sequence[Path] = (), notebooks: Collection[str] = ()) -> None:
         notebooks: whose claims are shown; without any, all.
 
     Raises:
-        ClaimError: a claim or a measurement is wrong, or there is none.
+        FileError: a claim or a measurement is wrong, or there is none.
     """
     claims = load_claims()
     if notebooks:
@@ -118,13 +117,13 @@ def with_scorecard(readme: Path, stale: Stale) -> str:
     """The text of a README with today's scorecard between the marks.
 
     Raises:
-        ClaimError: no such file, or the marks do not stand once each and in order.
+        FileError: no such file, or the marks do not stand once each and in order.
     """
     if not readme.is_file():
-        raise ClaimError(f"{readme}: no such file")
+        raise FileError(f"{readme}: no such file")
     text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ClaimError(f"{readme}: expected one line {BEGIN} and after it one line {END}")
+        raise FileError(f"{readme}: expected one line {BEGIN} and after it one line {END}")
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n{markdown(stale)}\n{END}{rest.split(END)[1]}"
 
@@ -139,6 +138,7 @@ def write(readme: Path, stale: Stale) -> None:
     write_files({readme: with_scorecard(readme, stale).encode()})
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -156,19 +156,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="outputs of a run; without it the published results",
     )
     options = parser.parse_args(arguments)
-    try:
-        if options.command == "show":
-            for folder in options.run:
-                if not folder.is_dir():
-                    raise ClaimError(f"{folder}: no such folder")
-            show(options.run)
-        else:
-            from paperlib.runs.check import stale, states
+    if options.command == "show":
+        for folder in options.run:
+            if not folder.is_dir():
+                raise FileError(f"{folder}: no such folder")
+        show(options.run)
+    else:
+        from paperlib.runs.check import stale, states
 
-            write(paths.ROOT / "README.md", stale(states()))
-    except (ClaimError, FileError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        write(paths.ROOT / "README.md", stale(states()))
     return 0
 
 
@@ -176,7 +172,7 @@ def _load(folders: Iterable[Path], claims: dict[str, Claim], profiles: Sequence[
     found = load_measurements(folders, claims)
     for claim_id, profile in found:
         if profile not in profiles:
-            raise ClaimError(
+            raise FileError(
                 f"measurement of {claim_id}: profile: {profile} has no place in a scorecard of "
                 f"{', '.join(profiles)}"
             )

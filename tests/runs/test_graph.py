@@ -22,4 +22,3 @@ def test_chosen():
 
 def test_room():
     assert graph.cores() >= 1
-    assert 0 < graph.available_memory() < 2**30

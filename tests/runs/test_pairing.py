@@ -31,7 +31,7 @@ def test_every_notebook_has_its_source():
 
 @each
 def test_pairing(source, copy):
-    pair(copy / source.name)
+    pair(copy / source.name, (copy / source.name).with_suffix(".ipynb"))
     written = (copy / source.name).with_suffix(".ipynb").read_text(encoding="utf-8")
     committed = source.with_suffix(".ipynb").read_text(encoding="utf-8")
     assert written == committed, f"{source.stem}.ipynb is stale; run ./run_all.sh publish"

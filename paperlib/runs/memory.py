@@ -1,0 +1,84 @@
+"""The memory that a run may use, and what the system has killed for it, from its control groups.
+
+A process belongs to a group of Linux (version 1 or 2, or both side by side), which lies in others;
+each may have a limit, and what its processes use counts in all that it lies in. So the room is
+
+$$\\min_{g}\\ (\\text{limit}_g - \\text{used}_g)$$
+
+over the process's own group and those above it, as far as they can be seen. Elsewhere, and where no
+group has a limit, it is what the machine has.
+
+Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/memory.html there.
+"""
+
+from pathlib import Path
+
+import psutil
+
+# By file system: files of limit, use, and processes killed (after its word); what is in memory.stat
+# and can be given back (pages of files that nobody has used for a while).
+FILES = {
+    "cgroup2": ("memory.max", "memory.current", "memory.events", "inactive_file"),
+    "cgroup": (
+        *("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.oom_control"),
+        "total_inactive_file",
+    ),
+}
+
+
+def available(root: Path = Path("/")) -> int:
+    """Memory that this process and new ones can have, in bytes.
+
+    Args:
+        root: where ``proc`` and the mounted groups are.
+    """
+    free = psutil.virtual_memory().available
+    for kind, folder in _groups(root):
+        limit_file, used_file, _, idle = FILES[kind]
+        limit, used = _number(folder / limit_file), _number(folder / used_file)
+        if limit is not None and used is not None:
+            used -= min(used, _number(folder / "memory.stat", idle) or 0)
+            free = min(free, max(0, limit - used))
+    return free
+
+
+def killed(root: Path = Path("/")) -> int:
+    """How many processes of this process's own groups were killed for memory since they exist."""
+    own = dict(reversed(_groups(root)))  # the last of a kind stays, its own
+    counts = (_number(folder / FILES[kind][2], "oom_kill") for kind, folder in own.items())
+    return sum(count or 0 for count in counts)
+
+
+def _groups(root: Path) -> list[tuple[str, Path]]:
+    """Kind and folder of the groups that count memory, from the process's own upwards."""
+    try:
+        own = (root / "proc/self/cgroup").read_text().splitlines()
+        mounts = (root / "proc/self/mountinfo").read_text().splitlines()
+    except OSError:  # no Linux
+        return []
+    places = {}
+    for number, controllers, place in (line.split(":", 2) for line in own):
+        if number == "0":
+            places["cgroup2"] = place
+        elif "memory" in controllers.split(","):
+            places["cgroup"] = place
+    found = []
+    for line in mounts:
+        fields, (kind, *_, options) = (part.split() for part in line.split(" - "))
+        if kind not in places or (kind == "cgroup" and "memory" not in options.split(",")):
+            continue
+        shown, top = Path(fields[3]), root / fields[4].lstrip("/")
+        place = Path(places[kind])
+        inside = place.relative_to(shown) if place.is_relative_to(shown) else Path()
+        folders = [top / inside, *(top / above for above in inside.parents)]
+        found += [(kind, folder) for folder in folders if folder.is_dir()]
+    return found
+
+
+def _number(file: Path, name: str = "") -> int | None:
+    """The number in a file, or after a name there; None where it is not there or "max"."""
+    try:
+        words = file.read_text().split()
+        return int(words[words.index(name) + 1 if name else 0])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from paperlib.names import ROOT
 
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Modules that only draw, record or check words: no measured value passes through them.
 WITHOUT_VALUES = ("plots", "claims", "figures", "parameters", "provenance", "run")
 
@@ -78,7 +79,6 @@ def source_hash(text: str) -> str:
     """As `code_hash`, of Python in a text."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body[0] = ast.Expr(ast.Constant(""))
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]

@@ -8,6 +8,7 @@ figures are drawn again from their tables, and texts written again from the clai
 
 import argparse
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -118,7 +119,15 @@ def pair(source: Path, notebook: Path) -> None:
     """
     words = [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "ipynb"]
     words += ["--output", notebook.name, source.name]
-    done = subprocess.run(words, cwd=source.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words,
+        cwd=source.parent,
+        env=os.environ | {"PYTHONUTF8": "1"},  # notebooks are UTF-8, whatever the terminal takes
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["jupytext failed"])[-1]
         raise FileError(f"{notebook}: {last}")

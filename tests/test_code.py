@@ -1,4 +1,4 @@
-"""The hash of code sees what is computed and nothing else; imports are found as Python finds them."""
+"""The hash of code sees what is computed and nothing else; imports are all found."""
 
 import pytest
 

@@ -32,6 +32,11 @@ def test_the_standard_seed_is_one_of_those_that_numpy_takes():
 def test_it_needs_no_package_and_no_new_python(module):
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"), feature_version=(3, 9))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for name in [getattr(node, "module", None)] or [alias.name for alias in node.names]:
-                assert name.split(".")[0] in sys.stdlib_module_names
+        match node:
+            case ast.Import(names=imported):
+                found = {alias.name.split(".")[0] for alias in imported}
+            case ast.ImportFrom(module=name):
+                found = {name.split(".")[0]}
+            case _:
+                found = set()
+        assert found <= sys.stdlib_module_names

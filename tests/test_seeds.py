@@ -19,9 +19,9 @@ def words_of(text: str) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(text)):
         match node:
-            case ast.Call(
-                func=ast.Name(id=name) | ast.Attribute(attr=name), args=given
-            ) if name in PLACE_OF_WHAT:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=given) if (
+                name in PLACE_OF_WHAT
+            ):
                 named = [key.value for key in node.keywords if key.arg == "what"]
                 for what in [*given[PLACE_OF_WHAT[name] :][:1], *named]:
                     if isinstance(what, ast.Constant) and isinstance(what.value, str):

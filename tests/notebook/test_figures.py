@@ -1,3 +1,5 @@
+"""One style, one way to save a figure, and the drawings that papers share."""
+
 import json
 
 import matplotlib
@@ -9,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import LogNorm, to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
-from paperlib.d4c import pipeline
-from paperlib.notebook import figures, provenance
+from paperlib.files import FileError
+from paperlib.notebook import figures
 from paperlib.notebook.figures import (
     as_pixels,
     assignment_map,
@@ -20,11 +23,12 @@ from paperlib.notebook.figures import (
     frequency_map,
     image_row,
     mask_overlay,
+    redraw,
     save_figure,
 )
-from paperlib.pedsam.attacks import privacy
 
 VALUES = pd.DataFrame({"radius": [0, 1], "energy": [1 / 3, 2e-9]})
+PIXELS = {"first": np.full((2, 4, 4, 3), 200, np.uint8)}
 PARAMETERS = {"profile": "smoke", "dataset": "openmoji", "seed": 0}
 
 
@@ -36,15 +40,36 @@ def ax():
     plt.close(figure)
 
 
-def test_an_image_of_200_dpi_its_values_and_where_it_comes_from(ax, tmp_path):
-    ax.plot([0, 1])
-    save_figure(ax.figure, tmp_path / "new" / "folder", "curve", VALUES, PARAMETERS)
+def curve(table: pd.DataFrame, colour: str = "black") -> Figure:
+    """A curve that rises
+    and falls.
+
+    More words.
+    """
+    figure, ax = plt.subplots(figsize=(3, 2))
+    ax.plot(table.radius, table.energy, color=colour)
+    return figure
+
+
+def grid(table: pd.DataFrame, pixels: dict[str, np.ndarray]) -> Figure:
+    """Two pictures."""
+    figure, axes = plt.subplots(1, 2, figsize=(3, 2))
+    image_row(axes, pixels["first"])
+    return figure
+
+
+def save(folder, draw=curve, table=VALUES, pixels=None, parameters=PARAMETERS):
+    save_figure(draw, table, pixels, folder, parameters, "digest")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_image_of_200_dpi_its_values_and_where_it_comes_from(tmp_path):
     folder = tmp_path / "new" / "folder"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "curve.csv",
-        "curve.json",
-        "curve.png",
-    ]
+    save(folder)
+    assert names(folder) == ["curve.csv", "curve.json", "curve.png"]
     image = Image.open(folder / "curve.png")
     assert image.size == (600, 400)
     assert image.info["dpi"] == pytest.approx((200, 200), rel=1e-4)
@@ -52,91 +77,77 @@ def test_an_image_of_200_dpi_its_values_and_where_it_comes_from(ax, tmp_path):
     assert (folder / "curve.csv").read_bytes() == b"radius,energy\n0,0.333333\n1,2e-09\n"
     written = json.loads((folder / "curve.json").read_text())
     assert written["parameters"] == PARAMETERS
-    assert {"python", "paperlib", "torch", "numpy", "matplotlib"} <= set(written["versions"])
-    assert written["versions"]["numpy"] == np.__version__
-    assert written["code"] == provenance.source_hash()
+    assert (written["figure"], written["drawn_by"]) == ("curve", __name__)
+    assert written["inputs"] == "digest"
+    assert not plt.get_fignums()
+
+
+def test_pixels_are_kept_beside_and_go_with_them(tmp_path):
+    save(tmp_path, grid, pixels=PIXELS)
+    assert names(tmp_path) == ["grid.csv", "grid.json", "grid.npz", "grid.png"]
+    with np.load(tmp_path / "grid.npz") as kept:
+        np.testing.assert_array_equal(kept["first"], PIXELS["first"])
+    (tmp_path / "curve.npz").touch()  # of an earlier run
+    save(tmp_path)
+    assert "curve.npz" not in names(tmp_path)
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
     written = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        figures.style()
-        figure, ax = plt.subplots()
-        frequency_map(ax, np.arange(1, 65).reshape(8, 8), "map", label="energy", log=True)
-        save_figure(figure, folder, "map", VALUES, PARAMETERS)
-        plt.close(figure)
+        save(folder)
+        save(folder, grid, pixels=PIXELS)
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        plt.rcParams["lines.linewidth"] = 9  # what a notebook sets changes no saved figure
     assert written[0] == written[1]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "../x"}, "name='../x'"),
-        ({"name": "x.png"}, "valid are lower-case"),
-        ({"values": VALUES[:0]}, "values of curve: no rows"),
-        ({"values": VALUES.set_index("radius")}, "index would be lost"),
-        ({"parameters": {"profile": "smoke"}}, "no seed"),
-        ({"parameters": {"seed": 0, "x": {1, 2}}}, "not writable as JSON"),
-        ({"parameters": {"seed": 0, "x": float("nan")}}, "not writable as JSON"),
+        ({"table": VALUES[:0]}, "values of curve: no rows"),
+        ({"table": VALUES.set_index("radius")}, "index would be lost"),
+        ({"parameters": {"profile": "smoke"}}, "parameters of curve: no seed"),
+        ({"parameters": {"seed": 0, "x": float("nan")}}, "not JSON compliant"),
+        ({"pixels": {"x": np.zeros((2, 2))}}, "pixels of curve: valid are arrays of uint8"),
     ],
 )
-def test_a_figure_that_would_lose_something_is_refused(ax, tmp_path, changes, message):
-    arguments = {"name": "curve", "values": VALUES, "parameters": PARAMETERS} | changes
+def test_a_figure_that_would_lose_something_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        save_figure(ax.figure, tmp_path, **arguments)
-    assert not list(tmp_path.iterdir())
+        save(tmp_path, **changes)
+    assert names(tmp_path) == []
 
 
-def test_a_failed_write_leaves_the_old_files_and_nothing_else(tmp_path, monkeypatch):
-    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
-    provenance.write_files({first: b"old", second: b"old"})
-    write = type(tmp_path).write_bytes
-
-    def full(path, content):
-        if path.name.startswith(".b"):
-            raise OSError("disk full")
-        return write(path, content)
-
-    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
-    with pytest.raises(OSError, match="disk full"):
-        provenance.write_files({first: b"new", second: b"new"})
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-        "a.txt": b"old",
-        "b.txt": b"old",
-    }
+def test_it_is_drawn_again_from_what_was_saved(tmp_path, monkeypatch):
+    save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(figures.importlib, "import_module", lambda name: module)
+    module = type("module", (), {"curve": staticmethod(curve)})
+    redraw(tmp_path, "curve")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    (tmp_path / "curve.csv").write_text("radius,energy\n0,1\n1,0\n")
+    saved = figures.load_figure(tmp_path, "curve")
+    assert saved.looks() != saved.about["looks"]
+    redraw(tmp_path, "curve")
+    assert (tmp_path / "curve.png").read_bytes() != before["curve.png"]
+    (tmp_path / "curve.json").write_text("{")
+    with pytest.raises(FileError, match="curve: cannot be drawn again .*: run its notebook"):
+        redraw(tmp_path, "curve")
 
 
-def test_the_hash_is_of_names_and_text_and_not_of_line_endings(tmp_path):
-    def tree(name, files):
-        for path, content in files.items():
-            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name / path).write_bytes(content)
-        return provenance.source_hash(tmp_path / name)
-
-    one = tree("one", {"a.py": b"x = 1\n", "b/c.py": b"y\n"})
-    assert tree("same", {"a.py": b"x = 1\r\n", "b/c.py": b"y\r\n", "notes.txt": b"n"}) == one
-    assert tree("text", {"a.py": b"x = 2\n", "b/c.py": b"y\n"}) != one
-    assert tree("name", {"a.py": b"x = 1\n", "b/d.py": b"y\n"}) != one
-    assert tree("moved", {"a.py": b"x = 1\ny\n", "b/c.py": b""}) != one
+def test_a_figure_that_nothing_draws_any_more_is_named(tmp_path):
+    save(tmp_path)
+    text = (tmp_path / "curve.json").read_text()
+    (tmp_path / "curve.json").write_text(text.replace(__name__, "paperlib.gone"))
+    with pytest.raises(FileError, match="curve: cannot be drawn again"):
+        redraw(tmp_path, "curve")
 
 
-@pytest.mark.parametrize("group", [figures.VARIANTS, figures.ATTACKS, figures.CALIBRATION])
-def test_every_method_has_a_name_and_a_colour_unlike_the_others(group):
-    colours = np.array([to_rgb(figures.METHOD_COLOURS[method]) for method in group])
-    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
-    assert distances[~np.eye(len(group), dtype=bool)].min() > 0.15
-    assert (colours @ [0.2126, 0.7152, 0.0722] < 0.75).all(), "too pale on white"
-    assert len({figures.LABELS[method] for method in group}) == len(group)
-
-
-def test_the_methods_are_all_there_and_an_attack_has_the_colour_of_its_training():
-    calibration = figures.CALIBRATION
-    assert calibration == pipeline.METHODS
-    groups = (*figures.VARIANTS, *figures.ATTACKS, *privacy.ATTACKS, *calibration)
-    assert set(figures.METHOD_COLOURS) == set(groups)
-    assert figures.METHOD_COLOURS["fgsm"] == figures.METHOD_COLOURS["fgsm_rs"]
-    assert figures.METHOD_COLOURS["pgd_linf"] == figures.METHOD_COLOURS["pgd"]
+def test_alt_text_and_preview(tmp_path):
+    assert figures.alt_text(curve) == "A curve that rises and falls."
+    save(tmp_path)
+    (tmp_path / "small.png").write_bytes(figures.preview(tmp_path, "curve"))
+    assert Image.open(tmp_path / "small.png").size == (300, 200)
 
 
 def test_the_lowest_frequency_is_drawn_at_the_top_left(ax):

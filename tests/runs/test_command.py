@@ -1,4 +1,4 @@
-"""What is wrong with a file is one sentence in every command; any terminal takes what they print."""
+"""A wrong file is one sentence in every command; any terminal takes what they print."""
 
 import subprocess
 

@@ -10,7 +10,10 @@ UNLIMITED_V1 = 9223372036854771712
 V1 = "36 31 0:32 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory"
 CPU = "32 31 0:29 / /sys/fs/cgroup/cpu rw,nosuid - cgroup cgroup rw,cpu,cpuacct"
 V2 = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
-OTHERS = ["23 27 0:22 / /sys rw,relatime shared:7 - sysfs sysfs rw", "40 23 0:3 / /x rw - tmpfs  rw"]
+OTHERS = [
+    "23 27 0:22 / /sys rw,relatime shared:7 - sysfs sysfs rw",
+    "40 23 0:3 / /x rw - tmpfs  rw",
+]
 
 
 @pytest.fixture

@@ -86,7 +86,8 @@ def test_a_cell_that_fails_is_named_and_its_notebook_kept(project, notebook):
     assert done.returncode == 1
     first, why, see = done.stdout.splitlines()
     assert first.split()[:2] == ["01_one", "FAILED"]
-    assert why.endswith("line 2, `raise ValueError(\"on purpose\\nand more\")`: ValueError: on purpose")
+    assert "line 2, `raise ValueError(" in why
+    assert why.endswith(": ValueError: on purpose")
     assert see == f"  see {project / 'outputs/01_one.ipynb'}"
     assert left(project) == {"01_one.ipynb"}
     kept = nbformat.read(project / "outputs/01_one.ipynb", as_version=4)

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from paperlib import runtime
 
@@ -31,19 +32,31 @@ def test_a_seed_out_of_range(seed):
 @pytest.fixture
 def threads():
     before = torch.get_num_threads()
+    libraries = [pool["num_threads"] for pool in threadpool_info()]
     yield
     torch.set_num_threads(before)
+    threadpool_limits(max(libraries))
 
 
-def test_threads(monkeypatch, threads):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert runtime.set_threads() == 2 == torch.get_num_threads()
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert runtime.set_threads() >= 1
-    for wrong in ("0", "many", "-1", "1.5"):
-        monkeypatch.setenv("OMP_NUM_THREADS", wrong)
-        with pytest.raises(ValueError, match="valid are whole numbers above 0"):
-            runtime.set_threads()
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize(("named", "number"), [("2", 2), ("", 1), (None, 1)])
+def test_one_thread_unless_another_number_is_named(monkeypatch, named, number):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # not what decides it
+    monkeypatch.delenv("PAPERLIB_THREADS", raising=False)
+    if named is not None:
+        monkeypatch.setenv("PAPERLIB_THREADS", named)
+    torch.set_num_threads(3)
+    runtime.set_threads()
+    assert runtime.threads() == torch.get_num_threads() == number
+    assert max(pool["num_threads"] for pool in threadpool_info()) == number
+
+
+@pytest.mark.parametrize("wrong", ["0", "many", "-1", "1.5"])
+def test_a_wrong_number_of_threads_is_named(monkeypatch, wrong):
+    monkeypatch.setenv("PAPERLIB_THREADS", wrong)
+    for function in (runtime.threads, runtime.set_threads):
+        with pytest.raises(ValueError, match=f"PAPERLIB_THREADS={wrong}: valid are whole numbers"):
+            function()
 
 
 def test_device(monkeypatch):

@@ -1,52 +1,60 @@
-"""Parameters of a notebook, its frame, and running and publishing it."""
+"""Parameters of a notebook, its start, and what its run saves and shows."""
 
+import json
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
-import nbformat
 import pandas as pd
 import papermill
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from paperlib import profiles
-from paperlib.notebook import start as notebook
+from paperlib import paths
+from paperlib.data import LabelledImages
+from paperlib.files import FileError
+from paperlib.freq import sizes
+from paperlib.names import PROFILES
+from paperlib.notebook import provenance
+from paperlib.notebook import run as run_module
+from paperlib.notebook import start as start_module
 from paperlib.notebook.parameters import ParameterError, assigned, check_parameters, injected
 from paperlib.notebook.start import start
 from paperlib.paths import ROOT
-from paperlib.runs import publish, runner
-from paperlib.runs.publish import PublishError, with_outputs
-from paperlib.runs.runner import parameters_of, read_notebook
+from paperlib.runs.runner import read_notebook
 
 GIVEN = {"profile": "smoke", "seed": 0, "dataset": "openmoji"}
-SOURCE = """# %% [markdown]
-# # Title
-
-# %% tags=["parameters"]
+SOURCE = """# %% tags=["parameters"]
 profile = "default"
 seed = 0
 dataset = "openmoji"
 
 # %%
+from paperlib.freq import sizes
 from paperlib.notebook.start import start
 
-run = start("01_spectrum", profile=profile, seed=seed, dataset=dataset)
-print(run.folder)
+run = start("01_spectrum", sizes, profile=profile, seed=seed, dataset=dataset)
 """
 
 
 @pytest.fixture
-def source(tmp_path):
-    file = tmp_path / "01_spectrum.py"
-    file.write_text(SOURCE)
-    return file
+def outputs(tmp_path, monkeypatch):
+    for name in ("PAPERLIB_BATCH", "PAPERLIB_FOLDER", provenance.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PAPERLIB_OUTPUTS", str(tmp_path / "outputs"))
+    threads = torch.get_num_threads()
+    yield tmp_path / "outputs"
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
-def outputs(tmp_path, monkeypatch):
-    monkeypatch.setenv("PAPERLIB_OUTPUTS", str(tmp_path / "outputs"))
-    monkeypatch.setenv("PAPERLIB_BATCH", "1")
-    return tmp_path / "outputs"
+def shown(monkeypatch):
+    """What a notebook displays: data and metadata."""
+    found = []
+    monkeypatch.setattr(
+        run_module, "display", lambda data, metadata, raw: found.append((data, metadata))
+    )
+    return found
 
 
 @pytest.mark.parametrize(
@@ -68,7 +76,7 @@ def test_wrong_parameters(changed, message):
 
 
 def test_right_parameters():
-    for profile in profiles.PROFILES:
+    for profile in PROFILES:
         check_parameters(GIVEN | {"profile": profile, "seed": 2**32 - 1}, GIVEN)
 
 
@@ -89,138 +97,116 @@ def test_only_cells_of_papermill_count_as_injected():
     assert injected(history) == {"a": 2}
 
 
-def test_start(outputs, monkeypatch):
-    run = start("01_spectrum", **GIVEN)
+def test_start_seeds_and_takes_the_profile_s_row(outputs):
+    run = start("01_spectrum", sizes, **GIVEN)
     first = torch.rand(3)
-    assert run.folder == outputs / "smoke-openmoji-seed0" / "01_spectrum"
+    assert run.folder == outputs / "by_hand" / "smoke-openmoji-seed0" / "01_spectrum"
     assert run.folder.is_dir()
-    assert run.sizes == profiles.SIZES["01_spectrum"]["smoke"]
-    start("01_spectrum", **GIVEN)
+    assert run.sizes == sizes.SIZES["01_spectrum"]["smoke"]
+    assert run.parameters == GIVEN
+    assert run.interactive
+    assert torch.get_num_threads() == 1
+    assert start("01_spectrum", sizes, **GIVEN, count=3).parameters == GIVEN | {"count": 3}
     assert torch.equal(torch.rand(3), first)
-    monkeypatch.delenv("PAPERLIB_BATCH")
-    by_hand = start("01_spectrum", **GIVEN)
-    assert by_hand.folder == outputs / "by_hand" / "smoke-openmoji-seed0" / "01_spectrum"
-    assert by_hand.interactive and not run.interactive
+    start("01_spectrum", sizes, **GIVEN | {"seed": 1})
+    assert not torch.equal(torch.rand(3), first)
 
 
-@pytest.mark.parametrize("changed", [{"profile": "big"}, {"seed": -1}, {"dataset": "mnist"}])
+def test_start_in_a_batch_writes_where_the_runner_says(outputs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAPERLIB_BATCH", "1")
+    monkeypatch.setenv("PAPERLIB_FOLDER", str(tmp_path / "there"))
+    run = start("01_spectrum", sizes, **GIVEN)
+    assert run.folder == tmp_path / "there"
+    assert not run.interactive
+    assert not outputs.exists()
+
+
+@pytest.mark.parametrize("changed", [{"profile": "big"}, {"seed": -1}, {"dataset": "coco"}])
 def test_start_refuses_wrong_values(outputs, changed):
     with pytest.raises(ParameterError, match="valid are"):
-        start("01_spectrum", **GIVEN | changed)
+        start("01_spectrum", sizes, **GIVEN | changed)
     assert not outputs.exists()
 
 
 def test_start_refuses_an_unknown_notebook(outputs):
     with pytest.raises(ParameterError, match="did you mean 01_spectrum"):
-        start("01_spectrm", **GIVEN)
+        start("01_spectrm", sizes, **GIVEN)
+    assert not outputs.exists()
+
+
+def test_start_refuses_wrong_claims(outputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CLAIMS", tmp_path)
+    (tmp_path / "x.yaml").write_text("claims: [")
+    with pytest.raises(FileError, match="x.yaml: not YAML: line 1"):
+        start("01_spectrum", sizes, **GIVEN)
+    assert not outputs.exists()
 
 
 def test_start_refuses_what_papermill_injected_and_nobody_reads(outputs, monkeypatch):
     shell = SimpleNamespace(user_ns={"In": ["", "# Parameters\nprofil = 'smoke'\n"]})
-    monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
+    monkeypatch.setattr(start_module, "get_ipython", lambda: shell)
     with pytest.raises(ParameterError, match="unknown parameter profil: did you mean profile"):
-        start("01_spectrum", **GIVEN)
+        start("01_spectrum", sizes, **GIVEN)
 
 
-def test_a_figure_is_saved_with_its_values_and_parameters(outputs):
-    run = start("01_spectrum", **GIVEN)
-    figure, axes = plt.subplots()
-    axes.plot([1, 2])
-    run.save_figure(figure, "curve", pd.DataFrame({"y": [1, 2]}))
-    plt.close(figure)
-    assert {file.name for file in run.folder.iterdir()} == {"curve.png", "curve.csv", "curve.json"}
-    assert '"profile": "smoke"' in (run.folder / "curve.json").read_text()
+def curve(table: pd.DataFrame) -> Figure:
+    """A rising line."""
+    figure, ax = plt.subplots(figsize=(2, 2))
+    ax.plot(table.y)
+    return figure
 
 
-def test_a_claim_is_checked_and_shown(outputs, capsys):
-    run = start("01_spectrum", **GIVEN)
+def test_a_figure_is_saved_with_where_it_comes_from_and_shown(outputs, shown):
+    run = start("01_spectrum", sizes, **GIVEN)
+    run.save_figure(curve, pd.DataFrame({"y": [1, 2]}))
+    assert {file.name for file in run.folder.iterdir()} == {
+        "curve.csv",
+        "curve.json",
+        "curve.png",
+        "provenance.json",
+    }
+    made = provenance.load(run.folder)
+    assert made["parameters"] == GIVEN
+    assert made["digest"] == "none"  # by hand: nothing decides that it is current
+    assert json.loads((run.folder / "curve.json").read_text())["parameters"] == GIVEN
+    ((data, metadata),) = shown
+    assert data["text/plain"] == "A rising line."
+    assert data["image/png"]
+    assert metadata == {"image/png": {"alt": "A rising line."}, "paperlib": {"figure": "curve"}}
+
+
+def test_a_claim_is_checked_and_shown(outputs, shown):
+    run = start("01_spectrum", sizes, **GIVEN)
     run.check("freq-1-linear", 0.7, scale="all", source="made up")
-    table = run.claims_table()
-    assert table.loc["freq-1-linear", "smoke status"] == "scaled-down"
-    assert table.loc["freq-1-transfer", "smoke status"] == "not run"
-    assert (run.folder / "claims" / "freq-1-linear.json").is_file()
+    run.claims_table()
+    written = json.loads((run.folder / "claims/freq-1-linear.json").read_text())
+    assert (written["values"], written["altered"]) == ([0.7], "")
+    assert (run.folder / "provenance.json").is_file()
+    (outcome, of_claim), (table, of_table) = shown
+    assert outcome["text/markdown"].endswith("**scaled-down**")
+    assert of_claim == {"paperlib": {"claim": "freq-1-linear"}}
+    assert of_table == {"paperlib": {"claims": "01_spectrum"}}
+    assert "| scaled-down |" in table["text/markdown"]
+    assert "| not run |" in table["text/markdown"]
 
 
-def test_a_typo_through_plain_papermill(source, outputs, tmp_path, monkeypatch):
-    monkeypatch.delenv("PAPERLIB_BATCH")
+@pytest.mark.usefixtures("shown")
+def test_what_was_done_to_the_data_goes_with_a_measurement(outputs):
+    run = start("01_spectrum", sizes, **GIVEN)
+    images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    data = LabelledImages(images, torch.tensor([0]), ("a",), "scenes", altered="JPEG")
+    run.check("freq-1-linear", [0.7, 0.8], scale="all", source=data, note="few")
+    written = json.loads((run.folder / "claims/freq-1-linear.json").read_text())
+    assert (written["source"], written["altered"]) == ("scenes", "JPEG")
+    assert (written["values"], written["note"]) == ([0.7, 0.8], "few")
+
+
+def test_a_typo_through_plain_papermill(outputs, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "01_spectrum.py").write_text(SOURCE)
+    notebook = read_notebook(tmp_path / "01_spectrum.py")
     with pytest.raises(papermill.PapermillExecutionError) as failed:
-        papermill.execute_notebook(
-            read_notebook(source), "out.ipynb", {"profil": "smoke"}, progress_bar=False
-        )
+        papermill.execute_notebook(notebook, "out.ipynb", {"profil": "smoke"}, progress_bar=False)
     assert failed.value.ename == "ParameterError"
     assert "unknown parameter profil: did you mean profile?" in failed.value.evalue
-
-
-def test_read_notebook(source, tmp_path):
-    first, again = read_notebook(source), read_notebook(source)
-    assert [cell.id for cell in first.cells] == [cell.id for cell in again.cells]
-    assert len({cell.id for cell in first.cells}) == 3
-    assert first.metadata.kernelspec.language == "python"
-    assert parameters_of(first) == GIVEN | {"profile": "default"}
-    with pytest.raises(ParameterError, match="did you mean 01_spectrum"):
-        read_notebook(tmp_path / "01_spectrun.py")
-    first.cells[1].metadata.tags = []
-    with pytest.raises(ParameterError, match="no cell is tagged parameters"):
-        parameters_of(first)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (["profle", "smoke"], "unknown parameter profle: did you mean profile? valid are profile,"),
-        (["profile", "big"], "profile='big': valid are smoke, default, paper"),
-        (["seed", "1.5"], "seed=1.5: valid are whole numbers"),
-    ],
-)
-def test_the_runner_refuses_before_anything_runs(source, monkeypatch, capsys, given, message):
-    monkeypatch.setattr(runner, "NOTEBOOKS", source.parent)
-    output = source.parent / "out.ipynb"
-    assert runner.main(["01_spectrum", "--output", str(output), "-p", *given]) == 2
-    assert message in capsys.readouterr().err
-    assert not output.exists()
-
-
-@pytest.fixture
-def executed(source):
-    """The notebook as if it had been run, one output a cell."""
-    notebook = read_notebook(source)
-    for count, cell in enumerate(notebook.cells[1:], 1):
-        cell.execution_count = count
-        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="hello\n")]
-        cell.metadata["papermill"] = {"duration": 1}
-    notebook.metadata["papermill"] = {"version": "2"}
-    return notebook
-
-
-def test_publishing_keeps_outputs_and_no_trace_of_the_run(source, executed):
-    file = source.parent / "executed.ipynb"
-    nbformat.write(executed, file)
-    publish.publish(file, source)
-    text = source.with_suffix(".ipynb").read_text()
-    assert "papermill" not in text
-    published = nbformat.reads(text, as_version=4)
-    assert [cell.execution_count for cell in published.cells[1:]] == [1, 2]
-    assert published.cells[2].outputs[0].text == "hello\n"
-    assert published.cells[1].metadata == {"tags": ["parameters"]}
-
-
-def test_publishing_refuses(source, executed):
-    def refused(message):
-        with pytest.raises(PublishError, match=message):
-            with_outputs(read_notebook(source), executed, "01_spectrum")
-
-    cell = executed.cells[2]
-    cell.outputs[0].name = "stderr"
-    refused(r"01_spectrum, cell \[2\] wrote to stderr or failed: hello")
-    cell.outputs = [nbformat.v4.new_output("error", ename="E", evalue="bad", traceback=[])]
-    refused("wrote to stderr or failed: bad")
-    cell.outputs = [nbformat.v4.new_output("display_data", data={publish.WIDGET: {}})]
-    refused("shows a widget")
-    cell.execution_count = None
-    refused("a cell was not run: from paperlib.notebook.start import start")
-    executed.cells.insert(2, nbformat.v4.new_code_cell("# Parameters\nseed = 1"))
-    refused("another source or other parameters")
-    with pytest.raises(PublishError, match="is missing; run the default profile first"):
-        publish.publish(source.parent / "none.ipynb", source)

@@ -123,12 +123,8 @@ def run(table: Mapping[str, Entry], profile: str, datasets: Mapping[str, str], s
         write_files({settings: json.dumps(config).encode()})
         words = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
         words += ["--directory", str(outputs), "--configfile", str(settings)]
-        words += [
-            "--cores",
-            str(cores()),
-            "--resources",
-            f"mem_mb={memory.available() // MEBIBYTE}",
-        ]
+        room = memory.available() // MEBIBYTE
+        words += ["--cores", str(cores()), "--resources", f"mem_mb={room}"]
         words += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime"]
         with open(log, "w") as messages:
             if any((outputs / ".snakemake" / "locks").glob("*")):  # left by a run that was killed

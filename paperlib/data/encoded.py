@@ -65,7 +65,11 @@ def _chunks(riff: bytes) -> Iterator[bytes]:
 
 
 def decode(
-    encoded: Sequence[bytes | None], places: Iterable[str], size: int, name: str
+    encoded: Sequence[bytes | None],
+    places: Iterable[str],
+    size: int,
+    name: str,
+    grey: bool = False,
 ) -> tuple[UInt8[ndarray, "n 3 {size} {size}"], str]:
     """PNG, JPEG and WebP images of one size, and how they were altered.
 
@@ -74,6 +78,7 @@ def decode(
         places: where each is, for the error.
         size: height and width in pixels.
         name: of all of them, for the progress bar.
+        grey: whether grey images are taken too; their three channels are the same.
 
     Raises:
         ValueError: one of them cannot be decoded, or is not size × size RGB.
@@ -83,6 +88,8 @@ def decode(
     altered = set()
     for row, (data, place) in enumerate(bar):
         image = open_image(io.BytesIO(data or b""), place, ("PNG", "JPEG", "WEBP"))
+        if grey and image.mode == "L":
+            image = image.convert("RGB")
         if image.size != (size, size) or image.mode != "RGB":
             raise ValueError(
                 f"{place}: {image.width} x {image.height} {image.mode} instead of "
@@ -114,7 +121,9 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
     return found
 
 
-def read_parquet(paths: Sequence[Path], label: str, classes: int, size: int) -> Pixels:
+def read_parquet(
+    paths: Sequence[Path], label: str, classes: int, size: int, grey: bool = False
+) -> Pixels:
     """The hub's layout: a column of encoded images and one of labels.
 
     Args:
@@ -122,6 +131,7 @@ def read_parquet(paths: Sequence[Path], label: str, classes: int, size: int) -> 
         label: name of the column of labels.
         classes: how many there are.
         size: height and width in pixels.
+        grey: see `decode`.
 
     Raises:
         ValueError: a file is damaged or has other columns; a row has no RGB image of that size or
@@ -145,7 +155,7 @@ def read_parquet(paths: Sequence[Path], label: str, classes: int, size: int) -> 
         encoded += [cell.get("bytes") if isinstance(cell, dict) else None for cell in cells]
         places += [f"{path}, row {row}" for row in range(len(cells))]
         labels.append(check_labels(table.column(label).to_pylist(), classes, path))
-    images, altered = decode(encoded, places, size, paths[0].parent.name)
+    images, altered = decode(encoded, places, size, paths[0].parent.name, grey)
     return Pixels(images, np.concatenate(labels), altered)
 
 

@@ -1,24 +1,29 @@
 """Captioned images for training the small CLIPs.
 
-OpenMoji scenes with one or two objects, drawn once; or CIFAR-10's images together with such scenes,
-so that the text tower knows more than ten words.
+OpenMoji scenes with one or two objects, drawn once; or the photographs of CIFAR-10 or Tiny ImageNet
+together with such scenes, so that the text tower knows more words than theirs.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int, UInt8
+from joblib import Parallel, delayed
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
 from paperlib.data.cifar import CIFAR100_CLASSES, load_cifar
-from paperlib.data.openmoji import SceneClass, draw_scenes, load_classes, load_classes10
+from paperlib.data.openmoji import SceneClass, Scenes, draw_scenes, load_classes, load_classes10
+from paperlib.data.tiny_imagenet import load_tiny_imagenet, tiny_imagenet_names
 from paperlib.models.clip import CompactTokenizer
 
 SIZE = 64
+PART = 500  # scenes that one process draws at a time
 TEMPLATES = (
     *OPENAI_IMAGENET_TEMPLATES,
     lambda name: f"a low contrast photo of a {name}.",
@@ -36,7 +41,8 @@ class CaptionedImages:
         labels: classes of the objects in an image, -1 where it has fewer.
         classes: of the labels, each name once.
         source: in words, for a card.
-        photographs: how many of the images, the first ones, are CIFAR-10's.
+        photographs: how many of the images, the first ones, are no scenes.
+        synonyms: further names of a class, by its name.
     """
 
     images: UInt8[Tensor, "n 3 size size"]
@@ -44,6 +50,7 @@ class CaptionedImages:
     classes: tuple[SceneClass, ...]
     source: str
     photographs: int = 0
+    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def draw_captioned(split: str, count: int, size: int = SIZE, seed: int = 0) -> CaptionedImages:
@@ -64,7 +71,7 @@ def draw_captioned(split: str, count: int, size: int = SIZE, seed: int = 0) -> C
         ((1, 1), (2, 2), (1, 1)),
         strict=True,
     ):
-        scenes = draw_scenes(
+        scenes = draw_many(
             split, range(start, end), size=size, classes=classes, seed=seed, objects=objects
         )
         names = torch.tensor([index[entry.name] for entry in classes])
@@ -72,6 +79,19 @@ def draw_captioned(split: str, count: int, size: int = SIZE, seed: int = 0) -> C
         labels.append(F.pad(names[scenes.labels], (0, 2 - objects[1]), value=-1))
     return CaptionedImages(
         torch.cat(images), torch.cat(labels), merged, f"{count:,} OpenMoji scenes"
+    )
+
+
+def draw_many(split: str, indices: Sequence[int], **how: Any) -> Scenes:
+    """`draw_scenes` by as many processes as there are processors."""
+    parts = [indices[k : k + PART] for k in range(0, len(indices), PART)]
+    run = Parallel(min(len(parts), os.cpu_count() or 1))
+    drawn = run(delayed(draw_scenes)(split, part, **how) for part in parts)
+    return Scenes(
+        torch.cat([scenes.images for scenes in drawn]),
+        torch.cat([scenes.labels for scenes in drawn]),
+        torch.cat([scenes.masks for scenes in drawn]),
+        tuple(text for scenes in drawn for text in scenes.captions),
     )
 
 
@@ -99,23 +119,66 @@ def with_cifar10(scenes: CaptionedImages, split: str = "train") -> CaptionedImag
     )
 
 
-def captions(data: CaptionedImages, chosen: Int[Tensor, " n"]) -> list[str]:
-    """A text for each chosen image, its template and order drawn from torch's generator."""
-    templates = torch.randint(len(TEMPLATES), (len(chosen),)).tolist()
-    swapped = (torch.rand(len(chosen)) < 0.5).tolist()
-    texts = []
-    for row, template, swap in zip(data.labels[chosen].tolist(), templates, swapped, strict=True):
-        shown = [data.classes[label] for label in row if label >= 0]
-        if len(shown) == 1:
-            texts.append(TEMPLATES[template](shown[0].name))
-        else:
-            first, second = reversed(shown) if swap else shown
-            texts.append(f"{first.phrase} and {second.phrase}.")
-    return texts
+def with_tiny_imagenet(scenes: CaptionedImages, split: str = "train") -> CaptionedImages:
+    """Tiny ImageNet's photographs before the scenes; a class that both have is one class."""
+    tiny = load_tiny_imagenet(split)
+    own = [SceneClass(name, "an" if name[0] in "aeiouAEIOU" else "a", ()) for name in tiny.classes]
+    classes = merge_classes(scenes.classes, own)
+    index = {entry.name: label for label, entry in enumerate(classes)}
+    labels = torch.tensor([index[name] for name in tiny.classes])[tiny.labels]
+    return CaptionedImages(
+        torch.cat([tiny.images, scenes.images]),
+        torch.cat([F.pad(labels[:, None], (0, 1), value=-1), scenes.labels]),
+        classes,
+        f"{len(tiny):,} training images of {tiny.source}, and {scenes.source}",
+        len(tiny),
+        {
+            first: tuple(name for name in others if name not in index)
+            for first, *others in tiny_imagenet_names()
+        },
+    )
 
 
-def make_tokenizer() -> CompactTokenizer:
-    """The tokens of all class names (CIFAR-100's too) and templates."""
-    names = [entry.phrase for entry in merge_classes(load_classes(), load_classes10())]
-    names += [name.replace("_", " ") for name in CIFAR100_CLASSES]
-    return CompactTokenizer.of([*names, "and", *(template("") for template in TEMPLATES)])
+class Captions:
+    """The texts that may go with each image, as tokens: one of them is drawn for each step.
+
+    An image of one object has its class's name in every template; if there are synonyms, half of
+    its texts have one of them. An image of two objects has their names in both orders.
+
+    Attributes:
+        tokens: of all texts.
+        first: row of an image's first text in `tokens`.
+        count: of its texts, which follow one another.
+    """
+
+    def __init__(self, data: CaptionedImages, tokenizer: CompactTokenizer) -> None:
+        device = data.images.device
+        kinds, kind = data.labels.unique(dim=0, return_inverse=True)
+        texts = [_texts(data, [label for label in row if label >= 0]) for row in kinds.tolist()]
+        counts = torch.tensor([len(some) for some in texts])
+        self.tokens = tokenizer([text for some in texts for text in some]).to(device)
+        self.first = (counts.cumsum(0) - counts).to(device)[kind]
+        self.count = counts.to(device)[kind]
+
+    def draw(self, chosen: Int[Tensor, " n"]) -> Int[Tensor, "n context"]:
+        """Tokens of a text for each chosen image, drawn from torch's generator."""
+        share = torch.rand(len(chosen), device=self.tokens.device)
+        return self.tokens[self.first[chosen] + (share * self.count[chosen]).long()]
+
+
+def _texts(data: CaptionedImages, labels: Sequence[int]) -> list[str]:
+    shown = [data.classes[label] for label in labels]
+    if len(shown) > 1:
+        first, second = shown
+        return [f"{a.phrase} and {b.phrase}." for a, b in ((first, second), (second, first))]
+    name = shown[0].name
+    others = data.synonyms.get(name, ())
+    names = [name] * max(1, len(others)) + list(others)
+    return [template(each) for each in names for template in TEMPLATES]
+
+
+def make_tokenizer(names: Iterable[str] = ()) -> CompactTokenizer:
+    """The tokens of all class names (CIFAR-100's too), of further `names`, and of the templates."""
+    known = [entry.phrase for entry in merge_classes(load_classes(), load_classes10())]
+    known += [name.replace("_", " ") for name in CIFAR100_CLASSES]
+    return CompactTokenizer.of([*known, *names, "and", *(template("") for template in TEMPLATES)])

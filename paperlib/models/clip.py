@@ -44,6 +44,7 @@ TEXT = {"context_length": CONTEXT, "width": 128, "heads": 2, "layers": 2}
 TOWERS: dict[str, dict[str, Any]] = {
     "resnet": {"layers": [1, 1, 2, 1], "width": 32, "image_size": 64, "patch_size": None},
     "vit": {"layers": 6, "width": 192, "head_width": 64, "image_size": 64, "patch_size": 8},
+    "deep_vit": {"layers": 10, "width": 192, "head_width": 64, "image_size": 64, "patch_size": 8},
 }
 
 
@@ -103,7 +104,7 @@ def build_small_clip(tower: str, vocabulary: int) -> CLIP:
     """A small CLIP for 64 × 64 images with random weights.
 
     Args:
-        tower: "resnet" or "vit".
+        tower: one of `TOWERS`.
         vocabulary: tokens of its tokenizer.
 
     Raises:

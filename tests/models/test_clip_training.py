@@ -14,6 +14,7 @@ from paperlib.models.captions import TEMPLATES, CaptionedImages, make_tokenizer
 from paperlib.models.clip import TOWERS, build_small_clip, load_clip
 from paperlib.models.clip_training import (
     RECIPES,
+    DropPatches,
     Recipe,
     contrastive_loss,
     train_clip,
@@ -34,6 +35,7 @@ def small(monkeypatch):
     """Towers of a fraction of the size, for the loop and not for the learning."""
     vit = TOWERS["vit"] | {"width": 64, "layers": 2}
     monkeypatch.setitem(TOWERS, "vit", vit)
+    monkeypatch.setitem(TOWERS, "deep_vit", vit | {"layers": 3})
     monkeypatch.setitem(TOWERS, "resnet", TOWERS["resnet"] | {"width": 16, "layers": [1] * 4})
 
 
@@ -78,6 +80,30 @@ def test_loss_of_taught_images_against_the_plain_sum():
         for row, weight in zip(z, weights, strict=True):
             loss -= (row.log_softmax(0) * weight).sum() / weight.sum() / 4 / 2
     torch.testing.assert_close(contrastive_loss(logits, objects, taught), loss)
+
+
+def test_loss_of_mixed_images_against_the_plain_sum():
+    logits, objects = torch.randn(3, 3), torch.tensor([[0], [1], [2]])
+    other, share = torch.tensor([1, 2, 2]), torch.tensor([0.25, 0.5, 0.0])
+    shown = torch.tensor([[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 1.0]])
+    loss = 0.0
+    for z, weights in ((logits, shown), (logits.T, shown.T)):
+        for row, weight in zip(z, weights, strict=True):
+            loss -= (row.log_softmax(0) * weight).sum() / weight.sum() / 3 / 2
+    torch.testing.assert_close(contrastive_loss(logits, objects, None, (other, share)), loss)
+
+
+def test_dropped_patches_are_those_of_open_clip_in_number_and_kind():
+    tokens = torch.arange(2 * 17.0).view(2, 17, 1)
+    drop = DropPatches(0.25)
+    torch.manual_seed(0)
+    kept = drop(tokens)
+    assert kept.shape == PatchDropout(0.25)(tokens).shape == (2, 13, 1)
+    assert torch.equal(kept[:, :1], tokens[:, :1])
+    for row, all_of in zip(kept[:, :, 0].tolist(), tokens[:, :, 0].tolist(), strict=True):
+        assert len(set(row)) == 13 and set(row) <= set(all_of)
+    assert set(kept[0, :, 0].tolist()) != {value - 17 for value in kept[1, :, 0].tolist()}
+    assert drop.eval()(tokens) is tokens
 
 
 def test_a_teacher_says_what_photographs_show():
@@ -149,7 +175,38 @@ def test_patches_are_dropped_until_the_last_steps(tokenizer, monkeypatch):
     keys = set(model.state_dict())
     recipe = replace(SHORT, steps=5, patch_dropout=0.5, whole=0.4)
     train_clip(model, tokenizer, coloured(20), recipe, 0)
-    assert kinds == [PatchDropout] * 3 + [nn.Identity] * 2 and set(model.state_dict()) == keys
+    assert kinds == [DropPatches] * 3 + [nn.Identity] * 2 and set(model.state_dict()) == keys
+
+
+@pytest.mark.usefixtures("small")
+def test_images_are_mixed_until_the_last_steps(tokenizer, monkeypatch):
+    kinds = []
+
+    def watched(logits, objects, taught, mixed):
+        kinds.append(bool(mixed))
+        return contrastive_loss(logits, objects, taught, mixed)
+
+    monkeypatch.setattr(clip_training, "contrastive_loss", watched)
+    model = build_small_clip("deep_vit", tokenizer.vocab_size)
+    recipe = replace(SHORT, steps=5, shift=0, whole=0.4)
+    train_clip(model, tokenizer, coloured(20), recipe, 0)
+    assert kinds == [True] * 3 + [False] * 2
+
+
+@pytest.mark.usefixtures("small")
+def test_steps_are_as_many_as_the_time_allows(tokenizer, monkeypatch):
+    spent = [0.0]
+
+    def trained(model, tokenizer, data, recipe, seed):
+        assert len(data.images) == 16
+        spent[0] += 5 + recipe.steps * (4 if recipe.whole == 1 else 2)  # 5 seconds to begin
+        return model
+
+    monkeypatch.setattr(clip_training, "train_clip", trained)
+    monkeypatch.setattr(clip_training.time, "monotonic", lambda: spent[0])
+    model = build_small_clip("vit", tokenizer.vocab_size)
+    recipe = replace(SHORT, whole=0.5)
+    assert clip_training.steps_in(10, model, tokenizer, coloured(20), recipe) == 200  # 3 s a step
 
 
 def test_muon_gets_the_matrices_of_the_image_transformer(tokenizer):
@@ -181,6 +238,14 @@ def test_the_command_saves_a_clip_that_loads(tmp_path, monkeypatch, capsys):
     Resume(tmp_path / "training" / "openmoji-clip-vit-seed0.pt", {}, every=0).save(dict)
     with pytest.raises(ValueError, match="of another run"):
         clip_training.main()
+
+
+def test_a_pair_without_a_recipe_is_refused(monkeypatch, capsys):
+    words = "clip_training --tower resnet --data tiny_imagenet"
+    monkeypatch.setattr(sys, "argv", words.split())
+    with pytest.raises(SystemExit):
+        clip_training.main()
+    assert "no recipe for resnet of tiny_imagenet: there are" in capsys.readouterr().err
 
 
 def test_wrong_values_are_named(tokenizer):

@@ -1,7 +1,8 @@
 """PED-SAM over several hosts: an edge and two servers, each in a network namespace of its own.
 
 As README says for servers on several hosts: certificates by address, mutual TLS, real processes;
-the only way between them is a cable each from the edge.
+the only way between them is a cable each from the edge. The images are more than the system takes
+while a cable is cut.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ from paperlib.pedsam.split.worker import WindowBlocks
 
 weights, certificates, *servers = sys.argv[1:]
 encoder = load_sam("sam-small", Path(weights)).image_encoder
-image = torch.randn(1, 3, encoder.img_size, encoder.img_size, generator=torch.Generator())
+image = torch.randn(4, 3, encoder.img_size, encoder.img_size, generator=torch.Generator())
 how = {"certificates": Path(certificates), "deadline": 5.0}
 with torch.no_grad(), EdgeCompute(WindowBlocks(encoder), servers, **how) as edge:
     def difference():

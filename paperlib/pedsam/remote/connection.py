@@ -15,6 +15,12 @@ RECONNECT = [
     ("grpc.min_reconnect_backoff_ms", 5000),  # that one attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+# Where the system takes no bytes any more, as when a cable is cut, a call ends neither by its
+# deadline nor by closing the channel until TCP gives up: by default after a quarter of an hour.
+GIVE_UP = [
+    ("grpc.keepalive_time_ms", 600_000),  # a ping, so seldom that no server objects
+    ("grpc.keepalive_timeout_ms", 10_000),  # without an answer, to that or to any byte
+]
 
 
 class ServerMismatchError(ValueError):
@@ -42,7 +48,7 @@ class Connection:
             ValueError: no certificates, and the address is not loopback.
             FileNotFoundError: a certificate is missing.
         """
-        options = [*RECONNECT, ("grpc.max_receive_message_length", message_bytes)]
+        options = [*RECONNECT, *GIVE_UP, ("grpc.max_receive_message_length", message_bytes)]
         options += [("grpc.max_send_message_length", message_bytes)]
         if certificates is not None:
             own = read_identity(certificates, "client")

@@ -1,0 +1,131 @@
+"""A small disk, a disk that is not writable, and a limit of memory, all of them real."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from paperlib.names import notebooks
+from paperlib.paths import ROOT
+from paperlib.runs import memory
+
+MB = 2**20
+
+
+@contextlib.contextmanager
+def disk(folder: Path, options: str) -> Iterator[Path]:
+    """A file system in memory at a folder."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def run(module: str, *words: str, outputs: Path, **more: str) -> subprocess.CompletedProcess:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PAPERLIB_")}
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        cwd=ROOT,
+        env=kept | {"PYTHONPATH": str(ROOT), "PAPERLIB_OUTPUTS": str(outputs)} | more,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+FIRST = notebooks()[0]
+GRAPH = ("paperlib.runs.graph", "--profile", "smoke", "--only", FIRST)
+
+
+def test_a_folder_that_is_not_writable_is_one_sentence(tmp_path):
+    with disk(tmp_path / "disk", "ro,size=1m") as outputs:
+        done = run(*GRAPH, outputs=outputs)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{outputs / '.lock'}: Read-only file system\n"
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_notebook(tmp_path):
+    with disk(tmp_path / "disk", "size=64k") as outputs:
+        done = run(*GRAPH, outputs=outputs)
+        left = [file for file in outputs.rglob("*") if file.suffix in (".ipynb", ".png", ".csv")]
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert str(outputs) in said
+    assert "No space left on device" in said
+    assert "Traceback" not in said
+    assert left == []
+
+
+@contextlib.contextmanager
+def limited(limit: int) -> Iterator[Path]:
+    """A control group below this process's own, with a limit of memory in bytes."""
+    kind, own = memory._groups(Path("/"))[0]
+    group = own / f"paperlib-{uuid.uuid4().hex[:8]}"
+    if kind == "cgroup2":  # a group with processes hands no controller on: from the top
+        top = next(folder for _, folder in reversed(memory._groups(Path("/"))) if folder.is_mount())
+        (top / "cgroup.subtree_control").write_text("+memory")
+        group = top / group.name
+    group.mkdir()
+    (group / memory.FILES[kind][0]).write_text(str(limit))
+    try:
+        yield group
+    finally:
+        while (group / "cgroup.procs").read_text():
+            time.sleep(0.1)
+        group.rmdir()
+
+
+def inside(group: Path, *words: str) -> list[str]:
+    """A command that runs in a control group."""
+    return ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *words]
+
+
+def test_the_room_is_that_of_the_group(tmp_path):
+    code = "from paperlib.runs import memory; print(memory.available(), memory.killed())"
+    with limited(900 * MB) as group:
+        done = subprocess.run(
+            inside(group, sys.executable, "-c", code),
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    room, killed = map(int, done.stdout.split())
+    assert 100 * MB < room < 900 * MB
+    assert killed == 0
+    assert memory.available() > 900 * MB
+
+
+def test_a_kernel_that_the_system_kills_for_memory_is_named_as_that(tmp_path):
+    source = (ROOT / "notebooks" / f"{FIRST}.py").read_text(encoding="utf-8")
+    assert source.count("run = start(") == 1
+    code = """
+import sys
+from pathlib import Path
+
+from paperlib.runs import runner
+
+runner.NOTEBOOKS = Path(sys.argv.pop(1))
+sys.exit(runner.main())
+"""
+    hungry = source.replace("run = start(", "full = bytearray(2000 * 2**20)\nrun = start(")
+    (tmp_path / f"{FIRST}.py").write_text(hungry, encoding="utf-8")
+    with limited(1200 * MB) as group:
+        words = (str(tmp_path), FIRST, "--target", str(tmp_path / "made"), "-p", "profile", "smoke")
+        done = subprocess.run(
+            inside(group, sys.executable, "-c", code, *words),
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1, done.stderr
+    why = done.stdout.splitlines()[1].strip()
+    assert why.startswith("the kernel was killed for memory: it had ")
+    assert why.endswith(" MB; notebooks/graph.yaml says 1000 MB for it")

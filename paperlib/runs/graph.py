@@ -6,6 +6,7 @@ memory allow. ``notebooks/Snakefile`` makes a rule of each. Everything goes to t
 """
 
 import argparse
+import errno
 import fcntl
 import json
 import os
@@ -177,7 +178,8 @@ def _explain(log: Path) -> None:
     """Say what a failed run has not said yet: a notebook's own failure stands above."""
     text = log.read_text(encoding="utf-8", errors="replace")
     if not re.search(r"Error in rule run_", text):
-        print(text, file=sys.stderr)
+        full = os.strerror(errno.ENOSPC)
+        print(f"{log.parent}: {full}" if full in text else text, file=sys.stderr)
     print(f"not everything succeeded; Snakemake's messages are in {log}", file=sys.stderr)
 
 

@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from paperlib.names import notebooks
 from paperlib.paths import ROOT
 from paperlib.runs import memory
@@ -50,8 +52,9 @@ def test_a_folder_that_is_not_writable_is_one_sentence(tmp_path):
     assert done.stderr == f"{outputs / '.lock'}: Read-only file system\n"
 
 
-def test_a_full_disk_is_named_and_leaves_no_half_notebook(tmp_path):
-    with disk(tmp_path / "disk", "size=64k") as outputs:
+@pytest.mark.parametrize("size", ["16k", "64k"])  # full for Snakemake, and for the notebook
+def test_a_full_disk_is_named_and_leaves_no_half_notebook(tmp_path, size):
+    with disk(tmp_path / "disk", f"size={size}") as outputs:
         done = run(*GRAPH, outputs=outputs)
         left = [file for file in outputs.rglob("*") if file.suffix in (".ipynb", ".png", ".csv")]
     assert done.returncode == 1

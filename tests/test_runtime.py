@@ -46,6 +46,7 @@ def test_one_thread_unless_another_number_is_named(monkeypatch, named, number):
     if named is not None:
         monkeypatch.setenv("PAPERLIB_THREADS", named)
     torch.set_num_threads(3)
+    threadpool_limits(3)
     runtime.set_threads()
     assert runtime.threads() == torch.get_num_threads() == number
     assert max(pool["num_threads"] for pool in threadpool_info()) == number

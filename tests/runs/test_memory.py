@@ -33,6 +33,7 @@ def machine(tmp_path, monkeypatch):
             file.write_text(f"{content}\n")
         return tmp_path
 
+    lay.folder = tmp_path
     return lay
 
 
@@ -94,8 +95,8 @@ LAYOUTS = {
     "version 1, only the container's part is mounted": (
         ["4:memory:/docker/abc/job"],
         [V1.replace("0:32 / ", "0:32 /docker/abc ")],
-        v1("job/", 900 * MB, 100 * MB) | v1("", 600 * MB, 100 * MB),
-        500,
+        v1("job/", 400 * MB, 100 * MB) | v1("", 600 * MB, 100 * MB),
+        300,
     ),
     "version 1, the path is not the mount's": (
         ["4:memory:/docker/abc"],
@@ -130,7 +131,8 @@ def test_killed_are_those_of_the_own_group(machine):
     own = ["4:memory:/job/step", "0::/user.slice"]
     files = v1("job/step/", 1, 1, killed=3) | v1("job/", 1, 1, killed=50)
     files |= v2("unified/user.slice/", "max", 1, killed=4) | v2("unified/", "max", 1, killed=70)
-    mounts = [V1, V2.replace("/sys/fs/cgroup ", "/sys/fs/cgroup/unified ")]
+    mounts = [CPU, V1, V2.replace("/sys/fs/cgroup ", "/sys/fs/cgroup/unified ")]
+    (machine.folder / "sys/fs/cgroup/cpu/job/step").mkdir(parents=True)
     assert memory.killed(machine(own, mounts, files)) == 7
 
 

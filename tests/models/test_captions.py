@@ -28,11 +28,13 @@ def tokenizer():
     return make_tokenizer()
 
 
+FULL = SimpleTokenizer()
+
+
 def spelt(tokenizer, row):
     """The text of a row of tokens."""
-    full = SimpleTokenizer()
-    kept = [tokenizer.kept[token] for token in row if token not in (0,)]
-    return "".join(full.decoder[token] for token in kept[1:-1]).replace("</w>", " ").strip()
+    kept = [tokenizer.kept[token] for token in row if token]  # 0 pads
+    return "".join(FULL.decoder[token] for token in kept[1:-1]).replace("</w>", " ").strip()
 
 
 def test_captions_name_what_is_shown(tokenizer):

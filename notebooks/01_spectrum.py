@@ -19,10 +19,11 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU, one core |
+# | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU or GPU |
 # | paper | CIFAR-10 test split | under 2 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# `run_all.sh` prints the time and the peak of memory of every run.
+# `run_all.sh` prints the time and the peak of memory of every run. Tested on one core of a CPU; a
+# GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
@@ -36,35 +37,38 @@ from paperlib.notebook.start import start
 run = start("01_spectrum", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from scipy.stats import spearmanr
 
-from paperlib.freq import bands, spectrum
+from paperlib.freq import bands, plots, spectrum
+from paperlib.freq.tables import map_table
 from paperlib.freq.variants import FILTERS, load_images, load_variant, transfer_matrix
 from paperlib.models.training import accuracy
-from paperlib.notebook.figures import band_curve, frequency_map, image_row
+from paperlib.notebook.figures import as_pixels
+from paperlib.runtime import device
+from paperlib.seeds import overlap
 
 # %% [markdown]
 # ## The images
 #
 # 32 × 32 RGB images in [0, 1], ten classes. OpenMoji-10 shows one drawn object over coloured noise
-# whose spectrum falls as a photograph's does; its classes are CIFAR-10's.
+# whose spectrum falls as a photograph's does; its classes are CIFAR-10's. What is measured on
+# several draws of the test split tells how much it hangs on the images; draws share none of them
+# where the split is large enough.
 
 # %% tags=["nbval-check-output"]
 test = load_images(dataset, "test")
-data = test.sample(run.sizes.images, seed)
+draws = test.draws(run.sizes.images, run.sizes.seeds, seed)
+data = draws[0]
 images = data.floats()  # (n, 3, 32, 32)
 print(f"{test.source}: {len(test):,} test images, {len(data):,} taken, {tuple(images.shape[1:])}")
 
 # %%
-figure, axes = plt.subplots(1, 10, figsize=(8, 1.3))
-first = [int((data.labels == k).nonzero()[0]) for k in range(10)]
-image_row(axes, images[first], [name[:8] for name in data.classes])
-for ax in axes:
-    ax.title.set_size(8)
+first = [int((data.labels == k).nonzero()[0]) for k in range(10)]  # image of each class
+run.save_figure(
+    plots.classes, pd.DataFrame({"class": data.classes}), {"images": as_pixels(images[first])}
+)
 
 # %% [markdown]
 # ## The spectrum
@@ -75,27 +79,17 @@ for ax in axes:
 
 # %%
 mean_map = spectrum.mean_spectrum(images)  # (32, 32)
-by_class = spectrum.class_spectra(images, data.labels, 10)  # (10, 32, 32)
-profiles = bands.radial_mean(by_class, run.sizes.bands)  # (10, bands)
-radius = (np.arange(run.sizes.bands) + 0.5) * 32 / run.sizes.bands
-
-# %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
-frequency_map(left, mean_map, "mean |X|", label="pixel value", log=True)
-right.plot(radius, profiles.T, color="0.7", linewidth=1)
-band_curve(right, radius, profiles.mean(0), None, None, "mean of classes", "C0")
-right.set(xscale="log", yscale="log", xlabel="radius (components)", ylabel="mean |X|")
-right.legend()
-values = pd.DataFrame(profiles.T.numpy(), columns=list(data.classes))
-run.save_figure(figure, "spectrum", values.assign(radius=radius))
+profiles = spectrum.profiles(images, data.labels, data.classes, run.sizes.bands)
+run.save_figure(plots.spectrum, pd.concat([map_table({"all": mean_map}, ["class"]), profiles]))
 
 # %% [markdown]
 # A straight line in the right panel is a power law $|X| \propto 1 / r^a$. Photographs have $a$ near
 # 1 to 1.5, so nearly all of the energy is in the lowest frequencies.
 
 # %%
-inner = (radius > 1) & (radius < 30)
-slope = np.polyfit(np.log(radius[inner]), np.log(profiles.mean(0).numpy()[inner]), 1)[0]
+mean = profiles[profiles["class"] == "all"]
+inner = mean[mean.radius.between(1, 30)]
+slope = np.polyfit(np.log(inner.radius), np.log(inner.value), 1)[0]
 energy = bands.band_energy(spectrum.dct2(images - images.mean((2, 3), keepdim=True)), 4, "square")
 shares = (energy.sum((0, 1)) / energy.sum()).numpy()
 edges = ["max(u, v) < 8", "8 to 15", "16 to 23", "24 to 31"]
@@ -116,11 +110,9 @@ rows = {"all": shown, "low": FILTERS["low_pass"](shown), "middle": middle}
 rows["high"] = FILTERS["high_pass"](shown)
 
 # %%
-figure, axes = plt.subplots(4, 8, figsize=(8, 4.2))
-for line, (name, filtered) in zip(axes, rows.items(), strict=True):
-    image_row(line, filtered, label=name)
 variance = {name: float(filtered.var()) for name, filtered in rows.items()}
-run.save_figure(figure, "filters", pd.DataFrame(variance.items(), columns=["filter", "variance"]))
+table = pd.DataFrame(variance.items(), columns=["filter", "variance"])
+run.save_figure(plots.filters, table, {name: as_pixels(shown) for name, shown in rows.items()})
 
 # %% [markdown]
 # ## What a model learns from filtered data
@@ -132,27 +124,23 @@ run.save_figure(figure, "filters", pd.DataFrame(variance.items(), columns=["filt
 # %%
 models = {name: load_variant(dataset, "resnet20", name) for name in ("low_pass", "high_pass")}
 models = {"full": load_variant(dataset, "resnet20", "natural")} | models
+models = [model.to(device()) for model in models.values()]
 
 # %%
-draws = [test.sample(run.sizes.images, seed + k) for k in range(run.sizes.seeds)]
-matrices = np.array(
-    [100 * transfer_matrix(list(models.values()), d) for d in draws]
-)  # (seeds, 3, 3)
+matrices = np.array([100 * transfer_matrix(models, drawn) for drawn in draws])  # (draws, 3, 3)
 names = ["full", "low-pass", "high-pass"]
 table = pd.DataFrame(matrices.mean(0), names, names).rename_axis("trained on")
 table.round(1)
 
 # %%
-figure, ax = plt.subplots(figsize=(5, 3.6))
-sns.heatmap(table, annot=True, fmt=".1f", cmap="viridis", vmin=0, vmax=100, ax=ax)
-ax.set(xlabel="tested on", ylabel="trained on", title="accuracy (%), ResNet-20")
-run.save_figure(figure, "transfer", table.reset_index())
+run.save_figure(plots.transfer, table.reset_index())
 
 # %%
 diagonal = np.eye(3, dtype=bool)
 gaps = matrices[:, diagonal].mean(1) - matrices[:, ~diagonal].mean(1)
-scale = f"{run.sizes.images} images, {run.sizes.seeds} draws, one model a filter"
-run.check("freq-1-transfer", gaps.tolist(), scale=scale, source=test.source)
+shared = overlap(len(test), run.sizes.images, run.sizes.seeds)
+scale = f"{run.sizes.seeds} draws of {run.sizes.images} images that share {shared:.0%} of them"
+run.check("freq-1-transfer", gaps.tolist(), scale=f"{scale}, one model a filter", source=data)
 
 # %% [markdown]
 # ## A linear model, where weights and data can be compared
@@ -162,21 +150,14 @@ run.check("freq-1-transfer", gaps.tolist(), scale=scale, source=test.source)
 # $B_{uv} = \sqrt{\tfrac1K \sum_k (\bar X^{(k)}_{uv} - \bar X_{uv})^2}$.
 
 # %%
-linear = load_variant(dataset, "linear", "natural")
-weights = spectrum.weight_spectrum(linear)  # (32, 32)
+linear = load_variant(dataset, "linear", "natural").to(device())
+weights = spectrum.weight_spectrum(linear).cpu()  # (32, 32)
 between = spectrum.between_class_spectrum(images, data.labels, 10)  # (32, 32)
 print(f"accuracy of the linear model: {100 * accuracy(linear, images, data.labels):.1f} %")
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(8, 2.9))
-frequency_map(axes[0], mean_map, "mean |X|", log=True)
-frequency_map(axes[1], between, "between, B", log=True)
-frequency_map(axes[2], weights, "weights |W|", log=True)
-for ax in axes:
-    ax.set(xlabel="v", ylabel="u")
-columns = {"mean": mean_map, "between": between, "weights": weights}
-values = pd.DataFrame({name: bands.radial_mean(m, 32).numpy() for name, m in columns.items()})
-run.save_figure(figure, "linear", values.assign(band=range(32)))
+maps = {"mean": mean_map, "between": between, "weights": weights}
+run.save_figure(plots.linear, map_table(maps))
 
 # %%
 spectra = [spectrum.between_class_spectrum(d.floats(), d.labels, 10) for d in draws]
@@ -185,8 +166,7 @@ with_mean = spearmanr(weights.flatten(), mean_map.flatten()).statistic
 print(f"rank correlation of |W| with B {np.mean(correlations):.2f}, with mean |X| {with_mean:.2f}")
 
 # %%
-scale = f"{run.sizes.images} images, {run.sizes.seeds} draws, one linear model"
-run.check("freq-1-linear", correlations, scale=scale, source=test.source)
+run.check("freq-1-linear", correlations, scale=f"{scale}, one linear model", source=data)
 
 # %% [markdown]
 # ## Outcome

@@ -18,10 +18,11 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU, one core |
+# | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU or GPU |
 # | paper | CIFAR-10 test split | under 2 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# `run_all.sh` prints the time and the peak of memory of every run.
+# `run_all.sh` prints the time and the peak of memory of every run. Tested on one core of a CPU; a
+# GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
@@ -35,21 +36,22 @@ from paperlib.notebook.start import start
 run = start("03_occlusion", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
-from paperlib.freq import bands, occlusion
+from paperlib.freq import bands, occlusion, plots
+from paperlib.freq.tables import bootstrap, curve_table, map_table
 from paperlib.freq.variants import (
     ADVERSARIAL,
     ARCHITECTURES,
     LOW_CUTOFF,
+    VARIANTS,
     load_images,
     load_variant,
 )
-from paperlib.notebook.bootstrap import bootstrap_mean
-from paperlib.notebook.figures import LABELS, METHOD_COLOURS, band_curve, frequency_map, image_row
+from paperlib.notebook.figures import as_pixels
+from paperlib.runtime import device
 
 # %% [markdown]
 # ## The measure, on one image
@@ -62,30 +64,28 @@ from paperlib.notebook.figures import LABELS, METHOD_COLOURS, band_curve, freque
 # %%
 robust = ADVERSARIAL[dataset]  # the variant that stands for adversarial training
 test = load_images(dataset, "test")
-data = test.sample(run.sizes.images * run.sizes.seeds, seed)
-images, labels = data.floats(), data.labels
-model = load_variant(dataset, "resnet20", "natural")
-print(f"{test.source}: {run.sizes.images} images for each of {run.sizes.seeds} seeds")
+data = test.sample(run.sizes.images * run.sizes.seeds, seed)  # parts are draws that share none
+images, labels = data.floats().to(device()), data.labels.to(device())
+model = load_variant(dataset, "resnet20", "natural").to(device())
+print(f"{test.source}: {run.sizes.seeds} draws of {run.sizes.images} images that share none")
 
 # %%
 changes = occlusion.component_changes(model, images[:1], labels[:1])[0]  # (32, 32)
-largest = changes.abs().flatten().topk(3).indices
-kept = [torch.arange(1024).view(32, 32) != int(component) for component in largest]
+largest = changes.abs().flatten().topk(3).indices.tolist()
+kept = [~occlusion.single_masks(32, 32)[component].to(device()) for component in largest]
 without = torch.stack([images[0], *(bands.filter_components(images[0], keep) for keep in kept)])
 
 # %%
-figure, axes = plt.subplots(1, 5, figsize=(8, 2), width_ratios=[1, 1, 1, 1, 1.5])
-titles = [f"no ({int(c) // 32}, {int(c) % 32})" for c in largest]
-image_row(axes[:4], without, [data.classes[int(labels[0])], *titles])
-frequency_map(axes[4], changes, "fall of the logit δ", signed=True)
-axes[4].set(xlabel="", ylabel="")
+table = map_table({data.classes[int(labels[0])]: changes}, ["class"])
+table.loc[largest, "picture"] = [1, 2, 3]  # of which component each picture lacks
+run.save_figure(plots.one_component, table, {"images": as_pixels(without.cpu())})
 
 # %% [markdown]
 # The batched map is the same as the plain loop: transform, set one coefficient to zero, transform
 # back, predict; one component after the other.
 
 # %% tags=["nbval-check-output"]
-masks = occlusion.single_masks(32, 32)
+masks = occlusion.single_masks(32, 32).to(device())
 loop = occlusion.changes_loop(model, images[0], int(labels[0]), masks).view(32, 32)
 print("largest difference below 1e-4:", bool((loop - changes).abs().max() < 1e-4))
 
@@ -99,41 +99,20 @@ variants = {arch: ["natural", robust] for arch in ARCHITECTURES}
 variants["resnet20"] = ["natural", "low_pass", "high_pass", robust]
 occluded = {
     (arch, variant): occlusion.occluded_frequency(
-        load_variant(dataset, arch, variant), images, labels
-    )
+        load_variant(dataset, arch, variant).to(device()), images, labels
+    ).cpu()
     for arch, names in variants.items()
     for variant in names
 }  # each (n, 32, 32)
 
 # %%
-figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.4))
+keys = ["architecture", "variant"]
 panels = [(arch, variant) for arch in ARCHITECTURES for variant in ("natural", robust)]
-for ax, key in zip(axes.flat, panels, strict=True):
-    title = f"{LABELS[key[0]]}, {LABELS[key[1]]}"
-    frequency_map(ax, occluded[key].mean(0), title, label="OF", log=True, limits=(1e-4, 3e-2))
-values = pd.DataFrame({" ".join(key): occluded[key].mean(0).flatten().numpy() for key in panels})
-run.save_figure(figure, "of_maps", values.assign(u=np.arange(1024) // 32, v=np.arange(1024) % 32))
+run.save_figure(plots.of_maps, map_table({key: occluded[key].mean(0) for key in panels}, keys))
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
-radius = (np.arange(run.sizes.bands) + 0.5) * 32 / run.sizes.bands
-ring_size = bands.band_masks(32, run.sizes.bands).sum((1, 2))
-curves = []
-for ax, arch in zip(axes, ARCHITECTURES, strict=True):
-    for variant in ("natural", robust):
-        rings = bands.radial_mean(occluded[arch, variant], run.sizes.bands) * ring_size
-        low, high = bootstrap_mean(rings, run.sizes.bootstrap, seed)
-        band_curve(ax, radius, rings.mean(0), low, high, LABELS[variant], METHOD_COLOURS[variant])
-        columns = {"mean": rings.mean(0), "low": low, "high": high}
-        curves.append(
-            pd.DataFrame({k: v.numpy() for k, v in columns.items()}).assign(
-                radius=radius, architecture=arch, variant=variant
-            )
-        )
-    ax.set(title=LABELS[arch], xlabel="radius (components)", yscale="log")
-axes[0].set_ylabel("OF in the ring")
-axes[0].legend()
-run.save_figure(figure, "of_curves", pd.concat(curves))
+rings = {key: bands.radial_mean(occluded[key], run.sizes.bands) for key in panels}
+run.save_figure(plots.of_curves, curve_table(rings, 32, run.sizes.bootstrap, seed, keys))
 
 # %% [markdown]
 # ## One number a model: the low-frequency share
@@ -144,20 +123,14 @@ run.save_figure(figure, "of_curves", pd.concat(curves))
 # %%
 share = {key: occlusion.low_share(maps, LOW_CUTOFF) for key, maps in occluded.items()}  # each (n,)
 rows = []
-for (arch, variant), low in share.items():
-    ends = bootstrap_mean(low, run.sizes.bootstrap, seed)
-    rows.append([LABELS[arch], variant, low.mean().item(), ends[0].item(), ends[1].item()])
-table = pd.DataFrame(rows, columns=["architecture", "variant", "low share", "from", "to"])
+for key, low in share.items():
+    ends = bootstrap(low.numpy(), resamples=run.sizes.bootstrap, seed=seed)
+    rows.append([*key, low.mean().item(), *ends])
+table = pd.DataFrame(rows, columns=[*keys, "low share", "low", "high"])
 table.round(3)
 
 # %%
-figure, ax = plt.subplots(figsize=(7, 3.4))
-names = table.architecture + ", " + table.variant.map(LABELS)
-error = np.abs(table[["from", "to"]].to_numpy().T - table["low share"].to_numpy())
-ax.barh(names, table["low share"], xerr=error, color=table.variant.map(METHOD_COLOURS))
-ax.set(xlabel="share of OF in max(u, v) < 8", xlim=(0, 1))
-ax.invert_yaxis()
-run.save_figure(figure, "low_shares", table)
+run.save_figure(plots.low_shares, table)
 
 # %% [markdown]
 # ## Does the choice of score matter?
@@ -166,14 +139,15 @@ run.save_figure(figure, "low_shares", table)
 # after softmax.
 
 # %%
-masks = bands.band_masks(32, 8, "square")
+masks = bands.band_masks(32, 8, "square").to(device())
 few = run.sizes.images
 by_score = {}
 for arch, variant in panels:
     for score in ("logit", "probability"):
-        net = load_variant(dataset, arch, variant)
+        net = load_variant(dataset, arch, variant).to(device())
         of = occlusion.occluded_bands(net, images[:few], labels[:few], masks, score)
-        by_score[LABELS[arch], LABELS[variant], score] = of.mean(0).numpy()
+        names = ARCHITECTURES[arch], VARIANTS[variant].title, score
+        by_score[names] = of.mean(0).cpu().numpy()
 bands_table = pd.DataFrame(by_score, [f"{4 * b} to {4 * b + 3}" for b in range(8)]).T
 bands_table.round(3)
 
@@ -182,16 +156,16 @@ bands_table.round(3)
 
 # %%
 by_seed = {key: low.view(run.sizes.seeds, -1).mean(1).numpy() for key, low in share.items()}
-scale = f"{run.sizes.images} images, {run.sizes.seeds} seeds, one model a variant"
+scale = f"{run.sizes.seeds} draws of {run.sizes.images} images, one model a variant"
 trained = by_seed["resnet20", "low_pass"] - by_seed["resnet20", "high_pass"]
-run.check("freq-1-training-data", trained.tolist(), scale=scale, source=test.source)
+run.check("freq-1-training-data", trained.tolist(), scale=scale, source=data)
 
 # %%
 natural_high = [1 - by_seed[arch, "natural"] for arch in ARCHITECTURES]
 values = zip(ARCHITECTURES, natural_high, strict=True)
-note = "; ".join(f"{LABELS[arch]} {high.mean():.2f}" for arch, high in values)
+note = "; ".join(f"{ARCHITECTURES[arch]} {high.mean():.2f}" for arch, high in values)
 mean = np.mean(natural_high, axis=0).tolist()
-run.check("freq-3-natural-high", mean, scale=scale, source=test.source, note=note)
+run.check("freq-3-natural-high", mean, scale=scale, source=data, note=note)
 
 # %% [markdown]
 # The paper gives no threshold; one half was set before the measurement. The note has each
@@ -200,9 +174,9 @@ run.check("freq-3-natural-high", mean, scale=scale, source=test.source, note=not
 
 # %%
 gain = [by_seed[arch, robust] - by_seed[arch, "natural"] for arch in ARCHITECTURES]
-note = f"adversarial training: {LABELS[robust]}"
+note = f"adversarial training: {VARIANTS[robust].title}"
 smallest = np.min(gain, axis=0).tolist()
-run.check("freq-4-adversarial-low", smallest, scale=scale, source=test.source, note=note)
+run.check("freq-4-adversarial-low", smallest, scale=scale, source=data, note=note)
 
 # %% [markdown]
 # ## Outcome

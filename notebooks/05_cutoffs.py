@@ -17,10 +17,11 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU, one core |
+# | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU or GPU |
 # | paper | CIFAR-10 test split | under 2 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# `run_all.sh` prints the time and the peak of memory of every run.
+# `run_all.sh` prints the time and the peak of memory of every run. Tested on one core of a CPU; a
+# GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
@@ -34,13 +35,14 @@ from paperlib.notebook.start import start
 run = start("05_cutoffs", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from paperlib.freq import cutoffs
+from paperlib.freq import cutoffs, plots
 from paperlib.freq.variants import ADVERSARIAL, ARCHITECTURES, load_images, load_variant
-from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
+from paperlib.notebook.figures import as_pixels
+from paperlib.runtime import device
+from paperlib.seeds import overlap
 
 # %% [markdown]
 # ## Models and images
@@ -48,13 +50,15 @@ from paperlib.notebook.figures import LABELS, METHOD_COLOURS, image_row
 # %%
 robust = ADVERSARIAL[dataset]
 models = {
-    (arch, variant): load_variant(dataset, arch, variant)
+    (arch, variant): load_variant(dataset, arch, variant).to(device())
     for arch in ARCHITECTURES
     for variant in ("natural", robust)
 }
 test = load_images(dataset, "test")
-draws = [test.sample(run.sizes.images, seed + k) for k in range(run.sizes.seeds)]
-print(f"{test.source}: {run.sizes.images} images for each of {run.sizes.seeds} seeds")
+draws = test.draws(run.sizes.images, run.sizes.seeds, seed)
+shared = overlap(len(test), run.sizes.images, run.sizes.seeds)
+scale = f"{run.sizes.seeds} draws of {run.sizes.images} images that share {shared:.0%} of them"
+print(f"{test.source}: {scale}")
 
 # %% [markdown]
 # ## What a cut-off does
@@ -62,41 +66,19 @@ print(f"{test.source}: {run.sizes.images} images for each of {run.sizes.seeds} s
 # Low-pass keeps max(u, v) < c, high-pass max(u, v) ≥ c on mid-grey; both are clipped to [0, 1].
 
 # %%
-x = draws[0].floats()[:1]
-shown = [2, 4, 8, 16, 32]
-figure, axes = plt.subplots(2, 5, figsize=(7, 3))
-low = np.concatenate([cutoffs.low_passed(x, c) for c in shown])
-high = np.concatenate([cutoffs.high_passed(x, c) for c in [0, *shown[:-1]]])
-image_row(axes[0], low, [f"c = {c}" for c in shown], label="low-pass")
-image_row(axes[1], high, [f"c = {c}" for c in [0, *shown[:-1]]], label="high-pass")
+x, shown = draws[0].floats()[:1], [2, 4, 8, 16, 32]
+cuts = {"low-pass": shown, "high-pass": [0, *shown[:-1]]}
+images = {kind: np.concatenate([cutoffs.PASSED[kind](x, c) for c in cuts[kind]]) for kind in cuts}
+table = pd.DataFrame(cuts).melt(var_name="filter", value_name="cutoff")
+run.save_figure(plots.cutoff_images, table, {kind: as_pixels(x) for kind, x in images.items()})
 
 # %% [markdown]
 # ## The sweep
 
 # %%
 cuts = list(range(run.sizes.step, 33, run.sizes.step))  # the last cuts nothing
-rows = []
-for (arch, variant), net in models.items():
-    for k, drawn in enumerate(draws):
-        for kind in ("low-pass", "high-pass"):
-            values = cutoffs.sweep(net, drawn, kind, cuts)  # one accuracy a cut-off
-            row = {"architecture": arch, "variant": variant, "seed": k, "filter": kind}
-            rows.append(pd.DataFrame({"cutoff": cuts, "accuracy": values}).assign(**row))
-sweep = pd.concat(rows, ignore_index=True)
-
-# %%
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True)
-keys = ["architecture", "variant", "cutoff"]
-for ax, kind in zip(axes, ("low-pass", "high-pass"), strict=True):
-    mean = sweep[sweep["filter"] == kind].groupby(keys)["accuracy"].mean()
-    for arch, variant in models:
-        line = "-" if arch == "resnet20" else "--"
-        label = f"{LABELS[arch]}, {LABELS[variant]}"
-        ax.plot(100 * mean[arch, variant], line, color=METHOD_COLOURS[variant], label=label)
-    ax.set(xlabel="cut-off c (components)", title=kind)
-axes[0].set_ylabel("accuracy (%)")
-axes[1].legend(fontsize=9)
-run.save_figure(figure, "cutoffs", sweep)
+sweep = cutoffs.cutoff_table(models, draws, cuts)
+run.save_figure(plots.cutoffs, sweep)
 
 # %% [markdown]
 # The claim: at the cut-off where the natural model has lost half of its accuracy above chance
@@ -110,15 +92,17 @@ kept = {
     for arch in ARCHITECTURES
 }  # (differences, cut-offs), one a seed
 pd.DataFrame(
-    {LABELS[arch]: [np.mean(gain), sorted(set(cuts))] for arch, (gain, cuts) in kept.items()},
+    {
+        ARCHITECTURES[arch]: [np.mean(gain), sorted(set(cuts))]
+        for arch, (gain, cuts) in kept.items()
+    },
     index=["robust minus natural, share kept", "cut-off c"],
 )
 
 # %%
-scale = f"{run.sizes.images} images, {run.sizes.seeds} seeds"
-note = "; ".join(f"{LABELS[arch]} {np.mean(gain):+.2f}" for arch, (gain, _) in kept.items())
+note = "; ".join(f"{ARCHITECTURES[arch]} {np.mean(gain):+.2f}" for arch, (gain, _) in kept.items())
 smallest = np.min([gain for gain, _ in kept.values()], axis=0)
-run.check("freq-lowpass", smallest.tolist(), scale=scale, source=test.source, note=note)
+run.check("freq-lowpass", smallest.tolist(), scale=scale, source=test, note=note)
 
 # %% [markdown]
 # ## JPEG
@@ -128,34 +112,20 @@ run.check("freq-lowpass", smallest.tolist(), scale=scale, source=test.source, no
 
 # %%
 qualities = [95, 75, 50, 25, 10]
-jpeg = pd.DataFrame(
-    [
-        {"architecture": arch, "variant": variant, "seed": k, "quality": quality, "accuracy": value}
-        for (arch, variant), net in models.items()
-        for k, drawn in enumerate(draws)
-        for quality, value in cutoffs.jpeg_sweep(net, drawn, qualities).items()
-    ]
-)
+jpeg = cutoffs.jpeg_table(models, draws, qualities)
 table = jpeg.pivot_table(index=["architecture", "variant"], columns="quality", values="accuracy")
 (100 * table[["none", *qualities]]).round(1)
 
 # %%
-figure, ax = plt.subplots(figsize=(6, 3.6))
-for arch, variant in models:
-    values = 100 * table.loc[(arch, variant), ["none", *qualities]].astype(float)
-    line = "-" if arch == "resnet20" else "--"
-    label = f"{LABELS[arch]}, {LABELS[variant]}"
-    ax.plot(values.index.map(str), values, line, color=METHOD_COLOURS[variant], label=label)
-ax.set(xlabel="JPEG quality", ylabel="accuracy (%)")
-ax.legend(fontsize=9)
-run.save_figure(figure, "jpeg", jpeg)
+run.save_figure(plots.jpeg, jpeg)
 
 # %%
 cell = jpeg.set_index(["quality", "variant", "architecture", "seed"]).accuracy
 lost = 100 * (cell["none"] - cell[75])  # by variant, architecture, seed
 difference = (lost["natural"] - lost[robust]).unstack("seed")
-note = "; ".join(f"{LABELS[arch]} {value:+.1f}" for arch, value in difference.mean(axis=1).items())
-run.check("freq-jpeg", difference.min().tolist(), scale=scale, source=test.source, note=note)
+gains = difference.mean(axis=1).items()
+note = "; ".join(f"{ARCHITECTURES[arch]} {value:+.1f}" for arch, value in gains)
+run.check("freq-jpeg", difference.min().tolist(), scale=scale, source=test, note=note)
 
 # %% [markdown]
 # ## Outcome

@@ -47,3 +47,13 @@ class LabelledImages:
         if not 0 < count <= len(self):
             raise ValueError(f"count={count}: this split has {len(self)} images ({self.source})")
         return self.subset(seeds.draws(len(self), count, 1, seed)[0])
+
+    def draws(self, count: int, number: int, seed: int) -> list["LabelledImages"]:
+        """`number` draws of `count` images that share none where the split allows.
+
+        See `paperlib.seeds.draws`, and `paperlib.seeds.overlap` for what they share elsewhere.
+
+        Raises:
+            ValueError: `count` is larger than the split.
+        """
+        return [self.subset(drawn) for drawn in seeds.draws(len(self), count, number, seed)]

@@ -3,9 +3,9 @@ r"""Adversarial attacks, one small adapter over two libraries.
 An attack looks for an image $x'$ near $x$ that the model gets wrong: either it maximises the loss
 within $\lVert x' - x \rVert_p \le \varepsilon$ (FGSM, PGD, Square), or it makes
 $\lVert x' - x \rVert_2$ as small as it can (C&W, HopSkipJump), or it walks along single pixels or
-cosines for as long as the score of the true class falls (SimBA). No attack is written here:
-foolbox (Rauber et al., arXiv 1707.04131) has the first five names of `ATTACKS`, the Adversarial
-Robustness Toolbox (Nicolae et al., arXiv 1807.01069) the others.
+cosines for as long as the score of the true class falls (SimBA). No attack is written here: they
+are foolbox's (Rauber et al., arXiv 1707.04131) and those of the Adversarial Robustness Toolbox
+(Nicolae et al., arXiv 1807.01069). Another one is one row of `ATTACKS`.
 
 Deviations from the libraries, each where it is made: foolbox's HopSkipJump divides the gradient of
 an image by the norm of the whole batch, ours by that image's own; images on which C&W or
@@ -18,104 +18,54 @@ import logging
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import eagerpy
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
+from paperlib.seeds import derive
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # or importing foolbox fails without git
 import foolbox
 
+Call = Callable[[nn.Module, Tensor, Tensor, float | None, int], Tensor]
+"""From model, images, labels, epsilon and steps to adversarial images."""
+
 
 @dataclass(frozen=True)
 class Attack:
-    """What an attack is allowed and what it costs.
+    """How an attack is named and drawn, what it is allowed, what it costs, and what runs it.
 
     Attributes:
         title: name for tables and figures.
+        colour: in every figure, as hex; that of the training that uses the attack, if any.
+        access: "white-box" uses gradients, "black-box" outputs only.
         norm: in which the perturbation is bounded or minimised, over all pixels and channels.
-        knowledge: "white-box" uses gradients, "black-box" outputs only.
-        epsilon: default bound in units of the [0, 1] image; None: no bound, the attack minimises.
-            For SimBA the length of each step, so that the L2 norm is at most epsilon √steps.
+        aim: "bounded" by epsilon; "smallest" perturbation, shortened to epsilon if there is one; or
+            a "walk" of steps of length epsilon, whose L2 norm is at most epsilon √steps.
+        epsilon: default, in units of the [0, 1] image; None: no bound.
         steps: default budget: gradient steps (C&W: in each of `CW_SEARCHES` rounds), steps of
             HopSkipJump, or iterations of Square and SimBA (up to two queries each).
         batch_size: default number of images attacked together.
-        library: that runs it.
+        call: runs it; the model is in eval mode and without parameter gradients.
     """
 
     title: str
+    colour: str
+    access: Literal["white-box", "black-box"]
     norm: Literal["linf", "l2"]
-    knowledge: Literal["white-box", "black-box"]
+    aim: Literal["bounded", "smallest", "walk"]
     epsilon: float | None
     steps: int
     batch_size: int
-    library: str
-
-
-FOOLBOX, TOOLBOX = "foolbox", "adversarial-robustness-toolbox"
-ATTACKS = {
-    "fgsm": Attack("FGSM", "linf", "white-box", 8 / 255, 1, 100, FOOLBOX),
-    "pgd_linf": Attack("PGD L∞", "linf", "white-box", 8 / 255, 20, 100, FOOLBOX),
-    "pgd_l2": Attack("PGD L2", "l2", "white-box", 0.5, 20, 100, FOOLBOX),
-    "cw_l2": Attack("C&W L2", "l2", "white-box", None, 50, 100, FOOLBOX),
-    "hopskipjump": Attack("HopSkipJump", "l2", "black-box", None, 10, 16, FOOLBOX),
-    "square": Attack("Square", "linf", "black-box", 8 / 255, 300, 100, TOOLBOX),
-    "simba_pixel": Attack("SimBA (pixel)", "l2", "black-box", 0.2, 500, 1, TOOLBOX),
-    "simba_dct": Attack("SimBA (DCT)", "l2", "black-box", 0.2, 500, 1, TOOLBOX),
-}
-CW_SEARCHES = 5  # rounds of the search for C&W's trade-off constant
-
-
-def specification(name: str) -> Attack:
-    """The row of `ATTACKS`.
-
-    Raises:
-        ValueError: there is none, with the names that are valid.
-    """
-    if name not in ATTACKS:
-        raise ValueError(f"attack {name!r} is unknown: valid are {', '.join(ATTACKS)}")
-    return ATTACKS[name]
-
-
-def linf_pgd(
-    model: nn.Module,
-    images: Float[Tensor, "n 3 height width"],
-    labels: Int[Tensor, " n"],
-    epsilon: float,
-    step_size: float,
-    steps: int,
-    random_start: bool = True,
-    autocast: bool = False,
-) -> Float[Tensor, "n 3 height width"]:
-    """PGD in the L∞ ball, for the inner loop of adversarial training; draws from torch's generator.
-
-    One step of 1.25 epsilon from a random start is FGSM-RS (Wong et al., arXiv 2001.03994). The
-    model is in eval mode and without parameter gradients during the attack, and as before after it.
-
-    Args:
-        model: takes images in [0, 1], returns logits.
-        images: RGB in [0, 1].
-        labels: true classes.
-        epsilon: largest change of a pixel value, in units of the [0, 1] image.
-        step_size: change of a pixel value in one step, same units.
-        steps: number of gradient steps.
-        random_start: start from a uniform draw in the ball instead of the image.
-        autocast: run the model in bfloat16 where torch's autocast does.
-    """
-    algorithm = foolbox.attacks.LinfPGD(
-        abs_stepsize=step_size, steps=steps, random_start=random_start
-    )
-    with frozen(model):
-        wrapped = _foolbox_model(_Autocast(model) if autocast else model, images.device)
-        return algorithm.run(wrapped, images, labels, epsilon=epsilon).detach()
+    call: Call
 
 
 def attack(
@@ -138,10 +88,10 @@ def attack(
         model: takes images in [0, 1], returns logits (n, classes).
         images: RGB in [0, 1], float (n, 3, height, width).
         labels: true classes, int64 (n,).
-        epsilon: see `Attack`; None takes the default. Given to C&W or HopSkipJump, perturbations
-            beyond it are shortened to it (and then mostly fail).
+        epsilon: see `Attack`; None takes the default. A smallest perturbation that is shortened to
+            it mostly fails.
         steps: see `Attack`; None takes the default.
-        seed: of every draw that the attack makes.
+        seed: of the run; every attack derives its own.
         batch_size: images attacked together; None takes the default.
 
     Returns:
@@ -154,7 +104,6 @@ def attack(
     _check(images, labels, epsilon, steps, batch_size)
     epsilon = chosen.epsilon if epsilon is None else epsilon
     steps = steps or chosen.steps
-    run = _run_foolbox if chosen.library == FOOLBOX else _run_toolbox
     batches = list(
         zip(
             images.float().split(batch_size or chosen.batch_size),
@@ -162,34 +111,45 @@ def attack(
             strict=True,
         )
     )
-    with _seeded(seed), frozen(model), _quiet():
+    with _seeded(derive(seed, name)), frozen(model), _quiet():
         return torch.cat(
             [
-                run(name, model, x, y, epsilon, steps).detach()
+                chosen.call(model, x, y, epsilon, steps).detach()
                 for x, y in progress(batches, chosen.title)
             ]
         )
 
 
-def _run_foolbox(
-    name: str, model: nn.Module, x: Tensor, y: Tensor, epsilon: float | None, steps: int
-) -> Tensor:
-    wrapped = _foolbox_model(model, x.device)
-    if name == "hopskipjump":
-        return _hop_skip_jump(wrapped, x, y, epsilon, steps)
-    algorithm = {
-        "fgsm": lambda: foolbox.attacks.LinfFastGradientAttack(),
-        "pgd_linf": lambda: foolbox.attacks.LinfPGD(rel_stepsize=2.5 / steps, steps=steps),
-        "pgd_l2": lambda: foolbox.attacks.L2PGD(rel_stepsize=2.5 / steps, steps=steps),
-        "cw_l2": lambda: foolbox.attacks.L2CarliniWagnerAttack(
-            binary_search_steps=CW_SEARCHES, steps=steps, stepsize=0.01, initial_const=0.1
-        ),
-    }[name]()
-    _, adversarial, _ = algorithm(wrapped, x, y, epsilons=epsilon)
-    if name == "cw_l2":  # foolbox marks failure by a black image
-        failed = adversarial.flatten(1).amax(1) == 0
-        adversarial = torch.where(failed[:, None, None, None], x, adversarial)
-    return adversarial.clamp(0, 1)
+def specification(name: str) -> Attack:
+    """The row of `ATTACKS`.
+
+    Raises:
+        ValueError: there is none, with the names that are valid.
+    """
+    if name not in ATTACKS:
+        raise ValueError(f"attack {name!r} is unknown: valid are {', '.join(ATTACKS)}")
+    return ATTACKS[name]
+
+
+def _by_foolbox(algorithm: Callable[[int], foolbox.attacks.base.Attack]) -> Call:
+    """The call of an attack of foolbox, made by `algorithm` from the number of steps."""
+
+    def call(model: nn.Module, x: Tensor, y: Tensor, epsilon: float | None, steps: int) -> Tensor:
+        wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=x.device)
+        _, adversarial, _ = algorithm(steps)(wrapped, x, y, epsilons=epsilon)
+        failed = adversarial.flatten(1).amax(1) == 0  # C&W marks failure by a black image
+        return torch.where(failed[:, None, None, None], x, adversarial).clamp(0, 1)
+
+    return call
+
+
+CW_SEARCHES = 5  # rounds of the search for C&W's trade-off constant
+
+
+def _carlini_wagner(steps: int) -> foolbox.attacks.base.Attack:
+    return foolbox.attacks.L2CarliniWagnerAttack(
+        binary_search_steps=CW_SEARCHES, steps=steps, stepsize=0.01, initial_const=0.1
+    )
 
 
 class _HopSkipJump(foolbox.attacks.HopSkipJumpAttack):
@@ -202,8 +162,9 @@ class _HopSkipJump(foolbox.attacks.HopSkipJumpAttack):
 
 
 def _hop_skip_jump(
-    wrapped: foolbox.PyTorchModel, x: Tensor, y: Tensor, epsilon: float | None, steps: int
+    model: nn.Module, x: Tensor, y: Tensor, epsilon: float | None, steps: int
 ) -> Tensor:
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=x.device)
     start = foolbox.attacks.LinearSearchBlendedUniformNoiseAttack(directions=100, steps=50)
     starts = start.run(wrapped, x, y)
     found = wrapped(starts).argmax(-1) != y
@@ -216,49 +177,70 @@ def _hop_skip_jump(
     return adversarial.clamp(0, 1)
 
 
-def _run_toolbox(
-    name: str, model: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int
-) -> Tensor:
-    from art.attacks.evasion import SimBA, SquareAttack  # takes seconds, so only when needed
+def _square(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int) -> Tensor:
+    from art.attacks.evasion import SquareAttack  # takes seconds, so only when needed
+
+    def algorithm(classifier):
+        return SquareAttack(
+            classifier, eps=epsilon, max_iter=steps, batch_size=len(x), verbose=False
+        )
+
+    return _by_toolbox(model, algorithm, x, y)
+
+
+def _simba(basis: Literal["px", "dct"]) -> Call:
+    """The call of SimBA along pixels or cosines; all of them, in random order."""
+
+    def call(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int) -> Tensor:
+        from art.attacks.evasion import SimBA
+
+        def algorithm(classifier):
+            options = {"epsilon": epsilon, "max_iter": steps, "verbose": False}
+            # The toolbox's default of freq_dim takes the lowest cosines first.
+            return SimBA(classifier, attack=basis, freq_dim=x.shape[-1], **options)
+
+        return _by_toolbox(nn.Sequential(model, nn.Softmax(-1)), algorithm, x, y)
+
+    return call
+
+
+def _by_toolbox(model: nn.Module, algorithm: Callable, x: Tensor, y: Tensor) -> Tensor:
     from art.estimators.classification import PyTorchClassifier
 
     with torch.inference_mode():
         classes = model(x[:1]).shape[-1]
-    simba = name.startswith("simba")
     classifier = PyTorchClassifier(
-        nn.Sequential(model, nn.Softmax(-1)) if simba else model,  # SimBA follows a probability
+        model,
         loss=nn.CrossEntropyLoss(),
         input_shape=tuple(x.shape[1:]),
         nb_classes=classes,
         clip_values=(0.0, 1.0),
         device_type=x.device.type if x.device.type == "cpu" else "gpu",
     )
-    options = {"max_iter": steps, "verbose": False}
-    if simba:
-        basis = name.removeprefix("simba_").replace("pixel", "px")
-        algorithm = SimBA(
-            classifier, attack=basis, epsilon=epsilon, freq_dim=x.shape[-1], **options
-        )  # all cosines in random order; the toolbox's default takes the lowest first
-    else:
-        algorithm = SquareAttack(classifier, eps=epsilon, batch_size=len(x), **options)
     one_hot = nn.functional.one_hot(y, classes).float().cpu().numpy()
-    adversarial = algorithm.generate(x.cpu().numpy(), one_hot)
-    return torch.from_numpy(adversarial).to(x)
+    return torch.from_numpy(algorithm(classifier).generate(x.cpu().numpy(), one_hot)).to(x)
 
 
-class _Autocast(nn.Module):
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-        self.training = model.training
+_fgsm = _by_foolbox(lambda steps: foolbox.attacks.LinfFastGradientAttack())
+_pgd_linf = _by_foolbox(lambda n: foolbox.attacks.LinfPGD(rel_stepsize=2.5 / n, steps=n))
+_pgd_l2 = _by_foolbox(lambda n: foolbox.attacks.L2PGD(rel_stepsize=2.5 / n, steps=n))
+_cw_l2 = _by_foolbox(_carlini_wagner)
 
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return self.model(x).float()
+_simba_px, _simba_dct = _simba("px"), _simba("dct")
 
-
-def _foolbox_model(model: nn.Module, device: torch.device) -> foolbox.PyTorchModel:
-    return foolbox.PyTorchModel(model, bounds=(0, 1), device=device)
+WHITE, BLACK = "white-box", "black-box"
+ATTACKS = {
+    "fgsm": Attack("FGSM", "#de8f05", WHITE, "linf", "bounded", 8 / 255, 1, 100, _fgsm),
+    "pgd_linf": Attack("PGD L∞", "#d55e00", WHITE, "linf", "bounded", 8 / 255, 20, 100, _pgd_linf),
+    "pgd_l2": Attack("PGD L2", "#949494", WHITE, "l2", "bounded", 0.5, 20, 100, _pgd_l2),
+    "cw_l2": Attack("C&W L2", "#cc78bc", WHITE, "l2", "smallest", None, 50, 100, _cw_l2),
+    "square": Attack("Square", "#0173b2", BLACK, "linf", "bounded", 8 / 255, 300, 100, _square),
+    "simba_pixel": Attack("SimBA (pixel)", "#56b4e9", BLACK, "l2", "walk", 0.2, 500, 1, _simba_px),
+    "simba_dct": Attack("SimBA (DCT)", "#029e73", BLACK, "l2", "walk", 0.2, 500, 1, _simba_dct),
+    "hopskipjump": Attack(
+        "HopSkipJump", "#222222", BLACK, "l2", "smallest", None, 10, 16, _hop_skip_jump
+    ),
+}
 
 
 @contextlib.contextmanager
@@ -266,7 +248,7 @@ def _seeded(seed: int) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         random.seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
         try:
             yield

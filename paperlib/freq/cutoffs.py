@@ -6,7 +6,7 @@ the same kind, by blocks of 8 × 8. Extends Wang et al., arXiv 2005.03141.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from paperlib.freq.bands import high_pass, low_pass
 from paperlib.models.training import accuracy
 
 CHANCE = 0.1  # accuracy of a guess among ten classes
+Models = Mapping[tuple[str, str], nn.Module]  # by architecture and variant
 
 
 def low_passed(
@@ -41,6 +42,9 @@ def high_passed(
     return (high_pass(images, cutoff) + grey).clamp(0, 1)
 
 
+PASSED = {"low-pass": low_passed, "high-pass": high_passed}
+
+
 def sweep(
     model: nn.Module,
     data: LabelledImages,
@@ -48,9 +52,8 @@ def sweep(
     cutoffs: Sequence[int],
 ) -> list[float]:
     """Accuracy (0 to 1) on the filtered images, one for every cut-off."""
-    through = {"low-pass": low_passed, "high-pass": high_passed}[kind]
     images = data.floats()
-    return [accuracy(model, through(images, cutoff), data.labels) for cutoff in cutoffs]
+    return [accuracy(model, PASSED[kind](images, cutoff), data.labels) for cutoff in cutoffs]
 
 
 def jpeg(
@@ -65,15 +68,37 @@ def jpeg(
     return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)
 
 
-def jpeg_sweep(
-    model: nn.Module, data: LabelledImages, qualities: Sequence[int]
-) -> dict[int | str, float]:
-    """Accuracy (0 to 1) by JPEG quality; "none" is without compression."""
-    compressed = {quality: jpeg(data.images, quality) for quality in qualities}
-    return {
-        quality: accuracy(model, images.float() / 255, data.labels)
-        for quality, images in ({"none": data.images} | compressed).items()
-    }
+def cutoff_table(
+    models: Models, draws: Sequence[LabelledImages], cutoffs: Sequence[int]
+) -> pd.DataFrame:
+    """`sweep` of every model on every draw; columns filter, architecture, variant, seed, cutoff
+    and accuracy, one row a point."""
+    return pd.DataFrame(
+        [
+            {"filter": kind, "architecture": architecture, "variant": variant, "seed": k}
+            | {"cutoff": cutoff, "accuracy": value}
+            for kind in ("low-pass", "high-pass")
+            for (architecture, variant), model in models.items()
+            for k, data in enumerate(draws)
+            for cutoff, value in zip(cutoffs, sweep(model, data, kind, cutoffs), strict=True)
+        ]
+    )
+
+
+def jpeg_table(
+    models: Models, draws: Sequence[LabelledImages], qualities: Sequence[int]
+) -> pd.DataFrame:
+    """Accuracy (0 to 1) by JPEG quality, "none" without compression; columns architecture,
+    variant, seed, quality and accuracy, one row a point."""
+    rows = []
+    for k, data in enumerate(draws):
+        images = {"none": data.images} | {q: jpeg(data.images, q) for q in qualities}
+        for (architecture, variant), model in models.items():
+            row = {"architecture": architecture, "variant": variant, "seed": k}
+            for quality, pixels in images.items():
+                value = accuracy(model, pixels.float() / 255, data.labels)
+                rows.append(row | {"quality": quality, "accuracy": value})
+    return pd.DataFrame(rows)
 
 
 def kept_at_half(sweep: pd.DataFrame, base: str, other: str) -> tuple[list[float], list[int]]:

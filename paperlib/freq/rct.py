@@ -14,12 +14,13 @@ Deviations: magnitudes and $\varepsilon$ in the denominator. An unofficial imple
 the signed coefficient, which explodes where that is near zero and lets images cancel.
 """
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from paperlib.freq.bands import Shape, band_energy
+from paperlib.freq.bands import Shape, band_energy, radial_mean
 from paperlib.freq.dct import dct2
+from paperlib.freq.tables import bootstrap
 
 FLOOR = 1 / (255 * 12**0.5)
 """Default of ε: the standard deviation that rounding to 8 bits gives every coefficient."""
@@ -68,8 +69,39 @@ def energy_shares(
     return energy / energy.sum(-1, keepdim=True)
 
 
-def changed(
-    clean: Float[Tensor, "n 3 height width"], adversarial: Float[Tensor, "n 3 height width"]
-) -> torch.Tensor:
-    """Which images the attack changed at all (bool, one an image)."""
-    return (clean != adversarial).flatten(1).any(1)
+def high_to_low(rct: Float[Tensor, "size size"]) -> float:
+    """Mean of a map over the upper half of the radii, divided by that over the lower half."""
+    rings = radial_mean(rct, rct.shape[-1])
+    half = rct.shape[-1] // 2
+    return (rings[half:].mean() / rings[:half].mean()).item()
+
+
+def excess(
+    clean: Float[Tensor, "n 3 size size"],
+    adversarial: Float[Tensor, "n 3 size size"],
+    control: Float[Tensor, "n 3 size size"],
+    resamples: int,
+    seed: int,
+) -> tuple[float, float, float]:
+    """By how much `high_to_low` of an attack is above that of a control on the same images.
+
+    Args:
+        clean: RGB in [0, 1].
+        adversarial: the same images attacked, in the same order.
+        control: the same images changed without regard to the model, such as by white noise.
+        resamples: of the bootstrap over images, the same images for attack and control.
+        seed: of the resampling.
+
+    Returns:
+        The difference and the ends of its 95 % interval over images; NaN for one image.
+    """
+    magnitudes = [
+        dct2(x).abs().mean(1).cpu() for x in (clean, adversarial - clean, control - clean)
+    ]
+
+    def difference(chosen: np.ndarray) -> float:
+        own, attack, noise = (magnitude[chosen].mean(0) for magnitude in magnitudes)
+        return high_to_low(attack / (own + FLOOR)) - high_to_low(noise / (own + FLOOR))
+
+    images = np.arange(len(clean))
+    return difference(images), *bootstrap(images, difference, resamples, seed)

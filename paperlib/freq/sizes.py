@@ -24,16 +24,16 @@ class RctSizes:
     """02_rct.
 
     Attributes:
-        images: attacked by every white-box attack, for each seed.
-        black_box_images: attacked by every black-box attack, for each seed.
-        seeds: evaluation seeds.
-        bootstrap: resamples of the confidence bands.
+        images: attacked by every white-box attack.
+        black_box_images: of these, attacked by every black-box attack.
+        fewest: images that an attack must fool to be counted.
+        bootstrap: resamples of the confidence intervals.
         steps: of an attack by its name; one that is not here takes its usual number.
     """
 
     images: int
     black_box_images: int
-    seeds: int
+    fewest: int
     bootstrap: int
     steps: Mapping[str, int]
 
@@ -96,16 +96,17 @@ FEW_STEPS = {
     "simba_pixel": 20,
     "simba_dct": 20,
 }
+QUERIES = {"cw_l2": 30, "hopskipjump": 20, "square": 3000}
 SIZES = {
     "01_spectrum": {
         "smoke": SpectrumSizes(100, 1, 16),
-        "default": SpectrumSizes(1000, 3, 32),
+        "default": SpectrumSizes(600, 3, 32),
         "paper": SpectrumSizes(2000, 3, 32),
     },
     "02_rct": {
-        "smoke": RctSizes(4, 2, 1, 50, FEW_STEPS),
-        "default": RctSizes(40, 5, 3, 1000, {"hopskipjump": 5, "cw_l2": 30}),
-        "paper": RctSizes(60, 6, 3, 1000, {"hopskipjump": 5, "cw_l2": 30}),
+        "smoke": RctSizes(4, 2, 2, 50, FEW_STEPS),
+        "default": RctSizes(120, 20, 10, 1000, QUERIES),
+        "paper": RctSizes(200, 20, 10, 1000, QUERIES),
     },
     "03_occlusion": {
         "smoke": OcclusionSizes(2, 1, 16, 50),

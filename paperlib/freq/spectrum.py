@@ -11,10 +11,15 @@ distribution of frequencies in the data decides which the model uses; $B$ is our
 statistic. Radial profiles: `paperlib.freq.bands.radial_mean`.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from paperlib.freq.bands import radial_mean
 from paperlib.freq.dct import dct2
 from paperlib.models.frozen import frozen
 
@@ -33,6 +38,25 @@ def class_spectra(
         ValueError: a class without an image.
     """
     return _class_means(dct2(images).abs(), labels, classes).mean(1)
+
+
+def profiles(
+    images: Float[Tensor, "n 3 size size"],
+    labels: Int[Tensor, " n"],
+    classes: Sequence[str],
+    bands: int,
+) -> pd.DataFrame:
+    """Radial profile of every class's spectrum, and their mean as class "all".
+
+    Columns class, radius (component indices, mid-ring) and value, one row a point.
+
+    Raises:
+        ValueError: a class without an image.
+    """
+    rings = radial_mean(class_spectra(images, labels, len(classes)), bands)  # (classes, bands)
+    radius = (np.arange(bands) + 0.5) * images.shape[-1] / bands
+    table = pd.DataFrame(rings.numpy().T, columns=list(classes)).assign(all=rings.mean(0).numpy())
+    return table.assign(radius=radius).melt("radius", var_name="class")
 
 
 def between_class_spectrum(

@@ -4,14 +4,15 @@
 ``python -m paperlib.freq.training --help`` trains the checkpoints in ``data/checkpoints``.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
-from paperlib.freq.attacks import linf_pgd
 from paperlib.freq.variants import (
     EPSILON,
     FILTERS,
@@ -28,12 +29,60 @@ from paperlib.models.training import Prepare, Recipe, accuracy, train
 from paperlib.runtime import set_threads
 from paperlib.seeds import derive
 
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # or importing foolbox fails without git
+import foolbox
+
 NOISE = 0.1
 
 
 def noisy(images: Tensor) -> Tensor:
     """Images in [0, 1] plus Gaussian noise, clipped to [0, 1]."""
     return (images + NOISE * torch.randn_like(images)).clamp(0, 1)
+
+
+def linf_pgd(
+    model: nn.Module,
+    images: Float[Tensor, "n 3 height width"],
+    labels: Int[Tensor, " n"],
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    random_start: bool = True,
+    autocast: bool = False,
+) -> Float[Tensor, "n 3 height width"]:
+    """PGD in the L∞ ball, for the inner loop of adversarial training; draws from torch's generator.
+
+    One step of 1.25 epsilon from a random start is FGSM-RS (Wong et al., arXiv 2001.03994). The
+    model is in eval mode and without parameter gradients during the attack, and as before after it.
+
+    Args:
+        model: takes images in [0, 1], returns logits.
+        images: RGB in [0, 1].
+        labels: true classes.
+        epsilon: largest change of a pixel value, in units of the [0, 1] image.
+        step_size: change of a pixel value in one step, same units.
+        steps: number of gradient steps.
+        random_start: start from a uniform draw in the ball instead of the image.
+        autocast: run the model in bfloat16 where torch's autocast does.
+    """
+    algorithm = foolbox.attacks.LinfPGD(
+        abs_stepsize=step_size, steps=steps, random_start=random_start
+    )
+    with frozen(model):
+        seen = _Autocast(model) if autocast else model
+        wrapped = foolbox.PyTorchModel(seen, bounds=(0, 1), device=images.device)
+        return algorithm.run(wrapped, images, labels, epsilon=epsilon).detach()
+
+
+class _Autocast(nn.Module):
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.training = model.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.model(x).float()
 
 
 def _attacked(steps: int, step_size: float, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

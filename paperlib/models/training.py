@@ -241,9 +241,14 @@ def augment(
 def predict(
     model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 100
 ) -> Int[Tensor, " n"]:
-    """Class with the largest logit, in eval mode, computed `batch_size` images at a time."""
+    """Class with the largest logit, in eval mode, computed `batch_size` images at a time.
+
+    On the model's device; the classes are on that of the images.
+    """
+    place = next(model.parameters(), images).device
     with frozen(model), torch.inference_mode():
-        return torch.cat([model(batch).argmax(-1) for batch in images.split(batch_size)])
+        classes = [model(batch.to(place)).argmax(-1) for batch in images.split(batch_size)]
+        return torch.cat(classes).to(images.device)
 
 
 def accuracy(

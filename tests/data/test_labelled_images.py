@@ -44,3 +44,11 @@ def test_sample_is_without_replacement_and_by_seed(data):
 def test_sample_of_an_impossible_size(data, count):
     with pytest.raises(ValueError, match=rf"count={count}: this split has 20 images \(made here\)"):
         data.sample(count, 0)
+
+
+def test_draws_share_no_image_where_the_split_allows(data):
+    drawn = data.draws(6, 3, 1)
+    assert [len(part) for part in drawn] == [6] * 3
+    seen = [image.numpy().tobytes() for part in drawn for image in part.images]
+    assert len(set(seen)) == 18
+    assert torch.equal(data.draws(6, 3, 1)[2].images, drawn[2].images)

@@ -6,11 +6,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from torch import nn
 
-from paperlib.freq.attacks import ATTACKS, attack, linf_pgd
+from paperlib.freq import robustness
+from paperlib.freq.attacks import ATTACKS, attack
 from paperlib.freq.dct import dct2
 from paperlib.freq.robustness import predict, robust_accuracy, robust_images
+from paperlib.freq.variants import VARIANTS
 
 EPSILONS = {name: 0.1 if ATTACKS[name].norm == "linf" else 1.5 for name in ATTACKS}
 STEPS = {"hopskipjump": 5, "square": 40, "simba_pixel": 400, "simba_dct": 400, "cw_l2": 20}
@@ -83,6 +86,18 @@ def test_import_needs_no_git(tmp_path):
     subprocess.run(command, env=environment, check=True)
 
 
+def test_every_attack_has_a_name_and_a_colour_unlike_the_others():
+    tables = [list(ATTACKS.values()), list(VARIANTS.values())]
+    for rows in tables:
+        colours = np.array([to_rgb(row.colour) for row in rows])
+        distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+        assert distances[~np.eye(len(rows), dtype=bool)].min() > 0.15
+        assert (colours @ [0.2126, 0.7152, 0.0722] < 0.75).all(), "too pale on white"
+        assert len({row.title for row in rows}) == len(rows)
+    assert ATTACKS["fgsm"].colour == VARIANTS["fgsm_rs"].colour
+    assert ATTACKS["pgd_linf"].colour == VARIANTS["pgd"].colour
+
+
 class Linear(nn.Module):
     def __init__(self):
         super().__init__()
@@ -149,18 +164,36 @@ def test_simba_walks_along_pixels_or_cosines(trained, eight):
         )
 
 
-def test_linf_pgd_in_training(trained, eight):
-    x, y = eight
-    torch.manual_seed(5)
-    first = linf_pgd(trained, x, y, 0.03, 0.0375, 1)
-    assert trained.training and not first.requires_grad
-    torch.manual_seed(5)
-    assert torch.equal(linf_pgd(trained, x, y, 0.03, 0.0375, 1), first)
-    assert (first - x).abs().max() <= 0.03 + 1e-6
-    fixed = linf_pgd(trained, x, y, 0.03, 0.03, 1, random_start=False)
-    torch.testing.assert_close(fixed, attack("fgsm", trained, x, y, 0.03))
-    low = linf_pgd(trained, x, y, 0.03, 0.01, 3, autocast=True)
-    assert low.dtype == torch.float32 and (low - x).abs().max() <= 0.03 + 1e-6
+def test_simba_favours_no_frequency(trained, eight):
+    change = dct2(attack("simba_dct", trained, *eight, 0.02, steps=60) - eight[0])
+    touched = (change.abs() > 1e-3).any(1)  # (images, u, v)
+    high = torch.zeros(16, 16, dtype=torch.bool)
+    high[8:], high[:, 8:] = True, True
+    assert touched.sum() > 100
+    assert (touched & high).sum() / touched.sum() > 0.6  # a share of 0.75 of all components
+
+
+def test_an_image_is_robust_if_the_worst_attack_fails(monkeypatch):
+    """Each attack fools one image of its own; the model reads the class from a pixel."""
+
+    class Reads(nn.Module):
+        def forward(self, x):
+            return torch.stack([1 - x[:, 0, 0, 0], x[:, 0, 0, 0]], 1)
+
+    def fools_one(name, model, images, labels, *rest):
+        moved = images.clone()
+        fooled = images[:, 1, 0, 0] == {"fgsm": 0.25, "pgd_linf": 0.5, "square": 0.75}[name]
+        moved[fooled, 0, 0, 0] = 1 - moved[fooled, 0, 0, 0]
+        return moved
+
+    monkeypatch.setattr(robustness, "attack", fools_one)
+    labels = torch.tensor([0, 1, 0, 1, 0])
+    images = torch.zeros(5, 3, 4, 4)
+    images[:, 0, 0, 0] = torch.tensor([0.0, 1, 0, 1, 1])  # the last is wrong without an attack
+    images[:, 1, 0, 0] = torch.tensor([0.25, 0.5, 0.75, 1, 1])
+    robust = robust_images(Reads(), images, labels)
+    assert robust.tolist() == [False, False, False, True, False]
+    assert robust_images(Reads(), images, labels, ("square",)).tolist() == [1, 1, 0, 1, 0]
 
 
 def test_robust_means_that_no_attack_succeeds(trained, colours):
@@ -181,7 +214,7 @@ def test_robust_means_that_no_attack_succeeds(trained, colours):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "fgms"}, "'fgms' is unknown: valid are fgsm, pgd_linf, pgd_l2, cw_l2, hopskip"),
+        ({"name": "fgms"}, "'fgms' is unknown: valid are fgsm, pgd_linf, pgd_l2, cw_l2, square"),
         ({"images": torch.rand(8, 1, 16, 16)}, r"shape \(8, 1, 16, 16\): \(n, 3, height, width\)"),
         ({"images": torch.rand(8, 3, 16, 16) * 255}, "floats from 0 to 1 are valid"),
         ({"images": torch.zeros(8, 3, 16, 16, dtype=torch.uint8)}, "images are torch.uint8"),

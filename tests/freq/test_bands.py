@@ -76,6 +76,12 @@ def test_radial_mean_of_a_flat_map():
     )
 
 
+def test_radial_mean_ring_by_ring():
+    values = torch.arange(16.0).view(4, 4)
+    by_hand = [0, (1 + 4 + 5) / 3, (2 + 8 + 6 + 9 + 10) / 5, (3 + 7 + 11 + 12 + 13 + 14 + 15) / 7]
+    torch.testing.assert_close(radial_mean(values, 4), torch.tensor(by_hand))
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_values_are_named():
     with pytest.raises(ValueError, match="'radial' and 'square'"):

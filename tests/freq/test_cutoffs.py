@@ -65,10 +65,23 @@ def test_jpeg_keeps_low_frequencies_and_loses_high_ones():
     assert fine.abs().mean() < 2
 
 
-def test_jpeg_sweep_has_the_plain_accuracy_first(striped):
+def test_the_table_of_cutoffs_has_a_row_a_point(striped):
+    models = {("contrast", "natural"): Contrast()}
+    table = cutoffs.cutoff_table(models, [striped, striped.subset(torch.arange(4))], [8, 32])
+    assert list(table.columns) == [
+        *("filter", "architecture", "variant", "seed", "cutoff", "accuracy")
+    ]
+    low = table[table["filter"] == "low-pass"]
+    assert low.accuracy.tolist() == [0.5, 1, 1, 1]
+    assert low.seed.tolist() == [0, 0, 1, 1] and low.cutoff.tolist() == [8, 32] * 2
+    assert set(table.variant) == {"natural"} and len(table) == 8
+
+
+def test_the_table_of_jpeg_has_the_plain_accuracy_first(striped):
     faint = replace(striped, images=96 + striped.images // 4)  # stripes 16 apart
-    found = cutoffs.jpeg_sweep(Contrast(), faint, [100, 5])
-    assert found == {"none": 1.0, 100: 1.0, 5: 0.5}
+    table = cutoffs.jpeg_table({("contrast", "natural"): Contrast()}, [faint], [100, 5])
+    assert table.quality.tolist() == ["none", 100, 5]
+    assert table.accuracy.tolist() == [1, 1, 0.5]
 
 
 def test_kept_at_half_by_hand():

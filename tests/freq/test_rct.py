@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from paperlib.freq.bands import high_pass, low_pass
 from paperlib.freq.dct import dct2, dct_matrix
-from paperlib.freq.rct import FLOOR, changed, energy_shares, rct_images, rct_map
+from paperlib.freq.rct import FLOOR, energy_shares, excess, high_to_low, rct_images, rct_map
 
 
 @pytest.fixture
@@ -57,4 +58,21 @@ def test_energy_shares(clean):
     shares = energy_shares(clean, attacked, 2, "square")
     torch.testing.assert_close(shares[:4], torch.tensor([[5 / 14, 9 / 14]]).expand(4, 2))
     assert shares[4].isnan().all()
-    assert changed(clean, attacked).tolist() == [True] * 4 + [False]
+
+
+def test_high_to_low_of_a_map_by_hand():
+    values = torch.arange(16.0).view(4, 4)
+    rings = [0, 10 / 3, 35 / 5, 75 / 7]
+    assert high_to_low(values) == pytest.approx((rings[2] + rings[3]) / (rings[0] + rings[1]))
+
+
+def test_an_attack_is_beyond_noise_only_with_more_in_high_frequencies(clean):
+    noise = 0.01 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    high, low = high_pass(noise, 4), low_pass(noise, 4)
+    for change, sign in ((2 * high + low, 1), (high + 2 * low, -1)):
+        value, start, end = excess(clean, clean + change, clean + noise, 200, 0)
+        maps = [rct_map(clean, clean + part) for part in (change, noise)]
+        assert value == pytest.approx(high_to_low(maps[0]) - high_to_low(maps[1]), rel=1e-4)
+        assert start <= value <= end and sign * start > 0 and sign * end > 0
+    value, start, end = excess(clean, clean + noise, clean + noise, 50, 0)
+    assert (value, start, end) == (0, 0, 0)  # the same images for both

@@ -2,11 +2,13 @@ import pytest
 import torch
 from torch import nn
 
+from paperlib.freq.bands import radial_mean
 from paperlib.freq.dct import dct2
 from paperlib.freq.spectrum import (
     between_class_spectrum,
     class_spectra,
     mean_spectrum,
+    profiles,
     templates,
     weight_spectrum,
 )
@@ -62,3 +64,13 @@ def test_templates_hold_the_normalisation():
 def test_templates_need_an_affine_model(trained):
     with pytest.raises(ValueError, match="affine"):
         templates(trained, 16, 16)
+
+
+def test_profiles_of_the_classes_and_their_mean(colours):
+    images, labels = colours
+    table = profiles(images, labels, "abcd", 8)
+    wide = table.pivot(index="radius", columns="class", values="value")
+    assert wide.index.tolist() == [1, 3, 5, 7, 9, 11, 13, 15]
+    expected = radial_mean(class_spectra(images, labels, 4), 8)
+    torch.testing.assert_close(torch.tensor(wide[list("abcd")].to_numpy().T), expected)
+    torch.testing.assert_close(torch.tensor(wide["all"].to_numpy()), expected.mean(0))

@@ -7,6 +7,7 @@ import torch
 
 from paperlib.data.openmoji import openmoji10
 from paperlib.freq import training, variants
+from paperlib.freq.attacks import attack
 from paperlib.freq.dct import dct2
 from paperlib.models import checkpoints
 from paperlib.models.cnn import build_cnn
@@ -99,3 +100,17 @@ def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
     Resume(tmp_path / "openmoji-linear-natural-seed3.pt", {}, every=0).save(dict)
     with pytest.raises(ValueError, match="of another run"):
         training.main()
+
+
+def test_linf_pgd_in_training(trained, colours):
+    x, y = colours[0][:8], colours[1][:8]
+    torch.manual_seed(5)
+    first = training.linf_pgd(trained, x, y, 0.03, 0.0375, 1)
+    assert trained.training and not first.requires_grad
+    torch.manual_seed(5)
+    assert torch.equal(training.linf_pgd(trained, x, y, 0.03, 0.0375, 1), first)
+    assert (first - x).abs().max() <= 0.03 + 1e-6
+    fixed = training.linf_pgd(trained, x, y, 0.03, 0.03, 1, random_start=False)
+    torch.testing.assert_close(fixed, attack("fgsm", trained, x, y, 0.03))
+    low = training.linf_pgd(trained, x, y, 0.03, 0.01, 3, autocast=True)
+    assert low.dtype == torch.float32 and (low - x).abs().max() <= 0.03 + 1e-6

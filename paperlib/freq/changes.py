@@ -1,0 +1,71 @@
+"""What attacks and controls change, in tables: how often they fool, how much, and where.
+
+A change is a pair of images (n, 3, height, width) in [0, 1]: before and after.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from paperlib.freq import rct
+from paperlib.freq.attacks import ATTACKS
+from paperlib.freq.controls import CONTROLS
+
+Change = tuple[Float[Tensor, "_ 3 height width"], Float[Tensor, "_ 3 height width"]]
+
+
+def norms(change: Change) -> Float[Tensor, " _"]:
+    """L2 norm of the change of each image."""
+    return (change[1] - change[0]).flatten(1).norm(dim=1)
+
+
+def attack_table(
+    fooled: Mapping[str, Change], fools: Mapping[str, Bool[Tensor, " _"]]
+) -> pd.DataFrame:
+    """How often each attack fools the model, and how far it goes where it does.
+
+    Args:
+        fooled: of each attack, the images that it fools.
+        fools: whether it fools the model, for all the images that it was given.
+    """
+    rows = {}
+    for name, change in fooled.items():
+        largest = (change[1] - change[0]).flatten(1).abs().amax(1)
+        rows[ATTACKS[name].title] = {
+            "access": ATTACKS[name].access,
+            "images": len(fools[name]),
+            "fooled": fools[name].float().mean().item(),
+            "mean L∞": largest.mean().item(),
+            "mean L2": norms(change).mean().item(),
+        }
+    return pd.DataFrame.from_dict(rows, "index")
+
+
+def excess_table(fooled: Mapping[str, Change], resamples: int, seed: int) -> pd.DataFrame:
+    """`rct.high_to_low` of each attack beside white noise of its L2 norms on the same images.
+
+    Args:
+        fooled: of each attack, the images that it fools.
+        resamples, seed: of the bootstrap over images.
+
+    Returns:
+        One row an attack, by name; columns title, access, images, attack, white noise, and their
+        difference with the ends of its 95 % interval, from and to.
+    """
+    rows = {}
+    for name, change in fooled.items():
+        noise = CONTROLS["white_noise"].call(change[0], norms(change), seed)
+        difference, low, high = rct.excess(*change, noise, resamples, seed)
+        rows[name] = {
+            "title": ATTACKS[name].title,
+            "access": ATTACKS[name].access,
+            "images": len(noise),
+            "attack": rct.high_to_low(rct.rct_map(*change)),
+            "white noise": rct.high_to_low(rct.rct_map(change[0], noise)),
+            "difference": difference,
+            "from": float(low),
+            "to": float(high),
+        }
+    return pd.DataFrame.from_dict(rows, "index")

@@ -1,0 +1,340 @@
+"""Figures of the frequency paper, each a function of its saved table, named as the figure."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
+
+from paperlib.freq.attacks import ATTACKS
+from paperlib.freq.controls import CONTROLS
+from paperlib.freq.variants import ARCHITECTURES, VARIANTS
+from paperlib.notebook.figures import BLACK, BLUE, band_curve, image_row
+
+Pixels = Mapping[str, np.ndarray]
+ALL = "all"
+LINES = dict(zip(ARCHITECTURES, ("-", "--"), strict=True))
+MARKERS = dict(zip(ARCHITECTURES, ("o", "s"), strict=True))
+
+
+def classes(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """One test image of each class, side by side."""
+    figure, axes = plt.subplots(1, len(table), figsize=(8, 1.3))
+    image_row(axes, pixels["images"], [name[:8] for name in table["class"]])
+    for ax in axes:
+        ax.title.set_size(8)
+    return figure
+
+
+def spectrum(table: pd.DataFrame) -> Figure:
+    """Magnitudes of the images' DCT: a map, bright at the lowest frequencies, and radial profiles.
+
+    On logarithmic axes the profiles of all classes fall along nearly the same straight line.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
+    frequency_map(left, _square(table[table.u.notna()]), "mean |X|", label="pixel value", log=True)
+    for name, rows in table[table.radius.notna()].groupby("class", sort=False):
+        look = {"color": BLUE, "label": "mean of classes", "zorder": 3} if name == ALL else {}
+        right.plot(rows.radius, rows.value, **{"color": "0.7", "linewidth": 1} | look)
+    right.lines[-1].set_linewidth(2)
+    right.set(xscale="log", yscale="log", xlabel="radius (components)", ylabel="mean |X|")
+    right.legend()
+    return figure
+
+
+def filters(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """The same images whole and with their low, middle or high frequencies alone, a row each.
+
+    Low frequencies leave blurred colours, high ones outlines on grey.
+    """
+    count = len(pixels[table["filter"][0]])
+    figure, axes = plt.subplots(len(table), count, figsize=(8, 4.2))
+    for line, name in zip(axes, table["filter"], strict=True):
+        image_row(line, pixels[name], label=name)
+    return figure
+
+
+def transfer(table: pd.DataFrame) -> Figure:
+    """Accuracy of ResNet-20s by the filter of training (rows) and of test (columns), as colours."""
+    figure, ax = plt.subplots(figsize=(5, 3.6))
+    values = table.set_index("trained on")
+    sns.heatmap(values, annot=True, fmt=".1f", cmap="viridis", vmin=0, vmax=100, ax=ax)
+    ax.set(xlabel="tested on", ylabel="trained on", title="accuracy (%), ResNet-20")
+    return figure
+
+
+def linear(table: pd.DataFrame) -> Figure:
+    """Three maps over frequencies: the data's mean, its spread between classes, linear weights."""
+    titles = {"mean": "mean |X|", "between": "between, B", "weights": "weights |W|"}
+    figure, axes = plt.subplots(1, 3, figsize=(8, 2.9))
+    for ax, (name, title) in zip(axes, titles.items(), strict=True):
+        frequency_map(ax, _square(table[table["map"] == name]), title, log=True)
+        ax.set(xlabel="v", ylabel="u")
+    return figure
+
+
+def attacked_images(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """One image after each attack and each control, and below what was changed, made visible."""
+    figure, axes = plt.subplots(2, len(table), figsize=(8, 2.1))
+    image_row(axes[0], pixels["images"], label="image")
+    image_row(axes[1], pixels["changes"], label="change")
+    for ax, row in zip(axes[0], table.itertuples(), strict=True):
+        lines = [_title(row.change).replace(" ", "\n", 1), "fools" if row.fools else "does not"]
+        ax.set_title("\n".join(lines), fontsize=6)
+    return figure
+
+
+def rct_maps(table: pd.DataFrame) -> Figure:
+    """Maps of the relative change by frequency, one an attack and one a control, colours alike.
+
+    All of them, white noise too, are brighter where frequencies are high.
+    """
+    names = list(table.change.unique())
+    rows = -(-len(names) // 4)
+    figure, axes = plt.subplots(rows, 4, figsize=(8, 2.2 * rows), sharex=True, sharey=True)
+    for ax in axes.flat[len(names) :]:
+        ax.set_visible(False)
+    for ax, name in zip(axes.flat, names, strict=False):
+        values = _square(table[table.change == name])
+        image = frequency_map(ax, values, _title(name), log=True, limits=(0.01, 3), bar=False)
+        ax.set(xlabel="v", ylabel="u")
+        ax.title.set_size(10)
+        ax.label_outer()
+    figure.colorbar(image, ax=axes, label="RCT", shrink=0.7)
+    return figure
+
+
+def rct_curves(table: pd.DataFrame) -> Figure:
+    """Relative change by radius: white-box attacks at the left, black-box at the right.
+
+    The controls, in black in both panels, rise with the radius as the attacks do. Shaded: 95 %
+    intervals over images.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 4), sharey=True)
+    for ax, access in zip(axes, ("white-box", "black-box"), strict=True):
+        for name, rows in table.groupby("change", sort=False):
+            if name in CONTROLS:
+                style = {"linestyle": CONTROLS[name].line, "linewidth": 1.2, "color": BLACK}
+                ax.plot(rows.radius, rows["mean"], label=CONTROLS[name].title, **style)
+            elif ATTACKS[name].access == access:
+                look = ATTACKS[name].title, ATTACKS[name].colour
+                band_curve(ax, rows.radius, rows["mean"], rows.low, rows.high, *look)
+        ax.set(title=access, xlabel="radius (components)", yscale="log")
+        ax.legend(fontsize=8)
+    axes[0].set_ylabel("RCT, mean over images")
+    return figure
+
+
+def energy_shares(table: pd.DataFrame) -> Figure:
+    """Bars of how the energy of each change is shared among four bands of frequencies.
+
+    White noise has three quarters above half of the largest frequency; white-box attacks have
+    less.
+    """
+    figure, ax = plt.subplots(figsize=(7, 0.7 + 0.3 * table.change.nunique()))
+    wide = table.pivot(index="change", columns="band", values="share")
+    wide = wide.loc[table.change.unique(), table.band.unique()]
+    wide.rename(_title).plot.barh(stacked=True, ax=ax, colormap="viridis", width=0.8)
+    ax.set(xlabel="share of the change's energy", ylabel="", xlim=(0, 1))
+    ax.invert_yaxis()
+    ax.legend(bbox_to_anchor=(0.5, 1.0), loc="lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def one_component(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """An image, the same without each of three components, and a map of every component's effect.
+
+    The three are those whose removal changes the logit most; the effect is large in few of the
+    lowest components.
+    """
+    figure, axes = plt.subplots(1, 5, figsize=(8, 2), width_ratios=[1, 1, 1, 1, 1.5])
+    removed = table[table.picture.notna()].sort_values("picture")
+    titles = [f"no ({row.u}, {row.v})" for row in removed.itertuples()]
+    image_row(axes[:4], pixels["images"], ["all components", *titles])
+    for ax in axes[:4]:
+        ax.title.set_size(9)
+    frequency_map(axes[4], _square(table), "fall of the logit δ", signed=True)
+    axes[4].set(xlabel="", ylabel="")
+    return figure
+
+
+def of_maps(table: pd.DataFrame) -> Figure:
+    """Occluded Frequency maps: two architectures, each trained naturally and adversarially.
+
+    Adversarially trained networks have more of it at the lowest frequencies, the top left corner.
+    """
+    keys = list(table.groupby(["architecture", "variant"], sort=False).groups)
+    figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.4))
+    for ax, (arch, variant) in zip(axes.flat, keys, strict=True):
+        values = _square(table[(table.architecture == arch) & (table.variant == variant)])
+        title = f"{ARCHITECTURES[arch]}, {VARIANTS[variant].title}"
+        frequency_map(ax, values, title, label="OF", log=True, limits=(1e-4, 3e-2))
+    return figure
+
+
+def of_curves(table: pd.DataFrame) -> Figure:
+    """Occluded Frequency of a component by radius, natural and adversarial training in a panel.
+
+    The curves fall with the radius. Shaded: 95 % intervals over images.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
+    for ax, (arch, panel) in zip(axes, table.groupby("architecture", sort=False), strict=True):
+        for name, rows in panel.groupby("variant", sort=False):
+            look = VARIANTS[name].title, VARIANTS[name].colour
+            band_curve(ax, rows.radius, rows["mean"], rows.low, rows.high, *look)
+        ax.set(title=ARCHITECTURES[arch], xlabel="radius (components)", yscale="log")
+    axes[0].set_ylabel("OF of a component, mean")
+    axes[0].legend()
+    return figure
+
+
+def low_shares(table: pd.DataFrame) -> Figure:
+    """Bars of the share of Occluded Frequency in low frequencies, one a network.
+
+    The lines are 95 % intervals over images.
+    """
+    figure, ax = plt.subplots(figsize=(7, 3.4))
+    names = table.architecture.map(ARCHITECTURES) + ", " + table.variant.map(_title)
+    error = np.abs(table[["low", "high"]].to_numpy().T - table["low share"].to_numpy())
+    colours = [VARIANTS[name].colour for name in table.variant]
+    ax.barh(names, table["low share"], xerr=error, color=colours)
+    ax.set(xlabel="share of OF in max(u, v) < 8", xlim=(0, 1))
+    ax.invert_yaxis()
+    return figure
+
+
+def robustness(table: pd.DataFrame) -> Figure:
+    """Robust accuracy over low-frequency share at two sizes of attack, a point a network.
+
+    Circles are ResNet-20s, squares VGGs; small points are single draws of the images, large ones
+    their mean.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 4), sharex=True)
+    for ax, column in zip(axes, ("robust 2/255", "robust 8/255"), strict=True):
+        for (arch, variant), rows in table.groupby(["architecture", "variant"], sort=False):
+            x, y = rows["low share"], 100 * rows[column]
+            look = {"marker": MARKERS[arch], "color": VARIANTS[variant].colour, "linestyle": ""}
+            label = VARIANTS[variant].title if MARKERS[arch] == "o" else None
+            ax.plot(x, y, markersize=3, alpha=0.4, **look)
+            ax.plot(x.mean(), y.mean(), markersize=9, label=label, **look)
+        ax.set(xlabel="low-frequency share of OF", ylabel="robust accuracy (%)", ylim=(-3, 103))
+        ax.set_title(f"ε = {column.removeprefix('robust ')}")
+    axes[0].legend(fontsize=9)
+    return figure
+
+
+def cutoff_images(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """One image through low-pass filters of rising cut-off, and below through high-pass ones."""
+    kinds = list(table["filter"].unique())
+    figure, axes = plt.subplots(len(kinds), len(pixels[kinds[0]]), figsize=(7, 3))
+    for line, kind in zip(axes, kinds, strict=True):
+        titles = [f"c = {cutoff}" for cutoff in table[table["filter"] == kind].cutoff]
+        image_row(line, pixels[kind], titles, label=kind)
+    return figure
+
+
+def cutoffs(table: pd.DataFrame) -> Figure:
+    """Accuracy by cut-off of a low-pass and of a high-pass filter, a line a network.
+
+    Shaded: the range over the draws of images.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True)
+    for ax, (kind, rows) in zip(axes, table.groupby("filter", sort=False), strict=True):
+        _accuracies(ax, rows, "cutoff")
+        ax.set(xlabel="cut-off c (components)", title=kind)
+    axes[0].set_ylabel("accuracy (%)")
+    axes[1].legend(fontsize=9)
+    return figure
+
+
+def jpeg(table: pd.DataFrame) -> Figure:
+    """Accuracy by the quality of JPEG, from none to coarse, a line a network.
+
+    Shaded: the range over the draws of images.
+    """
+    figure, ax = plt.subplots(figsize=(6, 3.6))
+    _accuracies(ax, table.assign(quality=table.quality.astype(str)), "quality")
+    ax.set(xlabel="JPEG quality", ylabel="accuracy (%)")
+    ax.legend(fontsize=9)
+    return figure
+
+
+def frequency_map(
+    ax: Axes,
+    values: ArrayLike,
+    title: str,
+    *,
+    label: str = "",
+    log: bool = False,
+    signed: bool = False,
+    limits: tuple[float, float] | None = None,
+    bar: bool = True,
+) -> AxesImage:
+    """Heat map over the components of a DCT, the lowest frequency at the top left.
+
+    Args:
+        ax: where to draw.
+        values: (u, v): vertical frequency along the rows, horizontal along the columns.
+        title: above the map.
+        label: of the colour bar: the quantity with its unit.
+        log: logarithmic colours; components that are not above 0 are grey.
+        signed: diverging colours with white at 0.
+        limits: of the colours, to make maps comparable; from the values if None.
+        bar: draw the colour bar; without it, one bar can serve several maps.
+
+    Raises:
+        ValueError: `values` is not two-dimensional; `log` with `signed` or with nothing above 0.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2:
+        raise ValueError(f"values of {title!r}: shape {values.shape}, expected (u, v)")
+    if log and signed:
+        raise ValueError(f"map {title!r}: log has no place for negative values; choose one")
+    if log:
+        values = np.where(values > 0, values, np.nan)
+        if np.isnan(values).all():
+            raise ValueError(f"values of {title!r}: none above 0, so no logarithm to draw")
+    low, high = limits or (np.nanmin(values), np.nanmax(values))
+    if signed:
+        high = max(abs(low), abs(high))
+        low = -high
+    colours = mpl.colormaps["RdBu_r" if signed else "viridis"].with_extremes(bad="0.8")
+    image = ax.imshow(
+        np.ma.masked_invalid(values),
+        origin="upper",
+        interpolation="nearest",
+        cmap=colours,
+        norm=LogNorm(low, high) if log else Normalize(low, high),
+    )
+    ax.set(title=title, xlabel="horizontal frequency v", ylabel="vertical frequency u")
+    rows, columns = values.shape
+    ax.set(yticks=range(0, rows, -(-rows // 4)), xticks=range(0, columns, -(-columns // 4)))
+    if bar:
+        ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
+    return image
+
+
+def _square(table: pd.DataFrame) -> np.ndarray:
+    """The map (u, v) of a long table with these columns and `value`."""
+    return table.pivot(index="u", columns="v", values="value").to_numpy()
+
+
+def _title(name: str) -> str:
+    return (ATTACKS | CONTROLS | VARIANTS)[name].title
+
+
+def _accuracies(ax: Axes, table: pd.DataFrame, x: str) -> None:
+    """Mean accuracy in percent over `x`, in the order of the table, and its range over draws."""
+    for (arch, variant), rows in table.groupby(["architecture", "variant"], sort=False):
+        drawn = 100 * rows.groupby(x, sort=False).accuracy.agg(["mean", "min", "max"])
+        colour = VARIANTS[variant].colour
+        label = f"{ARCHITECTURES[arch]}, {VARIANTS[variant].title}"
+        ax.plot(drawn.index, drawn["mean"], LINES[arch], color=colour, label=label)
+        ax.fill_between(drawn.index, drawn["min"], drawn["max"], color=colour, alpha=0.15)

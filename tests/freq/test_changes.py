@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from paperlib.freq.bands import high_pass
+from paperlib.freq.changes import attack_table, excess_table, norms
+from paperlib.freq.rct import high_to_low, rct_map
+
+
+@pytest.fixture
+def change():
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(6, 3, 8, 8, generator=generator) / 2 + 0.25
+    return clean, clean + 0.05 * torch.randn(clean.shape, generator=generator)
+
+
+def test_how_far_an_attack_goes_where_it_fools(change):
+    fools = torch.tensor([True] * 6 + [False] * 2)
+    row = attack_table({"pgd_l2": change}, {"pgd_l2": fools}).loc["PGD L2"]
+    assert (row.access, row.images, row.fooled) == ("white-box", 8, 0.75)
+    apart = (change[1] - change[0]).flatten(1)
+    assert row["mean L2"] == pytest.approx(float((apart**2).sum(1).sqrt().mean()), rel=1e-5)
+    assert row["mean L∞"] == pytest.approx(float(apart.abs().max(1).values.mean()), rel=1e-5)
+
+
+def test_an_attack_that_is_white_noise_is_not_beyond_it(change):
+    clean = change[0]
+    steep = change[1] + 2 * high_pass(change[1] - clean, 4)
+    table = excess_table({"pgd_l2": change, "square": (clean, steep)}, 200, 0)
+    noise, square = table.loc["pgd_l2"], table.loc["square"]
+    assert noise["from"] < 0 < noise.to
+    assert square["from"] > 0
+    assert square.attack == pytest.approx(high_to_low(rct_map(clean, steep)))
+    assert square.attack - square["white noise"] == pytest.approx(square.difference)
+    assert table.images.tolist() == [6, 6] and table.title.tolist() == ["PGD L2", "Square"]
+
+
+def test_norms(change):
+    torch.testing.assert_close(
+        norms((change[0], change[0] + 0.5)), torch.full((6,), 0.5 * 192**0.5)
+    )

@@ -1,0 +1,224 @@
+"""Every figure is drawn from a small table, and from the published one where there is one."""
+
+import inspect
+import io
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from paperlib.freq import plots
+from paperlib.freq.attacks import ATTACKS
+from paperlib.freq.controls import CONTROLS
+from paperlib.freq.variants import ARCHITECTURES, VARIANTS
+from paperlib.notebook import figures
+from paperlib.paths import FIGURES
+
+SIDE = 4
+U, V = (axis.ravel() for axis in np.indices((SIDE, SIDE)))
+MAP = pd.DataFrame({"u": U, "v": V, "value": 0.01 * (1 + U + V)})
+CURVE = pd.DataFrame({"radius": [0.5, 1.5], "mean": [2.0, 1.0], "low": [1.0, 0.5], "high": [3, 2]})
+DRAWN = {
+    name: draw
+    for name, draw in inspect.getmembers(plots, inspect.isfunction)
+    if draw.__module__ == plots.__name__ and inspect.signature(draw).return_annotation is Figure
+}
+
+
+def each(table, **keys):
+    """The table once for every value of the keys, which come in step."""
+    rows = [dict(zip(keys, values, strict=True)) for values in zip(*keys.values(), strict=True)]
+    return pd.concat([table.assign(**row) for row in rows], ignore_index=True)
+
+
+def pictures(*counts):
+    return [np.full((count, 4, 4, 3), 99, np.uint8) for count in counts]
+
+
+CHANGES = [*ATTACKS, *CONTROLS]
+NETWORKS = {
+    "architecture": [name for name in ARCHITECTURES for _ in range(2)],
+    "variant": ["natural", "pgd"] * len(ARCHITECTURES),
+}
+POINTS = pd.DataFrame({"seed": [0, 1], "accuracy": [0.5, 0.7]})
+SMALL = {
+    "classes": (pd.DataFrame({"class": ["a", "b"]}), {"images": pictures(2)[0]}),
+    "spectrum": (
+        pd.concat(
+            [
+                MAP.assign(**{"class": "all"}),
+                each(pd.DataFrame({"radius": [1, 2], "value": [2, 1]}), **{"class": ["a", "all"]}),
+            ]
+        ),
+    ),
+    "filters": (
+        pd.DataFrame({"filter": ["all", "low"], "variance": [1, 2]}),
+        dict(zip(["all", "low"], pictures(2, 2), strict=True)),
+    ),
+    "transfer": (pd.DataFrame({"trained on": ["a", "b"], "a": [1.0, 2], "b": [3.0, 4]}),),
+    "linear": (each(MAP, map=["mean", "between", "weights"]),),
+    "attacked_images": (
+        pd.DataFrame({"change": CHANGES, "fools": True}),
+        dict(zip(["images", "changes"], pictures(len(CHANGES), len(CHANGES)), strict=True)),
+    ),
+    "rct_maps": (each(MAP, change=CHANGES),),
+    "rct_curves": (each(CURVE, change=CHANGES),),
+    "energy_shares": (
+        each(pd.DataFrame({"band": ["low", "high"], "share": [0.25, 0.75]}), change=CHANGES),
+    ),
+    "one_component": (
+        MAP.assign(picture=[1, 2, 3, *[np.nan] * (SIDE**2 - 3)]),
+        {"images": pictures(4)[0]},
+    ),
+    "of_maps": (each(MAP, **NETWORKS),),
+    "of_curves": (each(CURVE, **NETWORKS),),
+    "low_shares": (
+        each(pd.DataFrame({"low share": [0.5], "low": [0.4], "high": [0.6]}), **NETWORKS),
+    ),
+    "robustness": (
+        each(
+            pd.DataFrame({"low share": [0.2, 0.4], "robust 2/255": 0.5, "robust 8/255": [0, 0.2]}),
+            **NETWORKS,
+        ),
+    ),
+    "cutoff_images": (
+        pd.DataFrame({"filter": ["low-pass", "low-pass", "high", "high"], "cutoff": [2, 4, 0, 2]}),
+        dict(zip(["low-pass", "high"], pictures(2, 2), strict=True)),
+    ),
+    "cutoffs": (
+        each(
+            each(POINTS, cutoff=[8, 16, 8, 16], filter=["low-pass", "low-pass", "high", "high"]),
+            **NETWORKS,
+        ),
+    ),
+    "jpeg": (each(each(POINTS, quality=["none", 95, 10]), **NETWORKS),),
+}
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    figures.style()
+    yield
+    plt.close("all")
+
+
+def drawn(name):
+    """The figure drawn from the small table as it is read back from a file."""
+    table, *pixels = SMALL[name]
+    content = io.BytesIO(table.to_csv(index=False).encode())
+    return DRAWN[name](pd.read_csv(content), *pixels)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_small_table_is_drawn_and_described(name):
+    figure = drawn(name)
+    figure.canvas.draw()
+    assert np.asarray(figure.canvas.buffer_rgba()).std() > 0
+    assert len(figures.alt_text(DRAWN[name]).split()) > 6
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_published_tables_are_drawn(name):
+    places = [file.parent for file in FIGURES.glob(f"*/0[1-5]_*/{name}.json")]
+    for folder in places:
+        if b"drawn_by" in (folder / f"{name}.json").read_bytes():
+            assert len(figures.load_figure(folder, name).render()) > 5000
+
+
+def test_every_attack_and_control_has_a_map_and_a_curve_in_the_panel_of_its_access():
+    figure = drawn("rct_maps")
+    titles = {ax.get_title() for ax in figure.axes if ax.get_title()}
+    assert titles == {row.title for row in (ATTACKS | CONTROLS).values()}
+    for ax in drawn("rct_curves").axes:
+        lines = {line.get_label(): line.get_color() for line in ax.lines}
+        own = {k.title: k.colour for k in ATTACKS.values() if k.access == ax.get_title()}
+        assert own and own == {title: lines[title] for title in own}
+        assert set(lines) == set(own) | {control.title for control in CONTROLS.values()}
+
+
+def test_curves_and_bands_are_those_of_the_table():
+    ax = drawn("of_curves").axes[0]
+    line, band = ax.lines[0], ax.collections[0]
+    assert line.get_ydata().tolist() == [2, 1]
+    assert line.get_color() == VARIANTS["natural"].colour
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0.5, 3)
+
+
+def test_a_point_of_robustness_is_the_mean_over_draws():
+    ax = drawn("robustness").axes[1]
+    large = [line for line in ax.lines if line.get_markersize() == 9]
+    assert [line.get_ydata()[0] for line in large] == pytest.approx([10] * 4)
+    assert {line.get_marker() for line in large} == {"o", "s"}
+
+
+def test_the_bars_of_energy_end_at_one_in_the_order_of_the_table():
+    ax = drawn("energy_shares").axes[0]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        row.title for row in (ATTACKS | CONTROLS).values()
+    ]
+    ends = [bar.get_x() + bar.get_width() for bar in ax.patches]
+    assert max(ends) == pytest.approx(1)
+
+
+def test_accuracies_are_means_over_draws_in_the_order_of_the_table():
+    ax = drawn("jpeg").axes[0]
+    assert ax.lines[0].get_xdata().tolist() == ["none", "95", "10"]
+    assert ax.lines[0].get_ydata() == pytest.approx([60] * 3)
+
+
+@pytest.fixture
+def ax():
+    return plt.subplots(figsize=(3, 2))[1]
+
+
+def test_the_lowest_frequency_is_drawn_at_the_top_left(ax):
+    values = np.ones((8, 8))
+    values[0, 0] = 100
+    plots.frequency_map(ax, values, "map")
+    ax.figure.canvas.draw()
+    pixels = np.asarray(ax.figure.canvas.buffer_rgba()).astype(int)
+    box = ax.get_window_extent()
+    left, right = int(box.x0) + 4, int(box.x1) - 4
+    top, bottom = len(pixels) - int(box.y1) + 4, len(pixels) - int(box.y0) - 4
+    others = [pixels[top, right], pixels[bottom, left], pixels[bottom, right]]
+    assert all((pixels[top, left] != other).any() for other in others)
+    assert all((others[0] == other).all() for other in others)
+    assert ax.get_xlabel() == "horizontal frequency v"
+    assert ax.get_ylabel() == "vertical frequency u"
+
+
+def test_logarithmic_colours_leave_out_what_is_not_above_0(ax):
+    image = plots.frequency_map(ax, np.array([[100.0, 1.0], [0.0, -1.0]]), "map", log=True)
+    assert isinstance(image.norm, LogNorm)
+    assert image.get_array().mask.tolist() == [[False, False], [True, True]]
+    assert (image.norm.vmin, image.norm.vmax) == (1, 100)
+
+
+def test_signed_colours_are_white_at_0_and_limits_are_kept(ax):
+    for values in ([[-1.0, 3.0]], [[-3.0, 1.0]]):
+        image = plots.frequency_map(ax, np.array(values), "map", signed=True)
+        assert (image.norm.vmin, image.norm.vmax) == (-3, 3)
+        assert min(image.cmap(image.norm(0.0))[:3]) > 0.95
+    image = plots.frequency_map(ax, np.array([[-1.0, 3.0]]), "map", limits=(0.0, 2.0))
+    assert (image.norm.vmin, image.norm.vmax) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (np.ones(4), {}, "expected"),
+        (np.zeros((2, 2)), {"log": True}, "none above 0"),
+        (np.ones((2, 2)), {"log": True, "signed": True}, "choose one"),
+    ],
+)
+def test_a_map_that_cannot_be_drawn_says_why(ax, values, options, message):
+    with pytest.raises(ValueError, match=message):
+        plots.frequency_map(ax, values, "map", **options)

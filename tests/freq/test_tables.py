@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+
+from paperlib.freq.tables import bootstrap, curve_table, map_table
+
+
+def test_the_interval_of_a_mean_is_that_of_the_central_limit():
+    values = np.random.default_rng(0).normal(size=(400, 2)) + [0, 5]
+    low, high = bootstrap(values, resamples=4000)
+    np.testing.assert_allclose((low + high) / 2, values.mean(0), atol=0.02)
+    np.testing.assert_allclose(high - low, 2 * 1.96 * values.std(0) / 20, rtol=0.06)
+
+
+def test_whole_rows_are_resampled_the_same_for_the_same_seed():
+    values = np.random.default_rng(0).normal(size=(20, 1)).repeat(3, 1)
+    low, high = bootstrap(values, resamples=50, seed=1)
+    assert (low == low[0]).all() and (high == high[0]).all()
+    np.testing.assert_array_equal(bootstrap(values, resamples=50, seed=1)[0], low)
+    assert (bootstrap(values, resamples=50, seed=2)[0] != low).all()
+
+
+def test_any_statistic_and_a_single_row():
+    values = np.arange(50.0)
+    low, high = bootstrap(values, lambda chosen: chosen.max() - chosen.min(), 200)
+    assert 40 < low <= high <= 49
+    low, high = bootstrap(np.ones((1, 3)))
+    assert np.isnan(low).all() and high.shape == (3,)
+
+
+def test_a_map_has_one_row_a_component():
+    maps = {("a", "x"): torch.arange(6.0).view(2, 3), ("b", "y"): torch.ones(2, 3)}
+    table = map_table(maps, ["one", "two"])
+    assert list(table.columns) == ["one", "two", "u", "v", "value"]
+    assert len(table) == 12
+    row = table[(table.one == "a") & (table.u == 1) & (table.v == 2)]
+    assert row.value.item() == 5 and row.two.item() == "x"
+
+
+def test_a_curve_has_its_radius_its_mean_and_its_band():
+    values = torch.tensor([[1.0, 10], [3, 30], [2, 20]])
+    table = curve_table({"a": values, "b": 2 * values}, 32, 100, 0)
+    assert list(table.columns) == ["curve", "radius", "mean", "low", "high"]
+    assert table.radius.tolist() == [8, 24, 8, 24]
+    assert table["mean"].tolist() == pytest.approx([2, 20, 4, 40])
+    assert (table.low <= table["mean"]).all() and (table["mean"] <= table.high).all()
+    assert (table.low < table.high).all()

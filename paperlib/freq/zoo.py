@@ -52,11 +52,11 @@ from torchvision.transforms.functional import gaussian_blur
 
 from paperlib.data import LabelledImages
 from paperlib.files import write_files
-from paperlib.freq.attacks import linf_pgd
 from paperlib.freq.autoattack import standing
 from paperlib.freq.bands import radial_mean
 from paperlib.freq.cutoffs import high_passed, low_passed
 from paperlib.freq.occlusion import Score, component_changes_by_score, low_share, normalise
+from paperlib.freq.training import linf_pgd
 from paperlib.freq.variants import EPSILON, HIGH_CUTOFF, LOW_CUTOFF, checkpoint_name, load_images
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.cnn import build_cnn

@@ -165,8 +165,8 @@ def test_simba_walks_along_pixels_or_cosines(trained, eight):
 
 
 def test_simba_favours_no_frequency(trained, eight):
-    change = dct2(attack("simba_dct", trained, *eight, 0.02, steps=60) - eight[0])
-    touched = (change.abs() > 1e-3).any(1)  # (images, u, v)
+    change = dct2(attack("simba_dct", trained, *eight, 0.3, steps=60) - eight[0])
+    touched = (change.abs() > 0.1).any(1)  # (images, u, v)
     high = torch.zeros(16, 16, dtype=torch.bool)
     high[8:], high[:, 8:] = True, True
     assert touched.sum() > 100

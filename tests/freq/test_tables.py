@@ -6,7 +6,7 @@ from paperlib.freq.tables import bootstrap, curve_table, map_table
 
 
 def test_the_interval_of_a_mean_is_that_of_the_central_limit():
-    values = np.random.default_rng(0).normal(size=(400, 2)) + [0, 5]
+    values = np.random.default_rng(0).normal([0, 5], size=(400, 2))
     low, high = bootstrap(values, resamples=4000)
     np.testing.assert_allclose((low + high) / 2, values.mean(0), atol=0.02)
     np.testing.assert_allclose(high - low, 2 * 1.96 * values.std(0) / 20, rtol=0.06)

@@ -24,6 +24,7 @@ from paperlib.freq.variants import (
 from paperlib.models import command
 from paperlib.models.checkpoints import read_weights
 from paperlib.models.cnn import CNNS, build_cnn
+from paperlib.models.frozen import frozen
 from paperlib.models.resume import Resume
 from paperlib.models.training import Prepare, Recipe, accuracy, train
 from paperlib.runtime import set_threads

@@ -1,8 +1,7 @@
 """One style for every figure, and saving a figure with its numbers.
 
 The colours are from seaborn's colour-blind palette, without those that are too pale on white, and
-near-black. Training variants, attacks and kinds of calibration images are told apart among
-themselves; an attack has the colour of the training that uses it.
+near-black. Each paper gives them to what it tells apart.
 """
 
 import importlib
@@ -21,9 +20,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 from PIL import Image
 
@@ -37,11 +34,6 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e
 GREY, SKY, BLACK, BROWN = "#949494", "#56b4e9", "#222222", "#ca9161"
 SERVER_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)  # and from the start
 
-VARIANTS = ("natural", "low_pass", "high_pass", "gaussian", "fgsm_rs", "pgd")
-ATTACKS = (
-    *("fgsm", "pgd_linf", "pgd_l2", "cw_l2"),
-    *("square", "simba_pixel", "simba_dct", "hopskipjump"),
-)
 CALIBRATION = (
     "real",
     "gaussian",
@@ -54,20 +46,7 @@ CALIBRATION = (
     "d4c_clipped",
 )
 METHOD_COLOURS: dict[str, str] = {
-    "natural": BLUE,
-    "low_pass": GREEN,
-    "high_pass": PURPLE,
     "gaussian": GREY,
-    "fgsm_rs": ORANGE,
-    "pgd": VERMILION,
-    "fgsm": ORANGE,
-    "pgd_linf": VERMILION,
-    "pgd_l2": GREY,
-    "cw_l2": PURPLE,
-    "square": BLUE,
-    "simba_pixel": SKY,
-    "simba_dct": GREEN,
-    "hopskipjump": BLACK,
     "mean_fill": GREY,
     "biharmonic": ORANGE,
     "inpainting": BLUE,
@@ -83,25 +62,7 @@ METHOD_COLOURS: dict[str, str] = {
     "d4c_clipped": BROWN,
 }
 LABELS: dict[str, str] = {
-    "natural": "natural",
-    "low_pass": "low-pass",
-    "high_pass": "high-pass",
     "gaussian": "Gaussian noise",
-    "fgsm_rs": "FGSM-RS training",
-    "pgd": "PGD training",
-    "fgsm": "FGSM",
-    "pgd_linf": "PGD L∞",
-    "pgd_l2": "PGD L2",
-    "cw_l2": "C&W L2",
-    "square": "Square",
-    "simba_pixel": "SimBA (pixel)",
-    "simba_dct": "SimBA (DCT)",
-    "hopskipjump": "HopSkipJump",
-    "resnet20": "ResNet-20",
-    "vgg_small": "VGG",
-    "linear": "linear model",
-    "openmoji": "OpenMoji-10",
-    "cifar10": "CIFAR-10",
     "mean_fill": "mean fill",
     "biharmonic": "biharmonic",
     "inpainting": "learned, pixels",
@@ -290,61 +251,6 @@ def preview(folder: Path, name: str) -> bytes:
 def alt_text(draw: Draw) -> str:
     """What is to be seen in a figure: the first sentence of the docstring of what draws it."""
     return " ".join((inspect.getdoc(draw) or "").split("\n\n")[0].split())
-
-
-def frequency_map(
-    ax: Axes,
-    values: ArrayLike,
-    title: str,
-    *,
-    label: str = "",
-    log: bool = False,
-    signed: bool = False,
-    limits: tuple[float, float] | None = None,
-    bar: bool = True,
-) -> AxesImage:
-    """Heat map over the components of a DCT, the lowest frequency at the top left.
-
-    Args:
-        ax: where to draw.
-        values: (u, v): vertical frequency along the rows, horizontal along the columns.
-        title: above the map.
-        label: of the colour bar: the quantity with its unit.
-        log: logarithmic colours; components that are not above 0 are grey.
-        signed: diverging colours with white at 0.
-        limits: of the colours, to make maps comparable; from the values if None.
-        bar: draw the colour bar; without it, one bar can serve several maps.
-
-    Raises:
-        ValueError: `values` is not two-dimensional; `log` with `signed` or with nothing above 0.
-    """
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 2:
-        raise ValueError(f"values of {title!r}: shape {values.shape}, expected (u, v)")
-    if log and signed:
-        raise ValueError(f"map {title!r}: log has no place for negative values; choose one")
-    if log:
-        values = np.where(values > 0, values, np.nan)
-        if np.isnan(values).all():
-            raise ValueError(f"values of {title!r}: none above 0, so no logarithm to draw")
-    low, high = limits or (np.nanmin(values), np.nanmax(values))
-    if signed:
-        high = max(abs(low), abs(high))
-        low = -high
-    colours = mpl.colormaps["RdBu_r" if signed else "viridis"].with_extremes(bad="0.8")
-    image = ax.imshow(
-        np.ma.masked_invalid(values),
-        origin="upper",
-        interpolation="nearest",
-        cmap=colours,
-        norm=LogNorm(low, high) if log else Normalize(low, high),
-    )
-    ax.set(title=title, xlabel="horizontal frequency v", ylabel="vertical frequency u")
-    rows, columns = values.shape
-    ax.set(yticks=range(0, rows, -(-rows // 4)), xticks=range(0, columns, -(-columns // 4)))
-    if bar:
-        ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
-    return image
 
 
 def band_curve(

@@ -18,8 +18,9 @@
 # | profile | SAM, data | memory | download | device |
 # |---|---|---|---|---|
 # | smoke, default | our small SAM, OpenMoji scenes drawn here | under 2 GB | none | CPU, one core |
-# | paper | ViT-B, COCO val2017 | under 8 GB | SAM's checkpoint, COCO | CPU |
+# | paper | ViT-B, COCO val2017 | under 8 GB | SAM's checkpoint, COCO | CPU, one core |
 #
+# It stays on the CPU: servers are processes of this machine, a core each, and so is the edge.
 # `PAPERLIB_SAM` and `PAPERLIB_COCO` name local copies. `run_all.sh` prints the time and the peak of
 # memory of every run.
 
@@ -35,25 +36,12 @@ from paperlib.pedsam import sizes
 run = start("07_segmentation", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from segment_anything import SamAutomaticMaskGenerator
 
 from paperlib.models.sam import load_sam
-from paperlib.notebook.figures import mask_overlay
-from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.processes import local_servers
-from paperlib.pedsam.small_sam import segmentation
-from paperlib.pedsam.small_sam.segmentation import (
-    PROMPTS,
-    box_prompt,
-    iou,
-    point_prompts,
-    replace_encoder,
-)
-from paperlib.pedsam.split.encoder import PartitionedEncoder
-from paperlib.pedsam.split.worker import WindowBlocks
+from paperlib.pedsam import plots, segmenting
+from paperlib.pedsam.segmenting import KEYS
+from paperlib.pedsam.small_sam.segmentation import PROMPTS, load_draws, segment
 
 # %% [markdown]
 # ## Images, objects and prompts
@@ -64,19 +52,13 @@ from paperlib.pedsam.split.worker import WindowBlocks
 
 # %%
 sam = load_sam(run.sizes.sam)
-drawn = segmentation.load_draws(dataset, run.sizes.images, run.sizes.seeds, seed)
-draws, source, scale = drawn.images, drawn.source, drawn.scale
-truth = [segmentation.true_masks(images) for images in draws]
-print(f"{source}: {scale}, {sum(map(len, truth))} objects")
+drawn = load_draws(dataset, run.sizes.images, run.sizes.draws, seed)
+objects = sum(len(each.masks) for images in drawn.images for each in images)
+print(f"{drawn.source}: {drawn.scale}, {objects} objects")
 
 # %%
-example = max(draws[0], key=lambda each: len(each.masks))
-mask = example.masks[0]
-figure, axes = plt.subplots(1, 3, figsize=(7, 2.6))
-prompts = {"box": {"box": box_prompt(mask)}}
-prompts |= {f"{n} point{'s' * (n > 1)}": {"points": point_prompts(mask, n)} for n in (1, 3)}
-for ax, (name, prompt) in zip(axes, prompts.items(), strict=True):
-    mask_overlay(ax, example.image, mask, title=name, **prompt)
+example = max(drawn.images[0], key=lambda each: len(each.masks))
+run.save_figure(plots.prompts, *segmenting.prompts_of(example))
 
 # %% [markdown]
 # ## SAM, whole
@@ -84,14 +66,9 @@ for ax, (name, prompt) in zip(axes, prompts.items(), strict=True):
 # The line to compare with: the same network, its own encoder, in this process.
 
 # %%
-own = [segmentation.segment(sam, images) for images in draws]
-rows = [
-    {"prompt": name, "seed": k, "IoU": iou(answers[name], truth[k]).mean()}
-    for k, answers in enumerate(own)
-    for name in PROMPTS
-]
-baseline = pd.DataFrame(rows).pivot(index="prompt", columns="seed", values="IoU").loc[[*PROMPTS]]
-baseline.mean(axis=1).to_frame("IoU").round(3)
+own = [segment(sam, images) for images in drawn.images]
+whole = segmenting.baseline(own, drawn.images)
+whole.mean(axis=1).to_frame("IoU").round(3)
 
 # %% [markdown]
 # ## SAM, split
@@ -103,48 +80,20 @@ baseline.mean(axis=1).to_frame("IoU").round(3)
 # `SamPredictor`, unchanged.
 
 # %%
-cases = [("exact", run.sizes.sam, form, 4) for form in ("float32", "float16", "int8")]
-cases += [("exact", run.sizes.sam, "float32", k) for k in run.sizes.servers if k != 4]
-cases += [("pixels_once", run.sizes.sam, "float32", 4)]
-cases += [
-    ("pixels_once", name, form, 4) for name in run.sizes.distilled for form in ("float32", "int8")
-]
-pd.DataFrame(cases, columns=["schedule", "weights", "format", "servers"])
+cases = segmenting.cases(run.sizes.sam, run.sizes.distilled, run.sizes.servers)
+pd.DataFrame(cases)
 
 # %%
-answers, traffic = {}, {}
-for weights in dict.fromkeys(case[1] for case in cases):
-    network = load_sam(weights)
-    worker = WindowBlocks(network.image_encoder)
-    with local_servers(max(run.sizes.servers), ["--sam", weights]) as servers:
-        for case in (case for case in cases if case[1] == weights):
-            schedule, _, form, k = case
-            addresses = [server.address for server in servers[:k]]
-            with EdgeCompute(worker, addresses, form=form, secret=b"of the edge") as edge:
-                encoder = PartitionedEncoder(network.image_encoder, edge, schedule)
-                split = replace_encoder(network, encoder)
-                answers[case] = [segmentation.segment(split, images) for images in draws]
-            traffic[case] = edge.table()
+answers, calls = segmenting.segment_over_servers(cases, drawn.images)
 
 # %% [markdown]
 # No server failed, so nothing was computed on the edge instead:
 
 # %% tags=["nbval-check-output"]
-sorted({status for calls in traffic.values() for status in calls.status})
+sorted({status for table in calls.values() for status in table.status})
 
 # %%
-rows = []
-for case, by_seed in answers.items():
-    calls = traffic[case]
-    megabytes = (calls.bytes_up.sum() + calls.bytes_down.sum()) / 1e6 / (calls.image.max() + 1)
-    for k, found in enumerate(by_seed):
-        for name in PROMPTS:
-            row = dict(zip(("schedule", "weights", "format", "servers"), case, strict=True))
-            row |= {"prompt": name, "seed": k, "MB an image": megabytes}
-            row["IoU"] = iou(found[name], truth[k]).mean()
-            row["IoU with SAM's mask"] = iou(found[name], own[k][name]).mean()
-            rows.append(row)
-measured = pd.DataFrame(rows)
+measured = segmenting.measure(answers, calls, own, drawn.images)
 
 # %% [markdown]
 # ## Table
@@ -153,32 +102,13 @@ measured = pd.DataFrame(rows)
 # directions together.
 
 # %%
-keys = ["schedule", "weights", "format", "servers"]
-table = measured.pivot_table("IoU", keys, "prompt", sort=False)[[*PROMPTS]]
-table.loc[("SAM, whole", run.sizes.sam, "–", 0)] = baseline.mean(axis=1)
-more = measured.groupby(keys, sort=False)[["IoU with SAM's mask", "MB an image"]].mean()
+table = measured.pivot_table("IoU", KEYS, "prompt", sort=False)[[*PROMPTS]]
+table.loc[(segmenting.WHOLE, run.sizes.sam, "–", 0)] = whole.mean(axis=1)
+more = measured.groupby(KEYS, sort=False)[["IoU with SAM's mask", "MB an image"]].mean()
 table.join(more).round(3)
 
 # %%
-few = [case for case in cases if case[3] == 4]
-labels = {"exact": "exact", "pixels_once": "pixels once"}
-figure, ax = plt.subplots(figsize=(7, 3.8))
-bars, by_case = {"SAM, whole": baseline}, measured.set_index(keys).sort_index()
-for case in few:
-    one = by_case.loc[case]
-    tail = ", distilled" if case[1] in run.sizes.distilled else ""
-    bars[f"{labels[case[0]]}{tail}, {case[2]}"] = one.pivot(
-        index="prompt", columns="seed", values="IoU"
-    ).loc[[*PROMPTS]]
-width = 0.8 / len(bars)
-for n, (name, values) in enumerate(bars.items()):
-    place = np.arange(len(PROMPTS)) + (n - (len(bars) - 1) / 2) * width
-    colour = plt.cm.viridis(n / len(bars))
-    ax.bar(place, values.mean(axis=1), width, yerr=values.std(axis=1), color=colour, label=name)
-ax.set(xticks=range(len(PROMPTS)), xticklabels=PROMPTS, ylabel="mean IoU", ylim=(0, 1))
-ax.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
-table = pd.concat({name: values.mean(axis=1) for name, values in bars.items()}, names=["case"])
-run.save_figure(figure, "iou", table.rename("IoU").reset_index())
+run.save_figure(plots.iou, segmenting.bars(measured, whole))
 
 # %% [markdown]
 # ## Masks
@@ -187,29 +117,7 @@ run.save_figure(figure, "iou", table.rename("IoU").reset_index())
 # pixels-once schedule before and after distillation.
 
 # %%
-columns = {"SAM, whole": own[0]["box"]}
-columns |= {"exact": answers[cases[0]][0]["box"]}
-for case in cases:
-    if case[0] == "pixels_once" and case[2] == "float32":
-        name = "pixels once" + ",\ndistilled" * (case[1] in run.sizes.distilled)
-        columns[name] = answers[case][0]["box"]
-counts = [len(each.masks) for each in draws[0]]
-first = np.cumsum([0, *counts[:-1]])  # place of each image's first object among all
-shown = range(min(4, len(counts)))
-
-# %%
-figure, axes = plt.subplots(len(shown), len(columns), figsize=(7, 7.4), squeeze=False)
-rows = []
-for line, k in zip(axes, shown, strict=True):
-    image, mask = draws[0][k].image, draws[0][k].masks[0]
-    for ax, (name, masks) in zip(line, columns.items(), strict=True):
-        found = masks[first[k]]
-        value = iou([found], [mask]).item()
-        title = f"{name}\n{value:.2f}" if k == 0 else f"{value:.2f}"
-        mask_overlay(ax, image, found, box_prompt(mask), title=title)
-        ax.title.set_fontsize(9)
-        rows.append({"image": k, "case": name.replace("\n", " "), "IoU": value})
-run.save_figure(figure, "masks", pd.DataFrame(rows))
+run.save_figure(plots.masks, *segmenting.examples(answers, own, drawn.images[0][:4]))
 
 # %% [markdown]
 # ## Everything in the image, without a prompt
@@ -217,38 +125,30 @@ run.save_figure(figure, "masks", pd.DataFrame(rows))
 # `SamAutomaticMaskGenerator` asks for a grid of points. It takes the split encoder as it is.
 
 # %%
-options = {"points_per_side": 8, "pred_iou_thresh": 0.7, "stability_score_thresh": 0.7}
-options["points_per_batch"] = 16  # 64 take 0.2 GB more
-found = {}
-with local_servers(4, ["--sam", run.sizes.sam]) as servers:
-    worker = WindowBlocks(sam.image_encoder)
-    with EdgeCompute(worker, [server.address for server in servers]) as edge:
-        split = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, edge))
-        for name, model in {"SAM, whole": sam, "exact, 4 servers": split}.items():
-            found[name] = SamAutomaticMaskGenerator(model, **options).generate(example.image)
+found = segmenting.everything(sam, run.sizes.sam, example.image)
+print({name: len(masks) for name, masks in found.items()})
 
 # %% tags=["nbval-check-output"]
-pairs = zip(*found.values(), strict=True)
-same = [(a["segmentation"] == b["segmentation"]).mean() > 0.999 for a, b in pairs]
+same = [(a == b).mean() > 0.999 for a, b in zip(*found.values(), strict=True)]
 print("the same masks:", all(same) and bool(same))
 
 # %% [markdown]
 # ## Claims
 
 # %%
-means = measured.groupby([*keys, "prompt", "seed"]).IoU.mean().unstack("prompt").unstack("seed")
-drops = -means.sub(baseline.stack().reorder_levels([0, 1]), axis=1)
-exact = drops.loc["exact"].query("servers == 4").stack("seed").max(axis=1)
-values = exact.groupby("seed").max().tolist()
-run.check("pedsam-segmentation", values, scale=scale, source=source)
+lost = segmenting.losses(measured, whole)
+exact = lost.loc["exact"].query("servers == 4").max().tolist()
+run.check("pedsam-segmentation", exact, scale=drawn.scale, source=drawn.source)
 
 # %%
 for name in run.sizes.distilled:
-    once = drops.loc[("pixels_once", name, "float32", 4)].unstack("seed").max()
-    run.check("pedsam-segmentation-once", once.tolist(), scale=scale, source=source)
+    once = lost.loc[("pixels_once", name, "float32", 4)].tolist()
+    run.check("pedsam-segmentation-once", once, scale=drawn.scale, source=drawn.source)
 
 # %% [markdown]
 # ## Outcome
+#
+# ± is the standard deviation over draws of images that share none; the networks are the same.
 
 # %%
 run.claims_table()

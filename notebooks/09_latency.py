@@ -23,6 +23,8 @@
 # | default | small, and ViT-B with random weights | under 3 GB | none | CPU, one core |
 # | paper | the same, and SAM's own encoder of ViT-B | under 6 GB | none | CPU, one core |
 #
+# It stays on the CPU, because CPU seconds are what it measures.
+#
 # Speed does not depend on the weights, nor on what an image shows. Times are those of the machine
 # that runs this; in the committed notebook a virtual machine with two cores. `run_all.sh` prints
 # the time and the peak of memory of every run.
@@ -39,22 +41,15 @@ from paperlib.pedsam import sizes
 run = start("09_latency", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import itertools
-
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
 from paperlib.models.sam import build_sam
-from paperlib.notebook.figures import BLUE, GREY, ORANGE
+from paperlib.pedsam import plots
 from paperlib.pedsam.remote import latency
-from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.latency import NETWORKS
-from paperlib.pedsam.remote.processes import servers_of
 from paperlib.pedsam.small_sam.scenes import unseen_scenes
 from paperlib.pedsam.split.encoder import PartitionedEncoder
-from paperlib.pedsam.split.worker import WindowBlocks
-from paperlib.runtime import peak_memory
+from paperlib.seeds import derive
 
 torch.set_num_threads(1)  # the edge has one core, and so has every server
 
@@ -70,16 +65,15 @@ torch.set_num_threads(1)  # the edge has one core, and so has every server
 # %%
 sams = {}
 for name in run.sizes.images:
-    torch.manual_seed(seed)
+    torch.manual_seed(derive(seed, "weights"))
     sams[name] = build_sam(name)
 
 # %%
 inputs = {}
 for name, sam in sams.items():
-    images = unseen_scenes(run.sizes.images[name], seed).float()
+    scenes = unseen_scenes(run.sizes.images[name], derive(seed, "scenes")).float()
     size = sam.image_encoder.img_size
-    images = torch.nn.functional.interpolate(images, size=size, mode="bilinear")
-    inputs[name] = sam.preprocess(images)
+    inputs[name] = sam.preprocess(torch.nn.functional.interpolate(scenes, size, mode="bilinear"))
 
 # %%
 seconds = {}
@@ -94,31 +88,14 @@ whole = pd.DataFrame(seconds).T.rename_axis("SAM")
 whole.assign(ratio=whole["segment_anything"] / whole["ours"]).round(3)
 
 # %%
-cases = [("exact", form) for form in ("float32", "float16", "int8")] + [("pixels_once", "int8")]
-parts, memory = [], []
-for name, sam in sams.items():
-    encoder = sam.image_encoder
-    with servers_of(sam, name, max(run.sizes.servers[name])) as servers:
-        for k, (schedule, form) in itertools.product(run.sizes.servers[name], cases):
-            addresses = [server.address for server in servers[:k]]
-            with EdgeCompute(WindowBlocks(encoder), addresses, form=form, deadline=600) as edge:
-                rounds = latency.measure_rounds(encoder, edge, schedule, inputs[name])
-            setting = {"SAM": name, "schedule": schedule, "format": form, "servers": k}
-            parts.append(rounds.assign(**setting))
-        peak = max(server.peak_memory() for server in servers)
-        memory.append({"SAM": name, "a server": peak, "the edge": peak_memory()})
-measured = pd.concat(parts)
+measured, memory = latency.measure_cases(sams, inputs, run.sizes.servers)
 
 # %% [markdown]
 # An image, all rounds together. `wall` is the time that it took here, where edge and servers share
 # two cores over loopback.
 
 # %%
-keys = ["SAM", "schedule", "format", "servers"]
-numbers = ["edge", "server", "bytes_up", "bytes_down"]
-images = measured.groupby([*keys, "image"], sort=False)
-total = images[numbers].sum().join(images[["wall"]].first())
-total = total.groupby(keys, sort=False).median()
+total = latency.totals(measured)
 
 # %%
 megabytes = {f"MB {way}": total[f"bytes_{way}"] / 1e6 for way in ("up", "down")}
@@ -128,24 +105,11 @@ total.assign(**megabytes).drop(columns=["bytes_up", "bytes_down"]).round(3)
 # Round by round, four servers, float32:
 
 # %%
-mine = measured.query("schedule == 'exact' and format == 'float32'")
-mine = mine[mine.servers == 4]
-by_round = mine.groupby(["SAM", "round"], sort=False)[numbers].median()
-by_round.round(4)
+one = measured.query("schedule == 'exact' and format == 'float32' and servers == 4")
+one.groupby(["SAM", "round"], sort=False)[latency.SPENT].median().round(4)
 
 # %%
-figure, axes = plt.subplots(1, len(sams), figsize=(7, 3.2), squeeze=False)
-for ax, name in zip(axes[0], sams, strict=True):
-    part = total.xs((name, 4), level=("SAM", "servers"))
-    labels = [f"{schedule}, {form}".replace("pixels_once", "once") for schedule, form in part.index]
-    place = range(len(part) + 1)
-    alone = whole.loc[name, "ours"]
-    ax.barh(place, [alone, *part.edge], color=BLUE, label="edge")
-    ax.barh(place[1:], part.server, left=part.edge, color=ORANGE, label="busiest server")
-    ax.set(yticks=place, yticklabels=["edge alone", *labels], title=name, xlabel="CPU seconds")
-    ax.invert_yaxis()
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-run.save_figure(figure, "stages", total.reset_index())
+run.save_figure(plots.stages, latency.stages(total, whole["ours"]))
 
 # %% [markdown]
 # ## What splitting costs in all
@@ -158,19 +122,10 @@ run.save_figure(figure, "stages", total.reset_index())
 # ViT-B, where a request computes for a second, it is nothing.
 
 # %%
-rows, name = [], "sam-small"
-x, encoder = inputs[name], sams[name].image_encoder
-worker = WindowBlocks(encoder)
-together = min(len(x), worker.grid.batch)
-with servers_of(sams[name], name, 4) as servers:
-    for k, n in itertools.product((1, 4), (1, together)):
-        addresses = [server.address for server in servers[:k]]
-        with EdgeCompute(worker, addresses) as edge:
-            spent = latency.cpu_of_all(encoder, edge, servers[:k], x[:n], run.sizes.turns // n)
-        rows.append({"number of servers": k, "images together": n} | spent)
+small = "sam-small"
+spent = latency.cpu_by_servers(small, sams[small], inputs[small], run.sizes.turns)
 
 # %%
-spent = pd.DataFrame(rows).set_index(["number of servers", "images together"])
 ratio = (spent.edge + spent.servers) / spent.own
 (1e3 * spent).round(1).assign(ratio=ratio.round(2))
 
@@ -181,7 +136,7 @@ ratio = (spent.edge + spent.servers) / spent.own
 # weights, and each counts it.
 
 # %%
-(pd.DataFrame(memory).set_index("SAM") / 2**20).round(0)
+(memory / 2**20).round(0)
 
 # %% [markdown]
 # ## Modelled
@@ -193,27 +148,10 @@ ratio = (spent.edge + spent.servers) / spent.own
 # times slower on the edge than on the servers. Plain cloud sends the image as it is to one server.
 
 # %%
-pd.DataFrame(NETWORKS).rename(columns={"up": "up, Mbit/s", "down": "down, Mbit/s"})
+pd.DataFrame(latency.NETWORKS).rename(columns={"up": "up, Mbit/s", "down": "down, Mbit/s"})
 
 # %%
-rows = []
-for name, sam in sams.items():
-    seconds, here = whole.loc[name, "ours"], measured.query("SAM == @name")
-    for network, f in itertools.product(NETWORKS, run.sizes.edge_factors):
-        setting = {"SAM": name, "network": network.name, "edge slower by": f}
-        alone = {"edge": f * seconds, "servers": 0.0, "transfer": 0.0}
-        rows.append(setting | {"case": "edge alone"} | alone)
-        cloud = latency.plain_cloud(seconds, sam.image_encoder, "float16", network)
-        rows.append(setting | {"case": "plain cloud"} | cloud)
-        for schedule, form in cases:
-            split = here.query("schedule == @schedule and format == @form")
-            split = split[split.servers == 4]
-            parts = latency.modelled(split.drop(columns=keys), network, f)
-            rows.append(setting | {"case": f"{schedule}, {form}".replace("_", " ")} | parts)
-
-# %%
-modelled = pd.DataFrame(rows)
-modelled["seconds"] = modelled[["edge", "servers", "transfer"]].sum(axis=1)
+modelled = latency.modelled_cases(measured, whole["ours"], sams, run.sizes.edge_factors)
 
 # %% [markdown]
 # Seconds of one image, modelled:
@@ -223,22 +161,8 @@ order = ["SAM", "edge slower by", "case"]
 modelled.pivot_table("seconds", order, "network", sort=False).round(3)
 
 # %%
-slow = max(run.sizes.edge_factors)
-shown = modelled[modelled["edge slower by"].eq(slow)]
-figure, axes = plt.subplots(len(sams), len(NETWORKS), figsize=(8, 2.6 * len(sams)), squeeze=False)
-for (name, network), part in shown.groupby(["SAM", "network"], sort=False):
-    row, column = list(sams).index(name), [each.name for each in NETWORKS].index(network)
-    ax, left = axes[row, column], 0.0
-    for stage, colour in {"edge": BLUE, "servers": ORANGE, "transfer": GREY}.items():
-        ax.barh(part.case, part[stage], left=left, color=colour, label=stage)
-        left = left + part[stage].to_numpy()
-    ax.invert_yaxis()
-    ax.set(title=f"{name}, {network}", xlabel="seconds, modelled")
-    ax.title.set_fontsize(10)
-    if column:
-        ax.set_yticklabels([])
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-run.save_figure(figure, "modelled", modelled)
+slow = modelled["edge slower by"] == max(run.sizes.edge_factors)
+run.save_figure(plots.modelled, modelled[slow])
 
 # %% [markdown]
 # How to read it. The exact schedule moves every token up and down in each round. With the small

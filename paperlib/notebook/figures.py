@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ Draw = Callable[..., Figure]  # (table) or (table, pixels), named as its figure
 DPI = 200
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
 GREY, SKY, BLACK, BROWN = "#949494", "#56b4e9", "#222222", "#ca9161"
-SERVER_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)  # and from the start
 
 CALIBRATION = (
     "real",
@@ -47,11 +45,6 @@ CALIBRATION = (
 )
 METHOD_COLOURS: dict[str, str] = {
     "gaussian": GREY,
-    "mean_fill": GREY,
-    "biharmonic": ORANGE,
-    "inpainting": BLUE,
-    "inversion": VERMILION,
-    "tokens": PURPLE,
     "real": BLACK,
     "bns": ORANGE,
     "pse": SKY,
@@ -63,11 +56,6 @@ METHOD_COLOURS: dict[str, str] = {
 }
 LABELS: dict[str, str] = {
     "gaussian": "Gaussian noise",
-    "mean_fill": "mean fill",
-    "biharmonic": "biharmonic",
-    "inpainting": "learned, pixels",
-    "inversion": "learned, pixels and tokens",
-    "tokens": "learned, tokens alone",
     "real": "real images",
     "bns": "BNS",
     "pse": "PSE",
@@ -315,64 +303,3 @@ def image_row(
         ax.set(xticks=[], yticks=[], title=titles[number] if titles else "")
         ax.spines[:].set_visible(False)
     axes[0].set_ylabel(label)
-
-
-def assignment_map(
-    ax: Axes, image: ArrayLike, owner: ArrayLike, side: int, title: str = ""
-) -> None:
-    """An image in the colours of the servers that get its windows, each with its server's number.
-
-    Args:
-        ax: where to draw, without ticks.
-        image: RGB in [0, 1], (3, height, width).
-        owner: server of every pixel, from 0, (height, width), the same all over a window.
-        side: of a window, in pixels; the last ones may be cut.
-        title: above the map.
-    """
-    owner, image = np.asarray(owner), np.asarray(image).transpose(1, 2, 0)
-    tint = np.array([mpl.colors.to_rgb(colour) for colour in SERVER_COLOURS])
-    tint = tint[owner % len(tint)]
-    ax.imshow(np.clip(0.55 * image + 0.45 * tint, 0, 1), interpolation="nearest")
-    ends = [np.append(np.arange(0, length, side), length) for length in owner.shape]
-    for top, bottom in pairwise(ends[0]):
-        for left, right in pairwise(ends[1]):
-            middle = (left + right - 1) / 2, (top + bottom - 1) / 2
-            number = owner[top, left]
-            ax.text(*middle, number, ha="center", va="center", fontsize=8, color="white")
-    for direction, places in zip((ax.axhline, ax.axvline), ends, strict=True):
-        for place in places[1:-1]:
-            direction(place - 0.5, color="white", linewidth=0.8)
-    ax.set(xticks=[], yticks=[], title=title)
-    ax.spines[:].set_visible(False)
-
-
-def mask_overlay(
-    ax: Axes,
-    image: ArrayLike,
-    mask: ArrayLike,
-    box: ArrayLike | None = None,
-    points: ArrayLike | None = None,
-    title: str = "",
-) -> None:
-    """An image with a mask over it, and the prompts that it answers.
-
-    Args:
-        ax: where to draw, without ticks.
-        image: RGB, 0 to 255, (height, width, 3).
-        mask: bool, (height, width).
-        box: x0, y0, x1, y1 in pixels.
-        points: x, y in pixels, (n, 2).
-        title: above the image.
-    """
-    mask = np.asarray(mask)
-    tint = np.array(mpl.colors.to_rgb(ORANGE)) * 255
-    shown = np.where(mask[..., None], 0.4 * np.asarray(image) + 0.6 * tint, image)
-    ax.imshow(shown.astype(np.uint8), interpolation="nearest")
-    if box is not None:
-        x0, y0, x1, y1 = box
-        ax.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", linewidth=1.5)
-    if points is not None:
-        x, y = np.asarray(points).T
-        ax.plot(x, y, "o", color="white", markeredgecolor=BLACK, markersize=5)
-    ax.set(xticks=[], yticks=[], title=title)
-    ax.spines[:].set_visible(False)

@@ -2,17 +2,18 @@
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import UInt8
+from numpy import ndarray
 
-from paperlib.notebook.figures import assignment_map, image_row
-from paperlib.pedsam.split.partition import WindowGrid, assign, owner_map
+from paperlib.notebook.figures import image_row
+from paperlib.pedsam.plots import assignment_map, view
+from paperlib.pedsam.split.partition import KINDS, WindowGrid, assign, assignment_table
 
 SECRET = b"shown, so no secret"
 
 
 def show_assignment(
-    image: Float[Tensor, "3 size size"],
+    image: UInt8[ndarray, "size size 3"],
     grid: WindowGrid,
     kind: str,
     servers: int,
@@ -22,23 +23,21 @@ def show_assignment(
     """Who gets which window, and the view of one server.
 
     Args:
-        image: RGB in [0, 1].
+        image: RGB, 0 to 255.
         grid: of the encoder.
         kind, servers, frame: as for `assign`.
         server: whose view is shown; counted round if there are fewer.
     """
     assignment = assign(kind, grid.count, servers, grid, SECRET, frame)
-    patch, server = image.shape[-1] // grid.tokens, server % servers
-    owner = owner_map(grid, assignment, patch)
-    seen = owner == server
+    windows = assignment_table(grid, assignment, image.shape[0] // grid.tokens)
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.5))
-    assignment_map(axes[0], image.numpy(), owner.numpy(), patch * grid.window)
-    view = (image * seen)[None].numpy()
-    image_row(axes[1:], view, [f"server {server}: {100 * seen.float().mean():.0f} %"])
+    assignment_map(axes[0], image, windows)
+    seen = view(image, windows[windows.server == server % servers])
+    image_row(axes[1:], seen[None], [f"server {server % servers}"])
     return figure
 
 
-def explorer(image: Float[Tensor, "3 size size"], grid: WindowGrid) -> widgets.Widget:
+def explorer(image: UInt8[ndarray, "size size 3"], grid: WindowGrid) -> widgets.Widget:
     """Controls for `show_assignment` with its picture below."""
 
     def draw(kind: str, servers: int, server: int, frame: int) -> None:
@@ -47,7 +46,7 @@ def explorer(image: Float[Tensor, "3 size size"], grid: WindowGrid) -> widgets.W
 
     return widgets.interactive(
         draw,
-        kind=["contiguous", "interleaved", "random"],
+        kind=list(KINDS),
         servers=widgets.IntSlider(4, 1, grid.count),
         server=widgets.IntSlider(0, 0, grid.count - 1),
         frame=widgets.IntSlider(0, 0, 10),

@@ -22,15 +22,15 @@ class SegmentationSizes:
     Attributes:
         sam: which (`paperlib.models.sam.SAMS`).
         distilled: what was distilled from it for the pixels-once schedule, if anything.
-        images: segmented in every setting, for each seed.
-        seeds: draws of the images.
+        images: of a draw, segmented in every setting.
+        draws: of images.
         servers: numbers of them, 4 among them.
     """
 
     sam: str
     distilled: tuple[str, ...]
     images: int
-    seeds: int
+    draws: int
     servers: tuple[int, ...]
 
 
@@ -39,10 +39,10 @@ class PrivacySizes:
     """08_privacy.
 
     Attributes:
-        images: rebuilt in every setting, for each seed.
-        recognised: shown to the classifier in every setting, for each seed.
-        segmented: shown to SAM in every setting, for each seed.
-        seeds: draws of the images and of the views.
+        images: of a draw, rebuilt in every setting.
+        recognised: of a draw, shown to the classifier in every setting.
+        segmented: of a draw, shown to SAM in every setting.
+        draws: of images and views.
         frames: of the video.
         trials: secrets that its assignments are drawn from.
     """
@@ -50,7 +50,7 @@ class PrivacySizes:
     images: int
     recognised: int
     segmented: int
-    seeds: int
+    draws: int
     frames: int
     trials: int
 

@@ -18,10 +18,8 @@ from paperlib.files import FileError
 from paperlib.notebook import figures
 from paperlib.notebook.figures import (
     as_pixels,
-    assignment_map,
     band_curve,
     image_row,
-    mask_overlay,
     redraw,
     save_figure,
 )
@@ -183,26 +181,3 @@ def test_images_stand_upright_with_their_titles(ax):
     with pytest.raises(ValueError, match="expected"):
         image_row(axes, np.zeros((2, 3, 4, 6), np.uint8))
     plt.close(figure)
-
-
-def test_assignment_map(ax):
-    owner = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 8]])  # windows of two pixels, cut at the end
-    assignment_map(ax, np.zeros((3, 3, 3)), owner, 2, "who")
-    shown = ax.images[0].get_array()
-    np.testing.assert_allclose(shown[0, 2], 0.45 * np.array(to_rgb(figures.SERVER_COLOURS[1])))
-    np.testing.assert_array_equal(shown[2, 2], shown[0, 0])  # colours start again
-    assert [text.get_text() for text in ax.texts] == ["0", "1", "2", "8"]
-    assert [text.get_position() for text in ax.texts][:2] == [(0.5, 0.5), (2.0, 0.5)]
-    assert ax.get_title() == "who" and len(ax.lines) == 2
-
-
-def test_mask_overlay(ax):
-    image = np.full((4, 4, 3), 100, np.uint8)
-    mask = np.zeros((4, 4), bool)
-    mask[1, 2] = True
-    mask_overlay(ax, image, mask, box=[0, 1, 2, 3], points=[[2, 1]], title="0.5")
-    shown = ax.images[0].get_array()
-    assert (shown == 100).all(2).sum() == 15 and not (shown[1, 2] == 100).all()
-    frame, points = ax.lines
-    assert frame.get_xydata().tolist() == [[0, 1], [2, 1], [2, 3], [0, 3], [0, 1]]
-    assert points.get_xydata().tolist() == [[2, 1]]

@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 
 from paperlib.pedsam.explorer import explorer, show_assignment
 from paperlib.pedsam.split.partition import WindowGrid, assign, visible_pixels
@@ -19,7 +18,7 @@ def closed():
 
 @pytest.fixture
 def image():
-    return torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) + 0.01
+    return np.random.default_rng(0).integers(1, 256, (64, 64, 3), dtype=np.uint8)
 
 
 def test_the_view_is_that_of_the_server(image):
@@ -27,7 +26,7 @@ def test_the_view_is_that_of_the_server(image):
     shown = figure.axes[1].images[0].get_array()
     seen = visible_pixels(GRID, assign("contiguous", 16, 4, GRID), {1}, 4).numpy()
     np.testing.assert_array_equal((np.asarray(shown) > 0).any(2), seen)
-    assert figure.axes[1].get_title() == f"server 1: {100 * seen.mean():.0f} %"
+    assert figure.axes[1].get_title() == "server 1"
     numbers = [int(text.get_text()) for text in figure.axes[0].texts]
     assert numbers == list(assign("contiguous", 16, 4, GRID))
 
@@ -40,4 +39,4 @@ def test_moving_a_control_draws_again(image, monkeypatch):
     names["server"].value = 3
     names["kind"].value = "interleaved"
     assert len(drawn) == 3
-    assert [title.split(":")[0] for title in drawn] == ["server 0", "server 3", "server 3"]
+    assert drawn == ["server 0", "server 3", "server 3"]

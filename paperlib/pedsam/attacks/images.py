@@ -10,10 +10,9 @@ from torch import Tensor
 
 from paperlib.data import LabelledImages
 from paperlib.data.openmoji import draw_scenes, load_classes10
-from paperlib.pedsam.attacks.inversion import received_tokens
+from paperlib.pedsam.attacks.inversion import second_round_tokens
 from paperlib.pedsam.attacks.networks import CLASSIFIER_SIZE, SIZE
 from paperlib.pedsam.small_sam.scenes import draw_in_parts
-from paperlib.pedsam.split.schedule import rounds
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,6 @@ class Targets:
 def targets_of(sam: Sam, large: UInt8[Tensor, "n 3 320 320"]) -> Targets:
     """Images of 0 to 255 at SAM's input size, and the tokens that `sam`, the small one, makes."""
     return Targets(shrink(large, SIZE), second_round_tokens(sam, large))
-
-
-def second_round_tokens(
-    sam: Sam, scenes: UInt8[Tensor, "n 3 320 320"]
-) -> Float[Tensor, "n channels tokens tokens"]:
-    """What the servers receive in the exact schedule after the first global block."""
-    return received_tokens(sam, rounds(sam.image_encoder, "exact"), 1, scenes.float() / 255)
 
 
 def shrink(

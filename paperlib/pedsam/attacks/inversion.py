@@ -10,53 +10,28 @@ $$\hat x = f(m, \; x \odot m, \; t_r \odot m) \quad\text{or}\quad \hat x = f(m, 
 and the question is whether its error on the unseen pixels is below that of the same network with
 pixels alone, $f(m, \; x \odot m)$ (`paperlib.pedsam.attacks.reconstruction`). The server is
 honest but curious: it knows the weights of its blocks and the encoder that its attack was trained
-on.
-Not in the paper.
+on. Not in the paper.
 """
 
-from collections.abc import Sequence
-
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Float, UInt8
+from segment_anything.modeling import Sam
+from torch import Tensor
 
 from paperlib.models.frozen import frozen
-from paperlib.pedsam.split.schedule import Round
+from paperlib.pedsam.split.encoder import PartitionedEncoder
 
 
-def received_tokens(
-    sam: nn.Module,
-    schedule: Sequence[Round],
-    round_index: int,
-    images: Float[Tensor, "n 3 size size"],
-    batch: int = 25,
+def second_round_tokens(
+    sam: Sam, images: UInt8[Tensor, "n 3 size size"]
 ) -> Float[Tensor, "n channels tokens tokens"]:
-    """The tokens that the servers together receive in a round, as SAM's own blocks compute them.
+    """What all servers together receive in round two of the exact schedule, on SAM's device.
 
     Args:
-        sam: a `Sam` of segment_anything.
-        schedule: its rounds (`paperlib.pedsam.split.schedule.rounds`).
-        round_index: 1 upwards; in round 0 the servers receive pixels.
-        images: RGB in [0, 1], resized here to SAM's input size, which they must divide or equal.
-
-    Raises:
-        ValueError: the schedule has no such round after the first.
+        sam: of any size.
+        images: RGB, 0 to 255, at SAM's input size.
     """
-    if not 1 <= round_index < len(schedule):
-        later = f"1 to {len(schedule) - 1}" if len(schedule) > 1 else "none: it has one round"
-        raise ValueError(f"round_index={round_index}: rounds with tokens are {later}")
-    before = schedule[:round_index]
-    blocks = [b for stage in before for b in (*stage.server_blocks, *stage.edge_blocks)]
-    encoder = sam.image_encoder
-    parts = []
     with frozen(sam), torch.inference_mode():
-        for x in images.split(batch):
-            if x.shape[-1] != encoder.img_size:
-                x = F.interpolate(x, size=encoder.img_size, mode="bilinear", antialias=True)
-            x = encoder.patch_embed((255 * x - sam.pixel_mean) / sam.pixel_std)
-            x = x if encoder.pos_embed is None else x + encoder.pos_embed
-            for block in blocks:
-                x = encoder.blocks[block](x)  # (n, tokens, tokens, channels)
-            parts.append(x.permute(0, 3, 1, 2))
-    return torch.cat(parts).clone()
+        x = sam.preprocess(images.to(sam.device).float())
+        tokens = PartitionedEncoder(sam.image_encoder).received(x, 1)
+    return tokens.clone()

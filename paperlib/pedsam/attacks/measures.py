@@ -17,12 +17,14 @@ the same.
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from paperlib.pedsam.split.partition import WindowGrid
+from paperlib.pedsam.split.partition import WindowGrid, assign
+from paperlib.seeds import derive
 
 
 def psnr(
@@ -95,11 +97,33 @@ def seen_windows(
     return mine.cummax(0).values.float().mean(1)
 
 
-def window_neighbours(grid: WindowGrid, assignment: Sequence[int]) -> float:
-    """Share of the pairs of windows side by side, in a row or a column, that one server gets."""
-    owner = torch.tensor(assignment).view(grid.per_side, grid.per_side)
-    pairs = [owner[1:] == owner[:-1], owner[:, 1:] == owner[:, :-1]]
-    return torch.cat([pair.flatten() for pair in pairs]).float().mean().item()
+def seen_in_a_video(
+    grid: WindowGrid, servers: Sequence[int], frames: int, trials: int, seed: int
+) -> pd.DataFrame:
+    """Share of a static scene's windows that one server has seen, with fresh random assignments.
+
+    Args:
+        grid: of the windows.
+        servers: numbers of them.
+        frames: of the video.
+        trials: secrets that are drawn.
+        seed: of the secrets.
+
+    Returns:
+        A row for each number of servers and of frames: servers, frames, measured (mean over the
+        trials), and by the formulas fresh and kept.
+    """
+    rows = []
+    for k in servers:
+        shares = []
+        for trial in range(trials):
+            secret = derive(seed, "secret", trial).to_bytes(8)
+            drawn = [assign("random", grid.count, k, grid, secret, t) for t in range(frames)]
+            shares.append(seen_windows(drawn, [0]))
+        for t, share in enumerate(torch.stack(shares).mean(0).tolist(), 1):
+            formulas = {"fresh": exposure(t, k, fresh=True), "kept": exposure(t, k, fresh=False)}
+            rows.append({"servers": k, "frames": t, "measured": share} | formulas)
+    return pd.DataFrame(rows)
 
 
 def _squares(images: Tensor, guesses: Tensor) -> Tensor:
@@ -120,7 +144,7 @@ def _ssim_map(images: Tensor, guesses: Tensor) -> Tensor:
             use_sample_covariance=False,
             full=True,
         )[1].mean(0)
-        for image, guess in zip(images.numpy(), guesses.numpy(), strict=True)
+        for image, guess in zip(images.cpu().numpy(), guesses.cpu().numpy(), strict=True)
     ]
     return torch.from_numpy(np.stack(maps)).to(images)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from paperlib.models.checkpoints import load_weights
 from paperlib.models.sam import IMAGE, PATCH, WIDTH, WINDOW
 from paperlib.paths import CHECKPOINTS
-from paperlib.pedsam.attacks.recognition import ViewClassifier
+from paperlib.pedsam.attacks.classifier import ViewClassifier
 from paperlib.pedsam.attacks.reconstruction import Rebuilder
 from paperlib.pedsam.split.partition import WindowGrid
 
@@ -24,7 +24,6 @@ SAM = "sam-small"
 GRID = WindowGrid(tokens=IMAGE // PATCH, window=WINDOW)
 SIZE = IMAGE // 2  # pixels that the rebuilding networks work on
 CLASSIFIER_SIZE = 4 * GRID.tokens
-SERVERS = (2, 4, 8, 16)
 NETWORKS = ("inpainting", "inversion", "tokens", "classifier")
 
 

@@ -1,64 +1,171 @@
-"""All reconstruction attacks on the same images and views, so that they can be compared.
+"""All reconstruction attacks on the same images and views, so that they can be compared."""
 
-| attack     | what the coalition uses                                           |
-|------------|-------------------------------------------------------------------|
-| mean_fill  | the mean colour of the pixels that it sees                        |
-| biharmonic | a smooth continuation of them                                     |
-| inpainting | a network trained to rebuild images from them                     |
-| inversion  | the same network, with the tokens of round two that it receives   |
-| tokens     | the same network, with these tokens but without the pixels        |
-"""
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 
+import pandas as pd
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from paperlib.pedsam.attacks.images import Targets
 from paperlib.pedsam.attacks.measures import quality
-from paperlib.pedsam.attacks.networks import load_attack
-from paperlib.pedsam.attacks.reconstruction import Rebuilder, biharmonic_fill, mean_fill, rebuild
-from paperlib.pedsam.attacks.views import to_pixels
+from paperlib.pedsam.attacks.networks import GRID, load_attack
+from paperlib.pedsam.attacks.reconstruction import biharmonic_fill, mean_fill, rebuild
+from paperlib.pedsam.attacks.views import draw_views, to_pixels
+from paperlib.pedsam.split.partition import KINDS, SERVERS
+from paperlib.seeds import derive
 
-LEARNED = ("inpainting", "inversion", "tokens")
-ATTACKS = ("mean_fill", "biharmonic", *LEARNED)
+_network = cache(load_attack)
 
 
-def load_networks() -> dict[str, Rebuilder]:
-    """The trained networks of the learned attacks.
+def _learned(
+    network: str, targets: Targets, seen: Bool[Tensor, "n size size"]
+) -> Float[Tensor, "n 3 size size"]:
+    model = _network(network).to(targets.images.device)
+    tokens = None if model.tokens is None else targets.tokens
+    return rebuild(model, targets.images, seen, tokens)
 
-    Raises:
-        CheckpointError: one is missing or damaged, with the command that trains it.
+
+@dataclass(frozen=True)
+class Attack:
+    """What a coalition makes of what it sees.
+
+    Attributes:
+        title: in figures and tables.
+        fill: images from targets and the pixels that are seen of each.
+        tokens: it uses the tokens of round two that the coalition receives.
+        pixels: it uses the seen pixels, which stay as they are.
     """
-    return {name: load_attack(name) for name in LEARNED}
+
+    title: str
+    fill: Callable[[Targets, Bool[Tensor, "n size size"]], Float[Tensor, "n 3 size size"]]
+    tokens: bool = False
+    pixels: bool = True
+
+
+ATTACKS = {
+    "mean_fill": Attack("mean fill", lambda targets, seen: mean_fill(targets.images, seen)),
+    "biharmonic": Attack(
+        "biharmonic", lambda targets, seen: biharmonic_fill(targets.images, seen, shrink=2)
+    ),
+    "inpainting": Attack("learned, pixels", partial(_learned, "inpainting")),
+    "inversion": Attack("learned, pixels and tokens", partial(_learned, "inversion"), tokens=True),
+    "tokens": Attack(
+        "learned, tokens alone", partial(_learned, "tokens"), tokens=True, pixels=False
+    ),
+}
+Coalition = tuple[str, int, int]  # assignment, servers, and how many of them collude
+ALONE: list[Coalition] = [(kind, servers, 1) for kind in KINDS for servers in SERVERS]
+TOGETHER: list[Coalition] = [
+    *(("random", 4, colluding) for colluding in (2, 3)),
+    *(("random", 16, colluding) for colluding in (2, 4, 8, 12)),
+]
+KEYS = ["assignment", "servers", "colluding"]
 
 
 def attack(
-    networks: dict[str, Rebuilder], targets: Targets, views: Bool[Tensor, "n grid grid"]
+    targets: Targets, views: Bool[Tensor, "n grid grid"]
 ) -> dict[str, Float[Tensor, "n 3 size size"]]:
-    """What each of `ATTACKS` makes of the images from one view of each."""
-    images, seen = targets.images, to_pixels(views, targets.images.shape[-1])
-    guesses = {
-        "mean_fill": mean_fill(images, seen),
-        "biharmonic": biharmonic_fill(images, seen, shrink=2),
-    }
-    for name, network in networks.items():
-        tokens = None if network.tokens is None else targets.tokens
-        guesses[name] = rebuild(network, images, seen, tokens)
-    return guesses
+    """What each of `ATTACKS` makes of the images from one view of each, on the images' device.
 
-
-def attack_quality(
-    networks: dict[str, Rebuilder], targets: Targets, views: Bool[Tensor, "n grid grid"]
-) -> list[dict[str, float | str]]:
-    """A row for each of `ATTACKS`: its name and the means of all measures over the images.
-
-    See `paperlib.pedsam.attacks.measures.quality`. A view must hide something in each image.
+    Raises:
+        CheckpointError: a network is missing or damaged, with the command that trains it.
     """
-    seen = to_pixels(views, targets.images.shape[-1])
-    return [
-        {"attack": name}
-        | {
-            measure: values.mean().item()
-            for measure, values in quality(targets.images, guesses, seen).items()
-        }
-        for name, guesses in attack(networks, targets, views).items()
-    ]
+    seen = to_pixels(views, targets.images.shape[-1]).to(targets.images.device)
+    return {name: each.fill(targets, seen) for name, each in ATTACKS.items()}
+
+
+def measure(draws: Sequence[Targets], coalitions: Sequence[Coalition], seed: int) -> pd.DataFrame:
+    """How well every attack rebuilds the images from a view of each, by coalition and draw.
+
+    Returns:
+        Rows with assignment, servers, colluding, draw, share seen, attack, and the means over the
+        images of `paperlib.pedsam.attacks.measures.quality`.
+    """
+    rows = []
+    for assignment, servers, colluding in coalitions:
+        for k, targets in enumerate(draws):
+            images, drawn = targets.images, derive(seed, "views", k)
+            views = draw_views(GRID, assignment, servers, colluding, len(images), drawn)
+            seen = to_pixels(views, images.shape[-1]).to(images.device)
+            row = {"assignment": assignment, "servers": servers, "colluding": colluding, "draw": k}
+            row |= {"share seen": views.float().mean().item()}
+            for name, guesses in attack(targets, views).items():
+                means = {
+                    what: values.mean().item()
+                    for what, values in quality(images, guesses, seen).items()
+                }
+                rows.append(row | {"attack": name} | means)
+    return pd.DataFrame(rows)
+
+
+def means(measured: pd.DataFrame) -> pd.DataFrame:
+    """Means over the draws, a row for each coalition and attack."""
+    numbers = measured.columns.difference([*KEYS, "draw", "attack"], sort=False)
+    return measured.groupby([*KEYS, "attack"], sort=False)[[*numbers]].mean().reset_index()
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """PSNR over unseen pixels and SSIM over the image, in one column, a row a point.
+
+    Attacks that do not use the seen pixels have no place in a comparison over the whole image.
+    """
+    table = table.melt([*KEYS, "attack"], ["PSNR unseen", "SSIM image"], "measure")
+    blind = [name for name, each in ATTACKS.items() if not each.pixels]
+    return table[~(table.attack.isin(blind) & (table.measure == "SSIM image"))]
+
+
+def best_by_draw(measured: pd.DataFrame) -> pd.DataFrame:
+    """SSIM over the image of the best attack of one server: a column a draw."""
+    alone = measured[measured.colluding == 1]
+    return alone.groupby(["assignment", "servers", "draw"])["SSIM image"].max().unstack()
+
+
+def gains(measured: pd.DataFrame) -> pd.DataFrame:
+    """PSNR over unseen pixels (dB) of each attack with tokens minus the best one without."""
+    table = measured.pivot_table("PSNR unseen", [*KEYS, "draw"], "attack", sort=False)
+    using = [name for name, each in ATTACKS.items() if each.tokens]
+    return table[using].sub(table.drop(columns=using).max(axis=1), axis=0)
+
+
+def gains_shown(gain: pd.DataFrame) -> pd.DataFrame:
+    """Means of `gains` over the draws in one column, a row a point.
+
+    Of one server under every assignment with its pixels; and of 16 servers that collude.
+    """
+    table = gain.groupby(KEYS, sort=False).mean().reset_index().melt(KEYS, None, "attack", "gain")
+    sighted = table.attack.map(lambda name: ATTACKS[name].pixels)
+    alone = table[(table.colluding == 1) & sighted].assign(panel="one server")
+    joint = table[(table.assignment == "random") & (table.servers == 16)]
+    return pd.concat([alone, joint.assign(panel="of 16 servers").sort_values("colluding")])
+
+
+def examples(
+    targets: Targets, seed: int
+) -> tuple[pd.DataFrame, dict[str, Float[Tensor, "servers 3 size size"]]]:
+    """One server's view of an image for each number of servers, and what the attacks make of it.
+
+    Returns:
+        A row for each number of servers and attack with its PSNR over unseen pixels; and the
+        pictures: view, one for each attack, image.
+    """
+    few = Targets(targets.images[: len(SERVERS)], targets.tokens[: len(SERVERS)])
+    views = torch.cat(
+        [
+            draw_views(GRID, "random", servers, 1, 1, derive(seed, "shown", servers))
+            for servers in SERVERS
+        ]
+    )
+    seen = to_pixels(views, few.images.shape[-1]).to(few.images.device)
+    guesses = attack(few, views)
+    rows = []
+    for name, pictures in guesses.items():
+        values = quality(few.images, pictures, seen)["PSNR unseen"].tolist()
+        rows += [
+            {"servers": servers, "attack": name, "PSNR unseen": value}
+            for servers, value in zip(SERVERS, values, strict=True)
+        ]
+    pictures = {"view": few.images * seen[:, None]} | guesses | {"image": few.images}
+    return pd.DataFrame(rows), {name: images.cpu() for name, images in pictures.items()}

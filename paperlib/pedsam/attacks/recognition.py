@@ -6,61 +6,94 @@ the unseen pixels in the mean colour of the seen ones. Measured against both on 
 The paper names an object-detection attack without its details; these stand for it.
 """
 
+import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from segment_anything.modeling import Sam
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
-from paperlib.models.cnn import MEAN, STD
 from paperlib.models.frozen import frozen
+from paperlib.pedsam.attacks.classifier import ViewClassifier, recognised
+from paperlib.pedsam.attacks.images import load_objects, single_scenes
+from paperlib.pedsam.attacks.networks import CLASSIFIER_SIZE, GRID
 from paperlib.pedsam.attacks.reconstruction import mean_fill
+from paperlib.pedsam.attacks.views import draw_views, to_pixels
+from paperlib.pedsam.small_sam.masks import iou
+from paperlib.pedsam.split.partition import KINDS, SERVERS
+from paperlib.seeds import derive
+
+COALITIONS = ((1, 1), *((k, 1) for k in SERVERS), *((16, c) for c in (2, 4, 8, 12)))
 
 
-class ViewClassifier(nn.Module):
-    """A small CNN on a view: mean-filled colours and the mask of what was seen; 0.3 M parameters.
+def accuracies(
+    classifier: ViewClassifier, count: int, draws: int, seed: int
+) -> tuple[pd.DataFrame, str]:
+    """Accuracy of the classifier on views of scenes of one object, and where those came from.
+
+    Returns:
+        A row for each assignment, coalition and draw of `count` scenes: assignment, servers,
+        colluding, draw, accuracy (%).
+    """
+    device, rows = classifier.linear.weight.device, []
+    for k in range(draws):
+        scenes = single_scenes("test", count, derive(seed, "single scenes", k))
+        images, labels = scenes.floats().to(device), scenes.labels.to(device)
+        for kind in KINDS:
+            for servers, colluding in COALITIONS:
+                drawn = derive(seed, "views of single scenes", k)
+                views = draw_views(GRID, kind, servers, colluding, count, drawn)
+                seen = to_pixels(views, CLASSIFIER_SIZE).to(device)
+                right = recognised(classifier, images, seen, labels).float().mean().item()
+                row = {"assignment": kind, "servers": servers, "colluding": colluding, "draw": k}
+                rows.append(row | {"accuracy": 100 * right})
+    return pd.DataFrame(rows), scenes.source
+
+
+def ious(sam: Sam, count: int, draws: int, seed: int) -> pd.DataFrame:
+    """IoU of SAM's mask on a view, told the box, and of the box alone; random assignments.
+
+    Returns:
+        A row for each coalition and draw of `count` scenes: servers, colluding, draw, IoU, box.
+    """
+    rows = []
+    for k in range(draws):
+        images, masks = load_objects(count, derive(seed, "objects", k))
+        images, masks = images.to(sam.device), masks.to(sam.device)
+        box = iou(box_masks(masks), masks).mean().item()
+        for servers, colluding in COALITIONS:
+            drawn = derive(seed, "views of objects", k)
+            views = draw_views(GRID, "random", servers, colluding, count, drawn)
+            seen = to_pixels(views, images.shape[-1]).to(sam.device)
+            row = {"servers": servers, "colluding": colluding, "draw": k, "box": box}
+            rows.append(row | {"IoU": segmented(sam, images, seen, masks).mean().item()})
+    return pd.DataFrame(rows)
+
+
+def falls(values: pd.DataFrame) -> pd.DataFrame:
+    """Fall from each number of servers (rows, ascending) to the next, by draw (columns)."""
+    return -values.diff().iloc[1:]
+
+
+def by_servers(accuracy: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Means over the draws for one server alone.
 
     Args:
-        classes: number of classes.
-        channels: of the first stage; doubled in each of the two that follow.
+        accuracy: of `accuracies`.
+        found: of `ious`.
+
+    Returns:
+        A row for each number of servers: measure, assignment, servers, value; the measures are
+        accuracy (%), IoU and box.
     """
-
-    def __init__(self, classes: int = 10, channels: int = 32) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        width = 4
-        for stage in range(3):
-            for stride in (2, 1):
-                out = channels * 2**stage
-                layers += [nn.Conv2d(width, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)]
-                layers.append(nn.ReLU())
-                width = out
-        self.features = nn.Sequential(*layers)
-        self.linear = nn.Linear(width, classes)
-
-    def forward(
-        self, images: Float[Tensor, "n 3 size size"], seen: Bool[Tensor, "n size size"]
-    ) -> Float[Tensor, "n classes"]:
-        """Logits; `images` in [0, 1], of which only the seen pixels count."""
-        mean, std = (images.new_tensor(value).view(3, 1, 1) for value in (MEAN, STD))
-        x = (mean_fill(images, seen) - mean) / std
-        x = torch.cat([x, seen[:, None].to(x)], dim=1)
-        x = self.features(x.contiguous(memory_format=torch.channels_last))
-        return self.linear(x.mean((2, 3)))
-
-
-def recognised(
-    model: ViewClassifier,
-    images: Float[Tensor, "n 3 size size"],
-    seen: Bool[Tensor, "n size size"],
-    labels: Int[Tensor, " n"],
-    batch: int = 100,
-) -> Bool[Tensor, " n"]:
-    """Whether the classifier names each image's class from its view."""
-    with frozen(model), torch.inference_mode():
-        parts = zip(images.split(batch), seen.split(batch), strict=True)
-        guesses = torch.cat([model(x, m).argmax(-1) for x, m in parts])
-    return guesses == labels
+    both = found.assign(assignment="random").merge(
+        accuracy, how="outer", on=["assignment", "servers", "colluding", "draw"]
+    )
+    alone = both[both.colluding == 1].melt(
+        ["assignment", "servers"], ["accuracy", "IoU", "box"], "measure"
+    )
+    means = alone.dropna().groupby(["measure", "assignment", "servers"]).value.mean()
+    return means.reset_index()
 
 
 def segmented(
@@ -100,10 +133,3 @@ def box_masks(masks: Bool[Tensor, "n size size"]) -> Bool[Tensor, "n size size"]
         side.cummax(1).values & side.flip(1).cummax(1).values.flip(1) for side in (rows, columns)
     ]
     return spans[0][:, :, None] & spans[1][:, None, :]
-
-
-def iou(
-    guesses: Bool[Tensor, "n size size"], masks: Bool[Tensor, "n size size"]
-) -> Float[Tensor, " n"]:
-    """Intersection over union of each pair of masks, of which one at least is not empty."""
-    return (guesses & masks).sum((1, 2)) / (guesses | masks).sum((1, 2))

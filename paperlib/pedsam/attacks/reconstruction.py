@@ -46,7 +46,7 @@ def biharmonic_fill(
     coarse = F.avg_pool2d(images * seen[:, None], shrink)
     filled = [
         inpaint_biharmonic(image, mask, channel_axis=0)
-        for image, mask in zip(coarse.numpy(), hidden.numpy(), strict=True)
+        for image, mask in zip(coarse.cpu().numpy(), hidden.cpu().numpy(), strict=True)
     ]
     fill = torch.from_numpy(np.stack(filled)).to(images)
     fill = F.interpolate(fill, scale_factor=shrink, mode="bilinear", align_corners=False)

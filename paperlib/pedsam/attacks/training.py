@@ -19,23 +19,24 @@ from paperlib.models.checkpoints import load_card
 from paperlib.models.resume import Resume
 from paperlib.models.sam import load_sam
 from paperlib.models.training import adamw, batch, batches, fit
-from paperlib.pedsam.attacks.images import second_round_tokens, shrink, single_scenes
+from paperlib.pedsam.attacks.classifier import ViewClassifier, recognised
+from paperlib.pedsam.attacks.images import shrink, single_scenes
+from paperlib.pedsam.attacks.inversion import second_round_tokens
 from paperlib.pedsam.attacks.measures import psnr
 from paperlib.pedsam.attacks.networks import (
     CLASSIFIER_SIZE,
     GRID,
     NETWORKS,
     SAM,
-    SERVERS,
     SIZE,
     build_attack,
     checkpoint_name,
 )
-from paperlib.pedsam.attacks.recognition import ViewClassifier, recognised
 from paperlib.pedsam.attacks.reconstruction import Rebuilder, mean_fill, rebuild
 from paperlib.pedsam.attacks.views import draw_mixed_views, to_pixels
 from paperlib.pedsam.small_sam.scenes import OBJECTS, unseen_scenes
 from paperlib.pedsam.small_sam.training_data import load_pool
+from paperlib.pedsam.split.partition import SERVERS
 from paperlib.runtime import set_threads
 from paperlib.seeds import derive
 

@@ -11,8 +11,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from paperlib.pedsam.split.partition import AssignmentKind, WindowGrid, assign, visible_pixels
-from paperlib.seeds import derive
+from paperlib.pedsam.split.partition import (
+    KINDS,
+    AssignmentKind,
+    WindowGrid,
+    assign,
+    visible_pixels,
+)
+from paperlib.seeds import derive, generator
 
 
 def draw_views(
@@ -30,12 +36,11 @@ def draw_views(
     """
     if not 1 <= colluding <= servers:
         raise ValueError(f"colluding={colluding}: 1 to servers={servers} are valid")
-    generator = torch.Generator().manual_seed(seed)
-    secret = f"views {seed}".encode()
+    draw, secret = generator(seed, "coalitions"), derive(seed, "secret").to_bytes(8)
     views = []
     for frame in range(count):
         assignment = assign(kind, grid.count, servers, grid, secret, frame)
-        coalition = torch.randperm(servers, generator=generator)[:colluding].tolist()
+        coalition = torch.randperm(servers, generator=draw)[:colluding].tolist()
         views.append(visible_pixels(grid, assignment, coalition, patch=1))
     return torch.stack(views)
 
@@ -46,12 +51,12 @@ def draw_mixed_views(
     """Views of all kinds for training: assignment, number of servers (one of `servers`) and size
     of the coalition (1 to all but one, or the single server) are drawn uniformly for each.
     """
-    generator = torch.Generator().manual_seed(seed)
+    draw = generator(seed, "kinds")
     views = []
     for frame in range(count):
-        kind = ("contiguous", "interleaved", "random")[_draw(3, generator)]
-        k = servers[_draw(len(servers), generator)]
-        colluding = 1 + _draw(max(k - 1, 1), generator)
+        kind = KINDS[_draw(len(KINDS), draw)]
+        k = servers[_draw(len(servers), draw)]
+        colluding = 1 + _draw(max(k - 1, 1), draw)
         views.append(draw_views(grid, kind, k, colluding, 1, derive(seed, "view", frame)))
     return torch.cat(views)
 
@@ -69,5 +74,5 @@ def to_pixels(view: Bool[Tensor, "n tokens tokens"], size: int) -> Bool[Tensor, 
     return view.repeat_interleave(patch, 1).repeat_interleave(patch, 2)
 
 
-def _draw(high: int, generator: torch.Generator) -> int:
-    return int(torch.randint(high, (), generator=generator))
+def _draw(high: int, draw: torch.Generator) -> int:
+    return int(torch.randint(high, (), generator=draw))

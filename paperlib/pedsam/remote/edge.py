@@ -98,7 +98,7 @@ class EdgeCompute:
         self.ledger = Ledger(worker.grid.count)
         self.calls: list[Call] = []
         self._images = 0
-        self.weights = wire.fingerprint(worker)
+        self.weights = wire.worker_fingerprint(worker)
         limit = wire.request_bytes(worker, wire.request_rows(worker))
         self.connections = {name: Connection(name, certificates, limit) for name in names}
         self.unchecked = set(names)

@@ -15,6 +15,7 @@ gets the image as 8-bit pixels and answers with the embedding in the same number
 round. The paper reports latency on constrained edges; how it is composed here is ours.
 """
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,14 +24,16 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from jaxtyping import Float
-from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
 from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.processes import LocalServer
-from paperlib.pedsam.remote.wire import TYPES
+from paperlib.pedsam.remote.processes import LocalServer, servers_of
+from paperlib.pedsam.remote.wire import FORMATS, TYPES
 from paperlib.pedsam.split.encoder import PartitionedEncoder, Session
 from paperlib.pedsam.split.schedule import Round
+from paperlib.pedsam.split.worker import WindowBlocks
+from paperlib.runtime import peak_memory
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ NETWORKS = (
     Network("5G", up=60, down=300, round_trip=20),
     Network("wired", up=1000, down=1000, round_trip=1),
 )
+
+
+CASES = (*(("exact", form) for form in FORMATS), ("pixels_once", "int8"))  # schedule, format
+KEYS = ["SAM", "schedule", "format", "servers"]
+ALONE = "edge alone"
+SPENT = ["edge", "server", "bytes_up", "bytes_down"]
 
 
 class _Watched:
@@ -197,6 +206,108 @@ def cpu_of_all(
     return {name: seconds / (turns * len(images)) for name, seconds in spent.items()}
 
 
+def measure_cases(
+    sams: Mapping[str, Sam],
+    images: Mapping[str, Float[Tensor, "n 3 size size"]],
+    servers: Mapping[str, Sequence[int]],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`measure_rounds` over processes of this machine for `CASES` and numbers of servers.
+
+    Args:
+        sams: by name.
+        images: of each, normalised as ``Sam.preprocess`` does.
+        servers: numbers of them.
+
+    Returns:
+        The rounds, with the columns `KEYS`; and for each SAM the largest resident memory so far, in
+        bytes, of a server and of the edge.
+    """
+    parts, memory = [], []
+    for name, sam in sams.items():
+        encoder, worker = sam.image_encoder, WindowBlocks(sam.image_encoder)
+        with servers_of(sam, name, max(servers[name])) as started:
+            addresses = [server.address for server in started]
+            for k, (schedule, form) in itertools.product(servers[name], CASES):
+                with EdgeCompute(worker, addresses[:k], form=form, deadline=600) as edge:
+                    rounds = measure_rounds(encoder, edge, schedule, images[name])
+                setting = dict(zip(KEYS, (name, schedule, form, k), strict=True))
+                parts.append(rounds.assign(**setting))
+            largest = max(server.peak_memory() for server in started)
+        memory.append({"SAM": name, "a server": largest, "the edge": peak_memory()})
+    return pd.concat(parts, ignore_index=True), pd.DataFrame(memory).set_index("SAM")
+
+
+def totals(measured: pd.DataFrame) -> pd.DataFrame:
+    """Medians over the images of all rounds together, and of the time that passed, by case."""
+    images = measured.groupby([*KEYS, "image"], sort=False)
+    total = images[SPENT].sum().join(images[["wall"]].first())
+    return total.groupby(KEYS, sort=False).median()
+
+
+def stages(total: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
+    """CPU seconds of the edge and of the busiest of four servers, and of the edge alone.
+
+    Args:
+        total: of `totals`.
+        whole: seconds of the whole encoder, by SAM.
+    """
+    alone = pd.DataFrame({"SAM": whole.index, "case": ALONE, "edge": whole.to_numpy()})
+    split = total.xs(4, level="servers")[["edge", "server"]].reset_index()
+    split["case"] = [case_name(*case) for case in zip(split.schedule, split.format, strict=True)]
+    return pd.concat([alone.assign(server=0.0), split[["SAM", "case", "edge", "server"]]])
+
+
+def case_name(schedule: str, form: str) -> str:
+    """In words."""
+    return f"{schedule.replace('_', ' ')}, {form}"
+
+
+def cpu_by_servers(
+    name: str, sam: Sam, images: Float[Tensor, "n 3 size size"], turns: int
+) -> pd.DataFrame:
+    """`cpu_of_all` over one and four servers, images one by one and as many together as can be."""
+    encoder, worker, rows = sam.image_encoder, WindowBlocks(sam.image_encoder), []
+    together = min(len(images), worker.grid.batch)
+    with servers_of(sam, name, 4) as servers:
+        for k, n in itertools.product((1, 4), (1, together)):
+            with EdgeCompute(worker, [server.address for server in servers[:k]]) as edge:
+                spent = cpu_of_all(encoder, edge, servers[:k], images[:n], turns // n)
+            rows.append({"number of servers": k, "images together": n} | spent)
+    return pd.DataFrame(rows).set_index(["number of servers", "images together"])
+
+
+def modelled_cases(
+    measured: pd.DataFrame,
+    whole: pd.Series,
+    sams: Mapping[str, Sam],
+    edge_factors: Sequence[float],
+) -> pd.DataFrame:
+    """Seconds of one image by stage, modelled: four servers, the edge alone, and plain cloud.
+
+    Args:
+        measured: of `measure_cases`.
+        whole: seconds of the whole encoder, by SAM.
+        sams: by name.
+        edge_factors: how many times slower the edge is than what was measured.
+
+    Returns:
+        A row for each SAM, network, factor ("edge slower by") and case, with edge, servers,
+        transfer and seconds, their sum.
+    """
+    rows, four = [], measured[measured.servers == 4]
+    for name, network, factor in itertools.product(sams, NETWORKS, edge_factors):
+        setting = {"SAM": name, "network": network.name, "edge slower by": factor}
+        seconds, encoder = whole[name], sams[name].image_encoder
+        parts = {ALONE: {"edge": factor * seconds, "servers": 0.0, "transfer": 0.0}}
+        parts["plain cloud"] = plain_cloud(seconds, encoder, "float16", network)
+        for schedule, form in CASES:
+            mine = four[(name == four.SAM) & (four.schedule == schedule) & (four.format == form)]
+            parts[case_name(schedule, form)] = modelled(mine, network, factor)
+        rows += [setting | {"case": case} | part for case, part in parts.items()]
+    table = pd.DataFrame(rows)
+    return table.assign(seconds=table[["edge", "servers", "transfer"]].sum(axis=1))
+
+
 def modelled(rounds: pd.DataFrame, network: Network, edge_factor: float = 1.0) -> dict[str, float]:
     """Seconds of one image by part: edge, servers, transfer; means over the images.
 
@@ -205,7 +316,7 @@ def modelled(rounds: pd.DataFrame, network: Network, edge_factor: float = 1.0) -
         network: the link.
         edge_factor: how many times slower the edge is than what was measured.
     """
-    image = rounds.groupby("round").mean()
+    image = rounds.groupby("round")[SPENT].mean()
     return {
         "edge": edge_factor * image.edge.sum(),
         "servers": image.server.sum(),

@@ -65,7 +65,7 @@ class WindowService:
 
     def __init__(self, worker: WindowBlocks, limits: Limits) -> None:
         self.worker, self.limits = worker.eval(), limits
-        self.weights = wire.fingerprint(worker)
+        self.weights = wire.worker_fingerprint(worker)
         self.rows = min(limits.rows or wire.request_rows(worker), wire.request_rows(worker))
         self.message_bytes = wire.request_bytes(worker, self.rows)
         self._places = threading.Semaphore(limits.calls + limits.queue)

@@ -5,7 +5,6 @@ $s q$, so that no value is off by more than $s/2$. Reading believes nothing: the
 shape, the number of bytes and every value are checked, and nothing is ever unpickled.
 """
 
-import hashlib
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,10 +12,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from paperlib.files import fingerprint
 from paperlib.pedsam.remote import pedsam_pb2 as pb
 from paperlib.pedsam.split.worker import WindowBlocks
 
-VERSION = 1  # of the protocol
+VERSION = 2  # of the protocol
 SERVICE = "paperlib.pedsam.v1.WindowServer"
 HEADER_BYTES = 16_384  # room in a message for all but its matrix
 
@@ -108,15 +108,10 @@ def tensor(array: Float32[np.ndarray, "rows features"]) -> Float32[Tensor, "rows
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def fingerprint(worker: WindowBlocks) -> str:
-    """SHA-256 of everything that decides what a server computes: weights and geometry."""
+def worker_fingerprint(worker: WindowBlocks) -> str:
+    """Fingerprint of everything that decides what a server computes: weights and geometry."""
     heads = [block.attn.num_heads for block in worker.blocks.values()]
-    digest = hashlib.sha256(repr((worker.grid, worker.patch, worker.windowed, heads)).encode())
-    for name, value in sorted(worker.state_dict().items()):
-        array = np.ascontiguousarray(value.detach().cpu().numpy(), dtype="<f4")
-        digest.update(repr((name, array.shape)).encode())
-        digest.update(array.data)
-    return digest.hexdigest()
+    return fingerprint(worker.grid, worker.patch, worker.windowed, heads, worker)
 
 
 def request_rows(worker: WindowBlocks) -> int:

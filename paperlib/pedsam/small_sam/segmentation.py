@@ -1,6 +1,4 @@
-r"""Quality of segmentation: prompts made from true masks, and the IoU of what SAM answers.
-
-$$\mathrm{IoU}(m, t) = |m \cap t| \,/\, |m \cup t|.$$
+r"""Segmentation with SAM: images, prompts made from true masks, and what SAM answers.
 
 | prompt   | made from the true mask                                             | answer      |
 |----------|---------------------------------------------------------------------|-------------|
@@ -15,14 +13,14 @@ The best of three masks is the one of which SAM itself predicts the highest IoU.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt
+from jaxtyping import Bool
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from torch import nn
 
 from paperlib.data.coco import SegmentedImage, load_coco
 from paperlib.models.sam import IMAGE
+from paperlib.pedsam.small_sam.masks import box_prompt, point_prompts
 from paperlib.pedsam.small_sam.scenes import DRAWN, OBJECTS, Draws, draw_in_parts, scale
 from paperlib.runtime import progress
 from paperlib.seeds import derive
@@ -65,37 +63,6 @@ def draw_images(
     ]
 
 
-def box_prompt(mask: Bool[np.ndarray, "height width"]) -> Float[np.ndarray, "4"]:
-    """Smallest box around a mask: x0, y0, x1, y1 in pixels, all inside.
-
-    Raises:
-        ValueError: the mask is empty.
-    """
-    if not mask.any():
-        raise ValueError("mask is empty: a prompt needs at least one pixel")
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=float)
-
-
-def point_prompts(
-    mask: Bool[np.ndarray, "height width"], count: int
-) -> Float[np.ndarray, "points 2"]:
-    """Points (x, y) inside a mask, each the pixel farthest from its edge and those before.
-
-    Raises:
-        ValueError: the mask is empty.
-    """
-    if not mask.any():
-        raise ValueError("mask is empty: a prompt needs at least one pixel")
-    free, points = np.pad(mask, 1), []  # beyond the image there is no object either
-    for _ in range(count):
-        inside = free if free.any() else np.pad(mask, 1)
-        y, x = np.unravel_index(distance_transform_edt(inside).argmax(), free.shape)
-        points.append((x - 1, y - 1))
-        free[y, x] = False
-    return np.array(points, dtype=float)
-
-
 def replace_encoder(sam: Sam, encoder: nn.Module) -> Sam:
     """A SAM that differs in its image encoder and shares all else; in eval mode."""
     mean, std = sam.pixel_mean.flatten().tolist(), sam.pixel_std.flatten().tolist()
@@ -120,17 +87,6 @@ def segment(
             for name in prompts:
                 answers[name].append(_answer(predictor, mask, name))
     return answers
-
-
-def iou(
-    masks: Sequence[Bool[np.ndarray, "height width"]],
-    truth: Sequence[Bool[np.ndarray, "height width"]],
-) -> Float[np.ndarray, " objects"]:
-    """IoU of every pair of masks, 0 to 1; two empty masks agree."""
-    pairs = list(zip(masks, truth, strict=True))
-    unions = np.array([(a | b).sum() for a, b in pairs])
-    overlaps = np.array([(a & b).sum() for a, b in pairs])
-    return np.where(unions > 0, overlaps / np.maximum(unions, 1), 1.0)
 
 
 def true_masks(images: Sequence[SegmentedImage]) -> list[Bool[np.ndarray, "height width"]]:

@@ -25,18 +25,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from segment_anything.modeling import ImageEncoderViT, Sam
+from segment_anything.modeling import Sam
 from torch import Tensor
 
 from paperlib.models import command
 from paperlib.models.checkpoints import load_card, load_weights
 from paperlib.models.sam import IMAGE, WINDOW, build_small_sam, load_sam, resize_sam
 from paperlib.models.training import adamw, fit
+from paperlib.pedsam.small_sam.masks import iou, mean_iou
 from paperlib.pedsam.small_sam.scenes import CROWDED, OBJECTS, split_classes
 from paperlib.pedsam.small_sam.segmentation import (
     PROMPTS,
     draw_images,
-    iou,
     replace_encoder,
     segment,
     true_masks,
@@ -51,7 +51,6 @@ from paperlib.pedsam.small_sam.training_data import (
     vary,
 )
 from paperlib.pedsam.split.encoder import PartitionedEncoder
-from paperlib.pedsam.split.schedule import rounds
 from paperlib.runtime import set_threads
 from paperlib.seeds import derive, generator
 
@@ -123,24 +122,8 @@ def mask_loss(
     overlap, total = (p * target).sum((-2, -1)), (p + target).sum((-2, -1))
     each = 5 * bce + 1 - (2 * overlap + 1) / (total + 1)  # (prompts, masks)
     with torch.no_grad():
-        mine, true = logits > 0, target > 0.5
-        iou = (mine & true).sum((-2, -1)) / (mine | true).sum((-2, -1)).clamp(min=1)
-    return (each[:, 0] + each[:, 1:].amin(1)).mean() + F.mse_loss(scores, iou)
-
-
-def encode(
-    encoder: ImageEncoderViT, images: Float[Tensor, "n 3 size size"], schedule: str
-) -> Float[Tensor, "n channels rows columns"]:
-    """Image embeddings with the blocks in the order of a schedule, a batch at a time.
-
-    The same function as `paperlib.pedsam.split.encoder.PartitionedEncoder`, through
-    segment_anything's own blocks. Raises ValueError for an unknown schedule.
-    """
-    tokens = encoder.patch_embed(images) + encoder.pos_embed
-    for turn in rounds(encoder, schedule):
-        for block in (*turn.server_blocks, *turn.edge_blocks):
-            tokens = encoder.blocks[block](tokens)
-    return encoder.neck(tokens.permute(0, 3, 1, 2))
+        reached = iou(logits > 0, target > 0.5)
+    return (each[:, 0] + each[:, 1:].amin(1)).mean() + F.mse_loss(scores, reached)
 
 
 def supervised_loss(
@@ -165,7 +148,7 @@ def distillation_loss(
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
             wanted = teacher.image_encoder(x).float()
-        embeddings = encode(sam.image_encoder, x, "pixels_once")
+        embeddings = PartitionedEncoder(sam.image_encoder, schedule="pixels_once")(x)
         loss = _prompted_loss(sam, embeddings, targets, prompts)
     return loss + DISTANCE * F.mse_loss(embeddings.float(), wanted) / wanted.var()
 
@@ -192,14 +175,14 @@ RECIPES = {
 }
 
 
-def mean_iou(
+def measured_iou(
     sam: Sam, schedule: str, images: int, seed: int, objects: tuple[int, int] = OBJECTS
 ) -> dict[str, float]:
     """Mean IoU by prompt over objects of held-out classes, through ``SamPredictor``."""
     scenes = draw_images(images, seed, sam.image_encoder.img_size, objects)
     sam = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule=schedule))
     answers, truth = segment(sam, scenes), true_masks(scenes)
-    return {prompt: round(float(iou(answers[prompt], truth).mean()), 4) for prompt in PROMPTS}
+    return {prompt: round(mean_iou(answers[prompt], truth), 4) for prompt in PROMPTS}
 
 
 def main() -> None:
@@ -228,7 +211,7 @@ def main() -> None:
         sam = copy.deepcopy(teacher)
         sam.prompt_encoder.requires_grad_(False)
         sam.mask_decoder.requires_grad_(False)
-        before = mean_iou(teacher, "pixels_once", tested, seed)
+        before = measured_iou(teacher, "pixels_once", tested, seed)
         card |= {"start": "sam-small", "test_mean_iou_before": before}
     elif options.start:
         earlier = load_card(options.start, options.folder)
@@ -261,8 +244,8 @@ def main() -> None:
                 "schedule": schedule,
                 "test": f"OpenMoji scenes (drawn), {tested:,} of {len(split_classes(True))} other "
                 f"classes, {OBJECTS[0]} to {OBJECTS[1]} objects each",
-                "test_mean_iou": mean_iou(sam, schedule, tested, seed),
-                crowded: mean_iou(sam, schedule, tested, seed, CROWDED),
+                "test_mean_iou": measured_iou(sam, schedule, tested, seed),
+                crowded: measured_iou(sam, schedule, tested, seed, CROWDED),
             }
         )
     )

@@ -4,6 +4,7 @@
 ``SamAutomaticMaskGenerator`` work as before.
 """
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -98,19 +99,37 @@ class PartitionedEncoder(nn.Module):
         Raises:
             ValueError: another size than `img_size`.
         """
+        return torch.cat(
+            [
+                self.encoder.neck(tokens.permute(0, 3, 1, 2))
+                for tokens in self._walk(x, len(self.rounds))
+            ]
+        )
+
+    def received(
+        self, x: Float[Tensor, "n 3 size size"], number: int
+    ) -> Float[Tensor, "n channels tokens tokens"]:
+        """The tokens that the servers together receive in round `number`, 1 upwards.
+
+        Raises:
+            ValueError: another size than `img_size`; no such round after the first.
+        """
+        if not 1 <= number < len(self.rounds):
+            count = len(self.rounds)
+            later = f"1 to {count - 1}" if count > 1 else "none: there is one round"
+            raise ValueError(f"number={number}: rounds with tokens are {later}")
+        return torch.cat(list(self._walk(x, number))).permute(0, 3, 1, 2)
+
+    def _walk(self, x: Tensor, rounds: int) -> Iterator[Tensor]:
+        """Tokens of the images after so many rounds, some images at a time."""
         if x.shape[-2:] != (self.img_size, self.img_size):
             raise ValueError(f"images of {tuple(x.shape[-2:])}: the encoder takes {self.img_size}")
-        patch = self.encoder.patch_embed.proj.kernel_size[0]
-        batches = patches(x, patch).split(self.compute.batch)
-        return torch.cat([self._embed(values) for values in batches])
-
-    def _embed(self, values: Tensor) -> Tensor:
-        """Embeddings of some images from their patches, (n, tokens², features)."""
-        session, t = self.compute.begin(len(values)), self.grid.tokens
-        for number, turn in enumerate(self.rounds):
-            values = session.run(number, turn, values)
-            tokens = values.unflatten(1, (t, t))
-            for block in turn.edge_blocks:
-                tokens = global_block(self.encoder.blocks[block], tokens)
-            values = tokens.flatten(1, 2)
-        return self.encoder.neck(tokens.permute(0, 3, 1, 2))
+        patch, t = self.encoder.patch_embed.proj.kernel_size[0], self.grid.tokens
+        for values in patches(x, patch).split(self.compute.batch):
+            session = self.compute.begin(len(values))
+            for number, turn in enumerate(self.rounds[:rounds]):
+                tokens = session.run(number, turn, values).unflatten(1, (t, t))
+                for block in turn.edge_blocks:
+                    tokens = global_block(self.encoder.blocks[block], tokens)
+                values = tokens.flatten(1, 2)
+            yield tokens

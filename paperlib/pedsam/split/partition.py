@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from segment_anything.modeling import ImageEncoderViT
@@ -24,7 +25,10 @@ from torch import Tensor
 ROWS = 4096  # of a request, and computed at once: the tokens of an image of the published sizes
 
 AssignmentKind = Literal["contiguous", "interleaved", "random"]
+KINDS = get_args(AssignmentKind)
+SERVERS = (2, 4, 8, 16)  # numbers of them that are compared
 Assignment = tuple[int, ...]  # server of each window
+SIDES = ("top", "left", "bottom", "right")
 
 
 @dataclass(frozen=True)
@@ -66,19 +70,26 @@ class WindowGrid:
         """Images that are computed at once."""
         return max(1, ROWS // self.tokens**2)
 
-    def shape(self, window: int) -> tuple[int, int]:
-        """Rows and columns of real tokens in a window; fewer at the right and bottom.
+    def box(self, window: int) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right of a window in tokens of the image, the last two outside.
 
         Raises:
             ValueError: there is no such window.
         """
         if not 0 <= window < self.count:
             raise ValueError(f"window {window}: valid are 0 to {self.count - 1}")
-        row, column = divmod(window, self.per_side)
-        return (
-            min(self.window, self.tokens - row * self.window),
-            min(self.window, self.tokens - column * self.window),
-        )
+        top, left = (self.window * step for step in divmod(window, self.per_side))
+        bottom, right = (min(side + self.window, self.tokens) for side in (top, left))
+        return top, left, bottom, right
+
+    def shape(self, window: int) -> tuple[int, int]:
+        """Rows and columns of real tokens in a window; fewer at the right and bottom.
+
+        Raises:
+            ValueError: there is no such window.
+        """
+        top, left, bottom, right = self.box(window)
+        return bottom - top, right - left
 
     def layout(self, windows: Sequence[int]) -> "Layout":
         """Where the tokens of these windows, in the order in which they travel, belong.
@@ -117,10 +128,9 @@ def _layout(grid: WindowGrid, windows: tuple[int, ...]) -> Layout:
     place = torch.arange(len(windows) * w * w).view(len(windows), w, w)
     tokens, places = [token.new_empty(0)], [token.new_empty(0)]
     for number, window in enumerate(windows):
-        height, width = grid.shape(window)
-        top, left = (w * step for step in divmod(window, grid.per_side))
-        tokens.append(token[top : top + height, left : left + width].flatten())
-        places.append(place[number, :height, :width].flatten())
+        top, left, bottom, right = grid.box(window)
+        tokens.append(token[top:bottom, left:right].flatten())
+        places.append(place[number, : bottom - top, : right - left].flatten())
     layout = Layout(torch.cat(tokens), torch.cat(places), torch.empty_like(place).flatten())
     rows = len(layout.tokens)
     layout.sources.fill_(rows)[layout.places] = torch.arange(rows)
@@ -160,8 +170,8 @@ def assign(
     Raises:
         ValueError: unknown `kind`; no valid number of servers; random without a secret.
     """
-    if kind not in get_args(AssignmentKind):
-        raise ValueError(f"kind={kind!r}: valid are {', '.join(get_args(AssignmentKind))}")
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: valid are {', '.join(KINDS)}")
     if windows != grid.count or not 1 <= servers <= windows:
         raise ValueError(
             f"{servers} servers for {windows} windows: valid are the grid's {grid.count} windows "
@@ -193,6 +203,23 @@ def _shift(per_side: int, servers: int) -> int:
         if servers > 1 and shift % servers and (shift - 1) % servers and (shift + 1) % servers:
             return shift
     return per_side + 1 if per_side % servers == 0 else per_side
+
+
+def assignment_table(grid: WindowGrid, assignment: Assignment, patch: int) -> pd.DataFrame:
+    """A row a window: window, server, and its sides in pixels: top, left, bottom, right."""
+    rows = [
+        {"window": window, "server": server}
+        | dict(zip(SIDES, (patch * side for side in grid.box(window)), strict=True))
+        for window, server in enumerate(assignment)
+    ]
+    return pd.DataFrame(rows)
+
+
+def neighbours(grid: WindowGrid, assignment: Assignment) -> float:
+    """Share of the pairs of windows side by side, in a row or a column, that one server gets."""
+    owner = torch.tensor(assignment).view(grid.per_side, grid.per_side)
+    pairs = [owner[1:] == owner[:-1], owner[:, 1:] == owner[:, :-1]]
+    return torch.cat([pair.flatten() for pair in pairs]).float().mean().item()
 
 
 def owner_map(grid: WindowGrid, assignment: Assignment, patch: int) -> Int[Tensor, "size size"]:

@@ -9,11 +9,12 @@ from paperlib.pedsam.attacks.measures import (
     exposure,
     psnr,
     quality,
+    seen_in_a_video,
     seen_windows,
     ssim,
-    window_neighbours,
 )
-from paperlib.pedsam.split.partition import WindowGrid
+from paperlib.pedsam.split.partition import WindowGrid, assign
+from paperlib.seeds import derive
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +109,15 @@ def test_quality_is_all_four(pair):
     torch.testing.assert_close(quality(images, guesses, seen), expected)
 
 
-def test_window_neighbours():
-    grid = WindowGrid(6, 3)  # 2 × 2 windows, four pairs
-    assert window_neighbours(grid, (0, 0, 0, 0)) == 1
-    assert window_neighbours(grid, (0, 1, 1, 0)) == 0
-    assert window_neighbours(grid, (0, 0, 1, 1)) == 0.5
-    assert window_neighbours(grid, (0, 0, 0, 1)) == 0.5
+def test_a_video_is_measured_as_by_hand():
+    grid = WindowGrid(6, 3)
+    video = seen_in_a_video(grid, (2, 4), frames=2, trials=3, seed=5)
+    assert video[["servers", "frames"]].to_numpy().tolist() == [[2, 1], [2, 2], [4, 1], [4, 2]]
+    assert video.fresh.tolist() == [0.5, 0.75, 0.25, 1 - 0.75**2]
+    assert video.kept.tolist() == [0.5, 0.5, 0.25, 0.25]
+    shares = []
+    for trial in range(3):
+        secret = derive(5, "secret", trial).to_bytes(8)
+        drawn = [assign("random", 4, 2, grid, secret, frame) for frame in range(2)]
+        shares.append(len({w for one in drawn for w, owner in enumerate(one) if owner == 0}) / 4)
+    assert video.measured[1] == pytest.approx(sum(shares) / 3)

@@ -1,15 +1,20 @@
+import pandas as pd
 import pytest
 import torch
 
 from paperlib.models.sam import IMAGE, build_small_sam
+from paperlib.pedsam.attacks.classifier import ViewClassifier, recognised
 from paperlib.pedsam.attacks.recognition import (
-    ViewClassifier,
+    COALITIONS,
+    accuracies,
     box_masks,
-    iou,
-    recognised,
+    by_servers,
+    falls,
+    ious,
     segmented,
 )
 from paperlib.pedsam.attacks.reconstruction import mean_fill
+from paperlib.pedsam.small_sam.masks import iou
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +90,23 @@ def test_sam_looks_at_the_mean_filled_view():
         torch.testing.assert_close(iou(guess, mask[None])[0], value)
     hidden = torch.where(seen[:, None], images, 1 - images)
     torch.testing.assert_close(segmented(sam, hidden, seen, masks), measured)
+
+
+def test_falls_are_from_each_row_to_the_next():
+    values = pd.DataFrame({0: [90.0, 80, 85], 1: [70.0, 40, 40]}, index=[1, 2, 4])
+    assert falls(values).to_numpy().tolist() == [[10, 30], [-5, 0]]
+
+
+def test_what_is_recognised_is_measured_for_every_coalition_and_draw():
+    torch.manual_seed(0)
+    found, source = accuracies(ViewClassifier().eval(), 3, 2, seed=1)
+    assert source == "OpenMoji-10 (drawn)" and len(found) == 2 * 3 * len(COALITIONS)
+    assert found.accuracy.mul(3 / 100).round(6).isin([0, 1, 2, 3]).all()
+    seen = ious(build_small_sam(), 2, 1, seed=1)
+    assert list(seen.servers) == [servers for servers, _ in COALITIONS]
+    assert seen.IoU.between(0, 1).all() and seen.box.nunique() == 1
+    table = by_servers(found, seen)
+    assert set(table.measure) == {"accuracy", "IoU", "box"} and table.value.notna().all()
+    alone = found[(found.assignment == "random") & (found.colluding == 1) & (found.servers == 4)]
+    picked = table.query("measure == 'accuracy' and assignment == 'random' and servers == 4")
+    assert picked.value.tolist() == [pytest.approx(alone.accuracy.mean())]

@@ -28,6 +28,7 @@ from paperlib.pedsam.attacks.training import (
     train_rebuilder,
 )
 from paperlib.pedsam.attacks.views import draw_mixed_views
+from paperlib.pedsam.split.partition import SERVERS
 
 FEW = AttackRecipe(scenes=8, epochs=2, learning_rate=1e-3, batch_size=4)
 
@@ -144,7 +145,7 @@ def test_committed_networks_are_what_their_cards_say(network):
     name = checkpoint_name(network)
     model, card = load_attack(network), load_card(name)
     assert sum(parameter.numel() for parameter in model.parameters()) == card["parameters"]
-    views = draw_mixed_views(GRID, attack_training.SERVERS, 40, seed=99)
+    views = draw_mixed_views(GRID, SERVERS, 40, seed=99)
     if network == "classifier":
         measured = held_out_measures(model, views, None, seed=99)
         assert measured["test_accuracy_whole"] > 0.7

@@ -9,6 +9,7 @@ from paperlib.models.sam import IMAGE, PATCH, build_small_sam
 from paperlib.pedsam.remote.connection import Connection, ServerMismatchError
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.ledger import ExposureError
+from paperlib.pedsam.remote.request import Request
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.remote.wire import WireError
 from paperlib.pedsam.split.encoder import PartitionedEncoder
@@ -138,6 +139,25 @@ def test_the_ledger_stops_what_must_not_be_sent(encoder, worker, addresses, imag
             session.run(0, Round((0, 1), (), True), torch.zeros(1, TOKENS, 768))
     assert addresses[0] not in set(compute.ledger.table()["server"])
     assert addresses[0] not in set(compute.table()["server"])
+
+
+def test_the_ledger_is_asked_before_anything_leaves(worker, addresses, monkeypatch):
+    """Else a server would have what the ledger then refuses."""
+    entered = []
+    send = Request.send
+
+    def watched(request, connection, deadline, finished):
+        entries = compute.ledger.table().query("server == @connection.address")
+        entered.append(entries.window.tolist() == request.part.order)
+        send(request, connection, deadline, finished)
+
+    monkeypatch.setattr(Request, "send", watched)
+    with EdgeCompute(worker, addresses) as compute:
+        session = compute.begin(1)
+        session.parts[addresses[3]].windows[0] = session.parts[addresses[0]].windows[0]
+        with pytest.raises(ExposureError, match="are not assigned"):
+            session.run(0, Round((0, 1), (), True), torch.zeros(1, TOKENS, 768))
+    assert entered == [True] * 3  # the fourth request was never sent
 
 
 def test_other_weights_are_noticed_at_connection(encoder, addresses):

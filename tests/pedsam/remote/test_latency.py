@@ -18,6 +18,8 @@ def test_rounds(encoder, worker, servers, schedule, rounds):
     addresses = [server.address for server in servers]
     with EdgeCompute(worker, addresses) as edge:
         found = measure_rounds(encoder, edge, schedule, IMAGES)
+    busiest = edge.table().groupby(["image", "round"]).server_cpu.max()
+    assert found.server.tolist() == busiest.tolist()
     assert found[["image", "round"]].to_numpy().tolist() == [
         [image, number] for image in range(2) for number in range(rounds)
     ]

@@ -35,7 +35,7 @@ def valid(worker, form="float32", **changes):
     """A request that is answered, but for `changes`."""
     generator = torch.Generator().manual_seed(0)
     fields = {
-        "weights": wire.fingerprint(worker),
+        "weights": wire.worker_fingerprint(worker),
         "blocks": (0, 1),
         "windows": WINDOWS,
         "pixels": True,
@@ -166,9 +166,9 @@ def test_malformed_tensors(address, worker, form, changes):
 
 
 def test_unknown_weights(address, worker):
-    for weights in ("", "0" * 64):
+    for weights in ("", "0" * 16):
         status, detail = refusal(address, valid(worker, weights=weights))
-        assert status == Status.FAILED_PRECONDITION and wire.fingerprint(worker) in detail
+        assert status == Status.FAILED_PRECONDITION and wire.worker_fingerprint(worker) in detail
 
 
 def test_messages_that_are_too_long(address, worker):

@@ -18,10 +18,10 @@ from paperlib.pedsam.remote.wire import (
     WireError,
     decode,
     encode,
-    fingerprint,
     request_bytes,
     request_rows,
     tensor,
+    worker_fingerprint,
 )
 from paperlib.pedsam.split.worker import WindowBlocks
 
@@ -127,18 +127,18 @@ def test_damaged_messages_are_refused(message, words):
 def test_fingerprint_is_of_weights_and_geometry():
     torch.manual_seed(0)
     encoder = build_small_sam().image_encoder
-    first = fingerprint(WindowBlocks(encoder))
-    assert first == fingerprint(WindowBlocks(encoder)) and len(first) == 64
+    first = worker_fingerprint(WindowBlocks(encoder))
+    assert first == worker_fingerprint(WindowBlocks(encoder)) and len(first) == 16
     with torch.no_grad():
         encoder.blocks[2].mlp.lin1.bias[0] += 1  # of a global block, which no server has
-    assert fingerprint(WindowBlocks(encoder)) == first
+    assert worker_fingerprint(WindowBlocks(encoder)) == first
     heads = encoder.blocks[0].attn.num_heads
     encoder.blocks[0].attn.num_heads = heads + 1
-    assert fingerprint(WindowBlocks(encoder)) != first
+    assert worker_fingerprint(WindowBlocks(encoder)) != first
     encoder.blocks[0].attn.num_heads = heads
     with torch.no_grad():
         encoder.blocks[4].attn.rel_pos_h[0, 0] += 1e-6
-    assert fingerprint(WindowBlocks(encoder)) != first
+    assert worker_fingerprint(WindowBlocks(encoder)) != first
 
 
 @pytest.mark.parametrize("form", ["float32", "float16", "int8"])
@@ -147,7 +147,7 @@ def test_the_largest_request_fits(form):
     rows = request_rows(worker)
     values = encode(torch.randn(rows, 3 * worker.patch**2), form)
     request = pb.ComputeRequest(
-        weights="0" * 64, blocks=range(6), windows=[*range(16)] * 10, pixels=True, values=values
+        weights="0" * 16, blocks=range(6), windows=[*range(16)] * 10, pixels=True, values=values
     )
     assert rows == 4000
     assert request.ByteSize() <= request_bytes(worker, rows)

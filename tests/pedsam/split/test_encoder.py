@@ -200,6 +200,27 @@ def test_wrong_requests(change, message):
         WindowBlocks(make())(**(request | change))
 
 
+@torch.inference_mode()
+def test_servers_receive_what_the_next_windowed_block_gets():
+    """Round 1 starts before block 3; there is no round 2, as blocks 4 and 5 are both global."""
+    encoder = make(depth=6, at=(2, 4, 5))
+    x, got = torch.randn(70, 3, 64, 64), {}
+    encoder.blocks[3].register_forward_pre_hook(lambda _, inputs: got.update(tokens=inputs[0]))
+    encoder(x)
+    tokens = PartitionedEncoder(encoder).received(x, 1)
+    torch.testing.assert_close(tokens, got["tokens"].permute(0, 3, 1, 2), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "number", "later"),
+    [("exact", 0, "1 to 1"), ("exact", 2, "1 to 1"), ("pixels_once", 1, "none: there is one")],
+)
+def test_rounds_without_tokens_are_named(schedule, number, later):
+    split = PartitionedEncoder(make(depth=6, at=(2, 4, 5)), schedule=schedule)
+    with pytest.raises(ValueError, match=f"number={number}: rounds with tokens are {later}"):
+        split.received(torch.zeros(1, 3, 64, 64), number)
+
+
 def test_wrong_image_size():
     with pytest.raises(ValueError, match="the encoder takes 64"):
         PartitionedEncoder(make())(torch.zeros(1, 3, 32, 32))

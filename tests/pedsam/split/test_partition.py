@@ -4,7 +4,15 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import window_partition
 
-from paperlib.pedsam.split.partition import WindowGrid, assign, owner_map, patches, visible_pixels
+from paperlib.pedsam.split.partition import (
+    WindowGrid,
+    assign,
+    assignment_table,
+    neighbours,
+    owner_map,
+    patches,
+    visible_pixels,
+)
 
 KINDS = ("contiguous", "interleaved", "random")
 GRIDS = [WindowGrid(64, 14), WindowGrid(16, 5), WindowGrid(7, 7), WindowGrid(9, 2)]
@@ -65,6 +73,16 @@ def test_random_comes_from_secret_and_frame_only():
     assert first not in others and others[0] != others[1]
 
 
+@pytest.mark.parametrize("varied", ["frame", "secret"])
+def test_random_assignments_are_as_many_as_the_secret_has_bits(varied):
+    """One byte of it would give 256 at most, two 65,536, so that some of 1,000 would be equal."""
+    grid, drawn = WindowGrid(64, 14), set()
+    for number in range(1000):
+        frame, secret = (number, b"one") if varied == "frame" else (0, str(number).encode())
+        drawn.add(assign("random", 25, 5, grid, secret, frame))
+    assert len(drawn) == 1000
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -96,3 +114,22 @@ def test_owner_map():
     assert tokens.tolist() == [[0, 0, 0, 1]] * 3 + [[2, 2, 2, 1]]
     pixels = owner_map(WindowGrid(4, 3), assignment, patch=2)
     assert torch.equal(pixels[::2, 1::2], tokens) and pixels.shape == (8, 8)
+
+
+def test_neighbours_on_one_server():
+    grid = WindowGrid(6, 3)  # 2 × 2 windows, four pairs
+    assert neighbours(grid, (0, 0, 0, 0)) == 1
+    assert neighbours(grid, (0, 1, 1, 0)) == 0
+    assert neighbours(grid, (0, 0, 1, 1)) == 0.5
+    assert neighbours(grid, (0, 0, 0, 1)) == 0.5
+
+
+def test_windows_tile_the_image_as_the_owner_map_says():
+    grid, assignment = WindowGrid(7, 3), (0, 1, 2, 1, 0, 2, 2, 2, 0)
+    table, owner = assignment_table(grid, assignment, 2), owner_map(grid, assignment, 2)
+    covered = torch.zeros(14, 14)
+    for window in table.itertuples():
+        place = slice(window.top, window.bottom), slice(window.left, window.right)
+        assert (owner[place] == window.server).all()
+        covered[place] += 1
+    assert (covered == 1).all() and table.server.tolist() == list(assignment)

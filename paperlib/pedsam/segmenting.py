@@ -1,0 +1,232 @@
+"""Segmentation over servers of this machine, by schedule, weights, number format and servers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+
+from paperlib.data.coco import SegmentedImage
+from paperlib.models.sam import load_sam
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.processes import local_servers
+from paperlib.pedsam.remote.wire import FORMATS
+from paperlib.pedsam.small_sam.masks import box_prompt, iou, mean_iou, point_prompts
+from paperlib.pedsam.small_sam.segmentation import PROMPTS, replace_encoder, segment, true_masks
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.worker import WindowBlocks
+
+WHOLE = "SAM, whole"
+SIDE = 320  # pixels of the longer side of a picture that is shown
+AUTOMATIC = {  # 64 points at a time, the default, take 0.2 GB more than 16
+    "points_per_side": 8,
+    "pred_iou_thresh": 0.7,
+    "stability_score_thresh": 0.7,
+    "points_per_batch": 16,
+}
+Masks = dict[str, list[np.ndarray]]  # by prompt, one for each object
+
+
+@dataclass(frozen=True)
+class Case:
+    """How SAM is split.
+
+    Attributes:
+        schedule: exact or pixels_once.
+        weights: name of the SAM.
+        format: of numbers on the wire.
+        servers: how many.
+    """
+
+    schedule: str
+    weights: str
+    format: str
+    servers: int
+
+    @property
+    def method(self) -> str:
+        """Schedule in words, and whether the network is distilled for it."""
+        distilled = ", distilled" if self.weights.endswith("pixels_once") else ""
+        return self.schedule.replace("_", " ") + distilled
+
+
+KEYS = list(Case.__dataclass_fields__)
+
+
+def cases(sam: str, distilled: Sequence[str], servers: Sequence[int]) -> list[Case]:
+    """Four servers in every format, other numbers of them, and the pixels-once schedule.
+
+    Args:
+        sam: name of the SAM.
+        distilled: names of what was distilled from it for the pixels-once schedule, if anything.
+        servers: numbers of them.
+    """
+    found = [Case("exact", sam, form, 4) for form in FORMATS]
+    found += [Case("exact", sam, "float32", k) for k in servers if k != 4]
+    found += [Case("pixels_once", sam, "float32", 4)]
+    return found + [
+        Case("pixels_once", name, form, 4) for name in distilled for form in ("float32", "int8")
+    ]
+
+
+def segment_over_servers(
+    cases: Sequence[Case], draws: Sequence[Sequence[SegmentedImage]]
+) -> tuple[dict[Case, list[Masks]], dict[Case, pd.DataFrame]]:
+    """Masks of every draw, and the calls to servers, by case."""
+    answers, calls = {}, {}
+    for weights in dict.fromkeys(case.weights for case in cases):
+        sam, mine = load_sam(weights), [case for case in cases if case.weights == weights]
+        most = max(case.servers for case in mine)
+        with local_servers(most, ["--sam", weights]) as servers:
+            for case in mine:
+                addresses = [server.address for server in servers[: case.servers]]
+                worker = WindowBlocks(sam.image_encoder)
+                with EdgeCompute(worker, addresses, form=case.format) as edge:
+                    encoder = PartitionedEncoder(sam.image_encoder, edge, case.schedule)
+                    split = replace_encoder(sam, encoder)
+                    answers[case] = [segment(split, images) for images in draws]
+                calls[case] = edge.table()
+    return answers, calls
+
+
+def measure(
+    answers: Mapping[Case, Sequence[Masks]],
+    calls: Mapping[Case, pd.DataFrame],
+    own: Sequence[Masks],
+    draws: Sequence[Sequence[SegmentedImage]],
+) -> pd.DataFrame:
+    """IoU with the true masks and with SAM's own, a row for each case, draw and prompt.
+
+    Args:
+        answers, calls: of `segment_over_servers`.
+        own: SAM's own masks of every draw.
+        draws: the images.
+    """
+    rows = []
+    for case, by_draw in answers.items():
+        sent = calls[case][["bytes_up", "bytes_down"]].sum().sum() / 1e6
+        row = asdict(case) | {"MB an image": sent / (calls[case].image.max() + 1)}
+        for k, (found, images) in enumerate(zip(by_draw, draws, strict=True)):
+            truth = true_masks(images)
+            for name in PROMPTS:
+                values = {"IoU": mean_iou(found[name], truth)}
+                values |= {"IoU with SAM's mask": mean_iou(found[name], own[k][name])}
+                rows.append(row | {"prompt": name, "draw": k} | values)
+    return pd.DataFrame(rows)
+
+
+def baseline(own: Sequence[Masks], draws: Sequence[Sequence[SegmentedImage]]) -> pd.DataFrame:
+    """IoU of SAM's own masks with the true ones: a row a prompt, a column a draw."""
+    columns = [
+        {name: mean_iou(masks[name], true_masks(images)) for name in PROMPTS}
+        for masks, images in zip(own, draws, strict=True)
+    ]
+    return pd.DataFrame(columns).T.rename_axis(index="prompt", columns="draw")
+
+
+def bars(measured: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
+    """Mean IoU and its standard deviation over the draws, by case (four servers) and prompt.
+
+    Args:
+        measured: of `measure`.
+        whole: of `baseline`.
+    """
+    parts = {WHOLE: whole.T}
+    for keys, part in measured[measured.servers == 4].groupby(KEYS, sort=False):
+        case = Case(*keys)
+        parts[f"{case.method}, {case.format}"] = part.pivot(
+            index="draw", columns="prompt", values="IoU"
+        )
+    rows = [
+        {
+            "case": name,
+            "prompt": prompt,
+            "IoU": part[prompt].mean(),
+            "deviation": part[prompt].std(),
+        }
+        for name, part in parts.items()
+        for prompt in PROMPTS
+    ]
+    return pd.DataFrame(rows)
+
+
+def losses(measured: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
+    """Largest IoU over the prompts that is lost against SAM, whole: by case, a column a draw."""
+    lost = measured.set_index(["prompt", "draw"])
+    lost["IoU"] = whole.stack().reindex(lost.index) - lost["IoU"]
+    return lost.groupby([*KEYS, "draw"], sort=False).IoU.max().unstack("draw")
+
+
+def prompts_of(image: SegmentedImage) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """The prompts of an image's first object: corners of the box, and points; and the picture."""
+    (mask, *_), rows = image.masks, []
+    box = box_prompt(mask).reshape(2, 2)
+    for name, places in (
+        ("box", box),
+        ("1 point", point_prompts(mask, 1)),
+        ("3 points", point_prompts(mask, 3)),
+    ):
+        rows += [{"prompt": name, "x": x, "y": y} for x, y in places]
+    factor, pixels = _small(image.image, mask[None])
+    table = pd.DataFrame(rows)
+    table[["x", "y"]] *= factor
+    return table, {"image": pixels[0], "masks": pixels[1]}
+
+
+def examples(
+    answers: Mapping[Case, Sequence[Masks]], own: Sequence[Masks], images: Sequence[SegmentedImage]
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Answers to the box of the first object of some images of the first draw.
+
+    Returns:
+        A row for each image and case (image, case, IoU, and the box in pixels of the picture:
+        x0, y0, x1, y1); and by name, of each image, its picture and its masks, one for each case.
+    """
+    columns = {WHOLE: own[0]["box"]}
+    for case, masks in answers.items():
+        if (case.format, case.servers) == ("float32", 4):
+            columns[case.method] = masks[0]["box"]
+    rows, pixels, place = [], {}, 0
+    for number, image in enumerate(images):
+        true = torch.from_numpy(image.masks[0])
+        found = np.stack([masks[place] for masks in columns.values()])
+        factor, (picture, masks) = _small(image.image, found)
+        box = dict(zip(("x0", "y0", "x1", "y1"), factor * box_prompt(image.masks[0]), strict=True))
+        values = iou(torch.from_numpy(found), true.expand(len(found), -1, -1)).tolist()
+        rows += [
+            {"image": number, "case": name, "IoU": value} | box
+            for name, value in zip(columns, values, strict=True)
+        ]
+        pixels |= {f"image{number}": picture, f"masks{number}": masks}
+        place += len(image.masks)
+    return pd.DataFrame(rows), pixels
+
+
+def everything(sam: Sam, name: str, image: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """Masks of everything in an image without a prompt: by SAM, whole, and over four servers."""
+    with local_servers(4, ["--sam", name]) as servers:
+        addresses = [server.address for server in servers]
+        with EdgeCompute(WindowBlocks(sam.image_encoder), addresses) as edge:
+            split = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, edge))
+            found = {
+                title: SamAutomaticMaskGenerator(model, **AUTOMATIC).generate(image)
+                for title, model in {WHOLE: sam, "exact, 4 servers": split}.items()
+            }
+    return {title: [each["segmentation"] for each in masks] for title, masks in found.items()}
+
+
+def _small(image: np.ndarray, masks: np.ndarray) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
+    """The factor to `SIDE` pixels at the longer side at most; image and masks (0, 1) so shrunk."""
+    height, width = image.shape[:2]
+    factor = min(1.0, SIDE / max(height, width))
+    size = round(factor * width), round(factor * height)
+    picture = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    parts = [
+        np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+        for mask in masks
+    ]
+    return factor, (picture, np.stack(parts))

@@ -1,0 +1,90 @@
+"""All attacks on the same views, and the tables that are made of what was measured."""
+
+import pandas as pd
+import pytest
+import torch
+
+from paperlib.models.sam import WIDTH
+from paperlib.pedsam.attacks import privacy
+from paperlib.pedsam.attacks.images import Targets
+from paperlib.pedsam.attacks.measures import quality
+from paperlib.pedsam.attacks.networks import GRID, SIZE
+from paperlib.pedsam.attacks.privacy import ATTACKS
+from paperlib.pedsam.attacks.reconstruction import mean_fill
+from paperlib.pedsam.attacks.views import draw_views, to_pixels
+from paperlib.seeds import derive
+
+
+@pytest.fixture(scope="module")
+def targets():
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(4, 3, SIZE, SIZE, generator=draw)
+    return Targets(images, torch.randn(4, WIDTH, GRID.tokens, GRID.tokens, generator=draw))
+
+
+@pytest.fixture
+def measured():
+    """PSNR 10 for the first attack, 11 for the second and so on; SSIM a tenth; two draws."""
+    rows = [
+        {"assignment": kind, "servers": servers, "colluding": colluding, "draw": k, "attack": name}
+        | {"PSNR unseen": 10.0 + number + k, "SSIM image": 0.1 * (number + k)}
+        for kind, servers, colluding in [("contiguous", 2, 1), ("random", 16, 1), ("random", 16, 4)]
+        for k in range(2)
+        for number, name in enumerate(ATTACKS)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_attacks_keep_the_pixels_that_they_use_and_no_others(targets):
+    views = draw_views(GRID, "random", 4, 1, 4, 0)
+    seen = to_pixels(views, SIZE)[:, None].expand(-1, 3, -1, -1)
+    hidden = Targets(torch.where(seen, targets.images, 1 - targets.images), targets.tokens)
+    found, again = (privacy.attack(each, views) for each in (targets, hidden))
+    assert list(found) == list(ATTACKS)
+    for name, guesses in found.items():
+        assert torch.equal(guesses[seen], targets.images[seen]) == ATTACKS[name].pixels
+        torch.testing.assert_close(again[name], guesses)
+
+
+def test_attacks_use_tokens_as_their_row_says(targets):
+    views = draw_views(GRID, "random", 4, 1, 4, 0)
+    other = Targets(targets.images, -targets.tokens)
+    found, changed = (privacy.attack(each, views) for each in (targets, other))
+    for name, attack in ATTACKS.items():
+        assert torch.equal(found[name], changed[name]) != attack.tokens
+
+
+def test_every_attack_is_measured_on_the_same_views(targets):
+    table = privacy.measure([targets], [("random", 4, 3)], seed=7)
+    assert table.attack.tolist() == list(ATTACKS) and table["share seen"].nunique() == 1
+    seen = to_pixels(draw_views(GRID, "random", 4, 3, 4, derive(7, "views", 0)), SIZE)
+    expected = quality(targets.images, mean_fill(targets.images, seen), seen)
+    assert table["PSNR unseen"][0] == pytest.approx(expected["PSNR unseen"].mean().item())
+
+
+def test_best_attack_and_gain_by_hand(measured):
+    best = privacy.best_by_draw(measured)
+    assert best.to_numpy().round(6).tolist() == [[0.4, 0.5], [0.4, 0.5]]
+    gain = privacy.gains(measured)
+    assert list(gain) == ["inversion", "tokens"] and len(gain) == 6
+    assert (gain.inversion == 1).all() and (gain.tokens == 2).all()  # over the third, at 12
+
+
+def test_tables_hold_what_is_shown_and_no_more(measured):
+    table = privacy.shown(privacy.means(measured))
+    assert set(table.attack[table.measure == "PSNR unseen"]) == set(ATTACKS)
+    assert "tokens" not in set(table.attack[table.measure == "SSIM image"])
+    gains = privacy.gains_shown(privacy.gains(measured))
+    panels = dict(list(gains.groupby("panel")))
+    assert set(panels["one server"].attack) == {"inversion"}
+    assert panels["one server"].assignment.tolist() == ["contiguous", "random"]
+    assert panels["of 16 servers"].colluding.tolist() == [1, 1, 4, 4]
+
+
+def test_examples_are_one_image_for_each_number_of_servers(targets):
+    table, pictures = privacy.examples(targets, seed=0)
+    assert list(pictures) == ["view", *ATTACKS, "image"]
+    assert len(table) == 4 * len(ATTACKS)
+    assert torch.equal(pictures["image"], targets.images)
+    shares = (pictures["view"] > 0).float().mean((1, 2, 3))
+    assert (shares.diff() < 0).all()  # the more servers, the less is seen

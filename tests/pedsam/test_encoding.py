@@ -1,0 +1,55 @@
+"""What notebook 6 shows of one image over servers."""
+
+import pytest
+import torch
+
+from paperlib.models.sam import IMAGE, load_sam
+from paperlib.pedsam import encoding
+from paperlib.pedsam.split.partition import KINDS, WindowGrid
+
+SECRET = b"of the edge"
+
+
+@pytest.fixture(scope="module")
+def sam():
+    return load_sam("sam-small")
+
+
+def test_rounds_of_a_sam(sam):
+    table = encoding.rounds_table({"small": sam.image_encoder})
+    assert table.index.tolist() == [("small", 16, 0), ("small", 16, 1)]
+    assert table["sent"].tolist() == ["pixels", "tokens"]
+    assert table["servers run"].tolist() == ["0 1", "3 4"]
+    assert table["edge runs"].tolist() == ["2", "5"]
+
+
+def test_shares_of_the_servers_add_up_to_the_image():
+    table = encoding.assignments(WindowGrid(20, 6), (2, 4), SECRET, patch=16)
+    assert table.groupby(["servers", "assignment"]).ngroups == 6
+    servers = table.drop_duplicates(["servers", "assignment", "server"])
+    sums = servers.groupby(["servers", "assignment"]).share.sum()
+    assert sums.to_numpy() == pytest.approx(1)
+    assert (table.bottom.max(), table.right.max()) == (320, 320)
+
+
+def test_neighbours_of_every_assignment():
+    table = encoding.neighbours_table(WindowGrid(20, 6), (2, 16), SECRET, frames=50)
+    share = table.set_index(["assignment", "servers"]).share
+    assert (share.xs(16, level="servers") == 0).all() and share["interleaved", 2] == 0
+    assert share["contiguous", 2] > share["random", 2] > 0.3
+
+
+def test_every_assignment_is_encoded_over_servers(sam):
+    x = torch.randn(1, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0))
+    found = encoding.encode_over_servers("sam-small", sam.image_encoder, x, (1, 2), SECRET)
+    assert list(found.embeddings) == [(kind, k) for kind in KINDS for k in (1, 2)]
+    with torch.inference_mode():
+        expected = sam.image_encoder(x)
+    for embedding in found.embeddings.values():
+        torch.testing.assert_close(embedding, expected, atol=1e-4, rtol=0)
+    assert set(found.ledgers["random", 2].server) == {0, 1}
+    assert "compute" in {entry["event"] for entry in found.log}
+    shares = encoding.largest_shares(WindowGrid(20, 6), found)
+    shares = shares.set_index(["assignment", "servers"]).pixels
+    assert (shares.xs(1, level="servers") == 1).all()
+    assert shares["contiguous", 2] == pytest.approx(12 * 20 / 400)

@@ -1,0 +1,103 @@
+"""What notebook 7 measures over servers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paperlib.data.coco import SegmentedImage
+from paperlib.models.sam import load_sam
+from paperlib.pedsam import segmenting
+from paperlib.pedsam.segmenting import KEYS, WHOLE, Case
+from paperlib.pedsam.small_sam.masks import box_prompt
+from paperlib.pedsam.small_sam.segmentation import PROMPTS, draw_images, segment
+
+EXACT, ONCE = Case("exact", "sam", "float32", 4), Case("pixels_once", "sam", "float32", 4)
+
+
+def square(top, side=8):
+    mask = np.zeros((16, 16), bool)
+    mask[top : top + side, :side] = True
+    return mask
+
+
+@pytest.fixture
+def images():
+    """Two images, the first with two objects."""
+    grey = np.full((16, 16, 3), 90, np.uint8)
+    return [
+        SegmentedImage(grey, np.stack([square(0), square(8)])),
+        SegmentedImage(grey, square(4)[None]),
+    ]
+
+
+def everywhere(*masks):
+    return {name: list(masks) for name in PROMPTS}
+
+
+def test_cases_vary_one_thing_at_a_time():
+    found = segmenting.cases("sam", ["sam-pixels_once"], (1, 4, 16))
+    assert len(found) == len(set(found)) == 8
+    assert {case.servers for case in found if case.schedule == "exact"} == {1, 4, 16}
+    distilled = [case for case in found if case.weights != "sam"]
+    assert [case.method for case in distilled] == ["pixels once, distilled"] * 2
+    assert EXACT.method == "exact" and ONCE.method == "pixels once"
+
+
+def test_tables_by_hand(images):
+    true = everywhere(square(0), square(8), square(4))
+    half = everywhere(square(0), square(8), square(4, 16))  # of the third, 8 × 8 of 12 × 16
+    calls = pd.DataFrame({"image": [0, 1], "bytes_up": [10**6] * 2, "bytes_down": [0, 10**6]})
+    whole = segmenting.baseline([true], [images])
+    assert whole.loc[[*PROMPTS], 0].tolist() == [1, 1, 1]
+    measured = segmenting.measure(
+        {EXACT: [true], ONCE: [half]}, {EXACT: calls, ONCE: calls}, [true], [images]
+    )
+    assert (measured["MB an image"] == 1.5).all()
+    once = measured[measured.schedule == "pixels_once"]
+    expected = (2 + 64 / 192) / 3
+    assert once.IoU.to_numpy() == pytest.approx(expected)
+    assert once["IoU with SAM's mask"].to_numpy() == pytest.approx(expected)
+    lost = segmenting.losses(measured, whole)
+    assert list(lost.index.names) == KEYS
+    assert lost[0].tolist() == [0, pytest.approx(1 - expected)]
+    bars = segmenting.bars(measured, whole)
+    assert bars.case.unique().tolist() == [WHOLE, "exact, float32", "pixels once, float32"]
+    assert bars.prompt.tolist() == [*PROMPTS] * 3 and bars.deviation.isna().all()
+
+
+def test_the_largest_loss_is_that_of_the_worst_prompt(images):
+    true = everywhere(square(0), square(8), square(4))
+    bad = true | {"1 point": [~mask for mask in true["1 point"]]}
+    calls = pd.DataFrame({"image": [0], "bytes_up": [0], "bytes_down": [0]})
+    measured = segmenting.measure({EXACT: [bad]}, {EXACT: calls}, [true], [images])
+    assert segmenting.losses(measured, segmenting.baseline([true], [images]))[0].tolist() == [1]
+
+
+def test_examples_take_the_first_object_of_each_image(images):
+    true = everywhere(square(0), square(8), square(4))
+    table, pixels = segmenting.examples({EXACT: [true]}, [true], images)
+    assert table.case.tolist() == [WHOLE, "exact"] * 2 and (table.IoU == 1).all()
+    assert table[["x0", "y0", "x1", "y1"]].iloc[2].tolist() == box_prompt(square(4)).tolist()
+    np.testing.assert_array_equal(pixels["masks1"][1], square(4))
+    assert all(array.dtype == np.uint8 for array in pixels.values())
+
+
+def test_large_pictures_are_shrunk_with_their_prompts():
+    mask = np.zeros((640, 480), bool)
+    mask[100:300, 200:400] = True
+    image = SegmentedImage(np.zeros((640, 480, 3), np.uint8), mask[None])
+    table, pixels = segmenting.prompts_of(image)
+    assert pixels["image"].shape == (320, 240, 3) and pixels["masks"].shape == (1, 320, 240)
+    assert table.prompt.tolist() == ["box"] * 2 + ["1 point"] + ["3 points"] * 3
+    assert table[["x", "y"]].iloc[0].tolist() == [100, 50]
+    assert pixels["masks"][0, 60, 110] == 1 and pixels["masks"][0, 40, 110] == 0
+
+
+def test_servers_answer_as_sam_does():
+    sam, images = load_sam("sam-small"), draw_images(1, seed=3)
+    case = Case("exact", "sam-small", "float32", 2)
+    answers, calls = segmenting.segment_over_servers([case], [images])
+    own = segment(sam, images)
+    measured = segmenting.measure(answers, calls, [own], [images])
+    assert (measured["IoU with SAM's mask"] > 0.99).all()
+    assert calls[case].server.nunique() == 2 and set(calls[case].status) == {"OK"}

@@ -27,43 +27,24 @@ from paperlib.pedsam.split.partition import WindowGrid, assign
 from paperlib.seeds import derive
 
 
-def psnr(
-    images: Float[Tensor, "n 3 height width"],
-    guesses: Float[Tensor, "n 3 height width"],
-    pixels: Bool[Tensor, "n height width"] | None = None,
-) -> Float[Tensor, " n"]:
-    """Peak signal-to-noise ratio in dB over `pixels` (all if None).
-
-    Both in [0, 1]. Infinite where they are equal; NaN where an image has no such pixels.
-    """
-    return -10 * _mean_over(_squares(images, guesses), pixels).log10()
-
-
-def ssim(
-    images: Float[Tensor, "n 3 height width"],
-    guesses: Float[Tensor, "n 3 height width"],
-    pixels: Bool[Tensor, "n height width"] | None = None,
-) -> Float[Tensor, " n"]:
-    """Structural similarity, at most 1, over `pixels` (all if None).
-
-    Both in [0, 1], at least 11 pixels high and wide. NaN where an image has no such pixels.
-    """
-    return _mean_over(_ssim_map(images, guesses), pixels)
-
-
 def quality(
     images: Float[Tensor, "n 3 height width"],
     guesses: Float[Tensor, "n 3 height width"],
     seen: Bool[Tensor, "n height width"],
 ) -> dict[str, Float[Tensor, " n"]]:
-    """PSNR (dB) and SSIM over the unseen pixels and over the image, by name."""
-    similar, squares = _ssim_map(images, guesses), _squares(images, guesses)
-    return {
-        "PSNR unseen": -10 * _mean_over(squares, ~seen).log10(),
-        "SSIM unseen": _mean_over(similar, ~seen),
-        "PSNR image": -10 * _mean_over(squares, None).log10(),
-        "SSIM image": _mean_over(similar, None),
-    }
+    """PSNR (dB) and SSIM over the unseen pixels and over the image, by name.
+
+    Both in [0, 1], at least 11 pixels high and wide. PSNR is infinite where they are equal; what is
+    over unseen pixels is NaN for an image that has none.
+    """
+    similar, squares = _ssim_map(images, guesses), (images - guesses).square().mean(1)
+    found = {}
+    for name, pixels in {"unseen": ~seen, "image": torch.ones_like(seen)}.items():
+        means = [
+            values.mul(pixels).sum((1, 2)) / pixels.sum((1, 2)) for values in (squares, similar)
+        ]
+        found |= {f"PSNR {name}": -10 * means[0].log10(), f"SSIM {name}": means[1]}
+    return found
 
 
 def exposure(frames: int, servers: int, colluding: int = 1, *, fresh: bool) -> float:
@@ -126,11 +107,6 @@ def seen_in_a_video(
     return pd.DataFrame(rows)
 
 
-def _squares(images: Tensor, guesses: Tensor) -> Tensor:
-    """Squared error of each pixel, mean over the colours: (n, height, width)."""
-    return (images - guesses).square().mean(1)
-
-
 def _ssim_map(images: Tensor, guesses: Tensor) -> Tensor:
     """Structural similarity around each pixel, mean over the colours: (n, height, width)."""
     maps = [
@@ -147,9 +123,3 @@ def _ssim_map(images: Tensor, guesses: Tensor) -> Tensor:
         for image, guess in zip(images.cpu().numpy(), guesses.cpu().numpy(), strict=True)
     ]
     return torch.from_numpy(np.stack(maps)).to(images)
-
-
-def _mean_over(values: Tensor, pixels: Tensor | None) -> Tensor:
-    if pixels is None:
-        return values.mean((1, 2))
-    return values.mul(pixels).sum((1, 2)) / pixels.sum((1, 2))

@@ -22,7 +22,7 @@ from paperlib.models.training import adamw, batch, batches, fit
 from paperlib.pedsam.attacks.classifier import ViewClassifier, recognised
 from paperlib.pedsam.attacks.images import shrink, single_scenes
 from paperlib.pedsam.attacks.inversion import second_round_tokens
-from paperlib.pedsam.attacks.measures import psnr
+from paperlib.pedsam.attacks.measures import quality
 from paperlib.pedsam.attacks.networks import (
     CLASSIFIER_SIZE,
     GRID,
@@ -161,10 +161,10 @@ def held_out_measures(
     scenes = unseen_scenes(len(views), seed)
     images, masks = shrink(scenes, SIZE), to_pixels(views, SIZE)
     tokens = None if model.tokens is None else second_round_tokens(sam, scenes)
-    rebuilt = rebuild(model, images, masks, tokens)
+    rebuilt, filled = rebuild(model, images, masks, tokens), mean_fill(images, masks)
     return {
-        "test_psnr_unseen": _mean(psnr(images, rebuilt, ~masks)),
-        "test_psnr_unseen_mean_fill": _mean(psnr(images, mean_fill(images, masks), ~masks)),
+        "test_psnr_unseen": _mean(quality(images, rebuilt, masks)["PSNR unseen"]),
+        "test_psnr_unseen_mean_fill": _mean(quality(images, filled, masks)["PSNR unseen"]),
     }
 
 

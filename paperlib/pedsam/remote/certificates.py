@@ -26,6 +26,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_DAYS = 3650
+PURPOSES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+KEY_USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+    *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
 
 
 @dataclass(frozen=True)
@@ -141,46 +146,43 @@ def _authority(folder: Path) -> Authority:
 
 def _make_authority() -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("PED-SAM private authority")
-    builder = _builder(name, name, key.public_key(), AUTHORITY_DAYS)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_key_usage(authority=True), critical=True)
-    return Authority(builder.sign(key, hashes.SHA256()), key)
+    return Authority(_sign("PED-SAM private authority", key, AUTHORITY_DAYS, (), None), key)
 
 
 def _issue(authority: Authority, kind: str, name: str, days: int) -> tuple[bytes, bytes]:
     """Certificate and key of a server or client, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    issuer = authority.certificate
-    builder = _builder(_name(name), issuer.subject, key.public_key(), days)
-    purpose = {
-        "server": ExtendedKeyUsageOID.SERVER_AUTH,
-        "client": ExtendedKeyUsageOID.CLIENT_AUTH,
-    }[kind]
-    for extension, critical in [
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (_key_usage(authority=False), True),
-        (x509.ExtendedKeyUsage([purpose]), False),
-        (x509.SubjectAlternativeName([_alternative(name)]), False),
-        (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False),
-    ]:
-        builder = builder.add_extension(extension, critical)
-    certificate = builder.sign(authority.key, hashes.SHA256())
+    key, issuer = ec.generate_private_key(ec.SECP256R1()), authority.key.public_key()
+    extensions = (
+        x509.ExtendedKeyUsage([PURPOSES[kind]]),
+        x509.SubjectAlternativeName([_alternative(name)]),
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer),
+    )
+    certificate = _sign(name, key, days, extensions, authority)
     return certificate.public_bytes(serialization.Encoding.PEM), _private_pem(key)
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())
+def _sign(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    days: int,
+    extensions: Sequence[x509.ExtensionType],
+    authority: Authority | None,
+) -> x509.Certificate:
+    """A certificate of `key`: by an authority, or, without one, an authority's own."""
+    now, public, own = datetime.datetime.now(datetime.UTC), key.public_key(), authority is None
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer = subject if own else authority.certificate.subject
+    builder = x509.CertificateBuilder(issuer, subject, public, x509.random_serial_number())
     builder = builder.not_valid_before(now - datetime.timedelta(minutes=5))  # clocks differ
     builder = builder.not_valid_after(now + datetime.timedelta(days=days))
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-
-
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    uses = {"key_cert_sign": own, "crl_sign": own, "digital_signature": not own}
+    critical = (
+        x509.BasicConstraints(ca=own, path_length=0 if own else None),
+        x509.KeyUsage(**dict.fromkeys(KEY_USES, False) | uses),
+    )
+    for extension in (x509.SubjectKeyIdentifier.from_public_key(public), *critical, *extensions):
+        builder = builder.add_extension(extension, critical=extension in critical)
+    return builder.sign(key if own else authority.key, hashes.SHA256())
 
 
 def _alternative(name: str) -> x509.GeneralName:
@@ -188,20 +190,6 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _key_usage(authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

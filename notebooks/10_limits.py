@@ -16,10 +16,11 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU, one core |
-# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU, one core |
+# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU or GPU |
+# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# `run_all.sh` prints the time and the peak of memory of every run.
+# `run_all.sh` prints the time and the peak of memory of every run. Tested on one core of a CPU; a
+# GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
@@ -33,31 +34,26 @@ from paperlib.notebook.start import start
 run = start("10_limits", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import itertools
-
-import numpy as np
-import pandas as pd
 import torch
-from scipy.stats import wasserstein_distance
 
 from paperlib.d4c import plots
 from paperlib.d4c.baselines import real_images
-from paperlib.d4c.methods import ENCODERS, METHODS
-from paperlib.d4c.pipeline import calibration_images, data_free_baseline
+from paperlib.d4c.encoders import ENCODERS, load_encoders
+from paperlib.d4c.methods import TITLES, calibration_images, data_free_baseline
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
-from paperlib.d4c.semantics import embed, patch_similarities, prompt_similarities
+from paperlib.d4c.semantics import patch_similarities, prompt_similarities
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.zero_shot import load_draws
-from paperlib.models.clip import (
-    class_features,
-    denormalise,
-    encode_images,
-    load_clip,
-    small_clip_name,
+from paperlib.d4c.tables import (
+    REFERENCE,
+    cumulative_table,
+    distance_table,
+    examples_table,
+    plane_table,
 )
+from paperlib.d4c.zero_shot import load_draws
+from paperlib.models.clip import class_features, denormalise, encode_images
 from paperlib.notebook.figures import as_pixels
 from paperlib.paths import outputs_dir
-from paperlib.runtime import device
 from paperlib.seeds import derive
 
 # %% [markdown]
@@ -65,47 +61,36 @@ from paperlib.seeds import derive
 #
 # Noise; the data-free baseline, which is BNS for a ResNet and PSE for a ViT; and D4C, whose
 # synthesis notebook 11 takes apart. Real images are a sample of the training split that is as
-# large; what all of them are compared with is another, larger sample.
+# large; what all of them are compared with is another, larger sample. Every draw has images of its
+# own; no two share a real one.
 
 # %%
-clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
-for model, _ in clips.values():
-    model.to(device())
-seeds = [derive(seed, "draw", k) for k in range(run.sizes.seeds)]
-kept = outputs_dir() / "calibration_images"
+clips = load_encoders(dataset, run.sizes.encoders)
 methods = {
     name: ["real", "gaussian", data_free_baseline(model), "d4c"]
     for name, (model, _) in clips.items()
 }
+count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
+draws = load_draws(dataset, "train", count + run.sizes.real_images, run.sizes.seeds, seed)
 
 # %%
 images = {}
-count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
-several = load_draws(dataset, "train", count + run.sizes.real_images, len(seeds), seed)
-for (name, changes), (k, data) in itertools.product(
-    run.sizes.encoders.items(), zip(seeds, several, strict=True)
-):
-    settings = Settings(**changes, seed=k)
-    for method in methods[name]:
-        drawn = calibration_images(method, *clips[name], settings, data, kept)
-        images[name, k, method] = drawn.to(device())
-    others = data.subset(torch.arange(count, len(data)))
-    images[name, k, "reference"] = real_images(clips[name][0], others).to(device())
-print(f"{settings.images} images a method and seed, {len(others)} real ones to compare with")
+for name, changes in run.sizes.encoders.items():
+    for k, data in enumerate(draws):
+        settings = Settings(**changes, seed=derive(seed, "draw", k))
+        for method in methods[name]:
+            arguments = *clips[name], settings, data, outputs_dir() / "calibration_images"
+            images[name, k, method] = calibration_images(method, *arguments)
+        others = data.subset(torch.arange(count, len(data)))
+        images[name, k, REFERENCE] = real_images(clips[name][0], others)
+print(f"{settings.images} images a method and draw, {len(others)} real ones to compare with")
 
 # %%
-shown = run.sizes.shown
 rows = [(next(iter(clips)), method) for method in ("real", "gaussian")]
 rows += [(name, method) for name in clips for method in methods[name][2:]]
-pictures = [images[name, seeds[0], method][:shown].cpu() for name, method in rows]
-table = pd.DataFrame(
-    [
-        {"encoder": name, "method": method, "image": i, "deviation": x.std().item()}
-        for (name, method), row in zip(rows, pictures, strict=True)
-        for i, x in enumerate(row)
-    ]
-)
-run.save_figure(plots.examples, table, {"images": as_pixels(denormalise(torch.cat(pictures)))})
+pictures = {row: images[row[0], 0, row[1]][: run.sizes.shown].cpu() for row in rows}
+pixels = as_pixels(denormalise(torch.cat(list(pictures.values()))))
+run.save_figure(plots.examples, examples_table(pictures), {"images": pixels})
 
 # %% [markdown]
 # ## Semantics: similarity to prompts
@@ -118,13 +103,11 @@ run.save_figure(plots.examples, table, {"images": as_pixels(denormalise(torch.ca
 # An image that shows something is near one of them; what shows nothing has no prompt of its own.
 
 # %%
+texts = {name: class_features(*clip, GENERIC_NAMES, [photo]) for name, clip in clips.items()}
 largest = {}
-for name, (model, tokenizer) in clips.items():
-    texts = class_features(model, tokenizer, GENERIC_NAMES, [photo])
-    for (encoder, k, method), drawn in images.items():
-        if encoder == name:
-            values = prompt_similarities(model, texts, drawn).max(1).values
-            largest[encoder, k, method] = values.cpu().numpy()
+for (name, k, method), drawn in images.items():
+    similarities = prompt_similarities(clips[name][0], texts[name], drawn)
+    largest[name, k, method] = similarities.max(1).values.cpu().numpy()
 
 # %% [markdown]
 # ## Diversity inside an image: similarity between patches
@@ -135,25 +118,18 @@ for name, (model, tokenizer) in clips.items():
 
 # %%
 between = {
-    key: patch_similarities(clips[key[0]][0], drawn).flatten().cpu().numpy()
-    for key, drawn in images.items()
+    (name, k, method): patch_similarities(clips[name][0], drawn).flatten().cpu().numpy()
+    for (name, k, method), drawn in images.items()
 }
 
-# %%
-distributions = {"semantics": largest, "patches": between}
-shares = np.linspace(0, 1, 101)
 # %% [markdown]
 # Read the curves as: this share of the images, or pairs of patches, is at most as similar.
 
 # %%
-curves = {what: [] for what in distributions}
-for what, values in distributions.items():
-    for name, method in [(n, m) for n in clips for m in methods[n]]:
-        at = np.quantile(np.concatenate([values[name, k, method] for k in seeds]), shares)
-        part = pd.DataFrame({"similarity": at, "share": shares})
-        curves[what].append(part.assign(encoder=name, method=method))
-run.save_figure(plots.semantics, pd.concat(curves["semantics"]))
-run.save_figure(plots.patches, pd.concat(curves["patches"]))
+run.save_figure(plots.semantics, cumulative_table(largest))
+
+# %%
+run.save_figure(plots.patches, cumulative_table(between))
 
 # %% [markdown]
 # ## How far from real images?
@@ -162,33 +138,22 @@ run.save_figure(plots.patches, pd.concat(curves["patches"]))
 # real images; that of the smaller sample of real images says how much of a distance is chance.
 
 # %%
-rows = []
-for what, values in distributions.items():
-    for name, k in itertools.product(clips, seeds):
-        for method in methods[name]:
-            far = wasserstein_distance(values[name, k, method], values[name, k, "reference"])
-            rows.append([name, what, k, method, far])
-distances = pd.DataFrame(rows, columns=["encoder", "what", "seed", "method", "distance"])
+distances = distance_table({"semantics": largest, "patches": between})
 means = distances.groupby(["encoder", "what", "method"], sort=False).distance.mean()
-means.unstack(sort=False).rename(columns=METHODS).round(3)
+means.unstack(sort=False).rename(columns=TITLES, index=ENCODERS).round(3)
 
 # %% [markdown]
 # ## Feature space
 #
 # Image features on the plane of the first two principal components of real ones, from the first
-# seed.
+# draw.
 
 # %%
-points = []
-for name, (model, _) in clips.items():
-    drawn = {m: images[name, seeds[0], m] for m in ["reference", *methods[name][1:]]}
-    features = {method: encode_images(model, x) for method, x in drawn.items()}
-    places, variance = embed(features, "reference")
-    for method, place in places.items():
-        part = pd.DataFrame(place, columns=["first", "second"]).assign(encoder=name)
-        part[["share of first", "share of second"]] = variance
-        points.append(part.assign(method="real" if method == "reference" else method))
-run.save_figure(plots.plane, pd.concat(points))
+features = {
+    name: {m: encode_images(model, images[name, 0, m]) for m in [REFERENCE, *methods[name][1:]]}
+    for name, (model, _) in clips.items()
+}
+run.save_figure(plots.plane, plane_table(features))
 
 # %% [markdown]
 # ## Claims
@@ -196,12 +161,12 @@ run.save_figure(plots.plane, pd.concat(points))
 # How much nearer to real images D4C's are than the nearest of noise and the baseline.
 
 # %%
-table = distances.pivot(index=["what", "encoder", "seed"], columns="method", values="distance")
+table = distances.pivot(index=["what", "encoder", "draw"], columns="method", values="distance")
 others = table.drop(columns=["real", "d4c"]).min(axis=1)
 nearer = (others - table["d4c"]).rename("nearer").reset_index()
-smallest = nearer.groupby(["what", "seed"]).nearer.min()
+smallest = nearer.groupby(["what", "draw"]).nearer.min()
 encoders = ", ".join(ENCODERS[name] for name in clips)
-scale = f"{encoders}; {settings.images} images a method, {run.sizes.seeds} seeds"
+scale = f"{encoders}; {settings.images} images a method, {run.sizes.seeds} draws"
 
 # %%
 note = f"{settings.synthesis_iterations} iterations"

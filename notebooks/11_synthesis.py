@@ -16,10 +16,11 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU, one core |
-# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU, one core |
+# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU or GPU |
+# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# `run_all.sh` prints the time and the peak of memory of every run.
+# `run_all.sh` prints the time and the peak of memory of every run. Tested on one core of a CPU; a
+# GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
@@ -34,21 +35,19 @@ run = start("11_synthesis", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import pandas as pd
-import torch
 
 from paperlib.d4c import plots
-from paperlib.d4c.baselines import real_images
-from paperlib.d4c.methods import ABLATION, METHODS
+from paperlib.d4c.baselines import gaussian_images, real_images
+from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.methods import ABLATION, settings_of
 from paperlib.d4c.perturbation import draw_perturbation, perturb
-from paperlib.d4c.pipeline import settings_of
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
-from paperlib.d4c.semantics import prompt_similarities
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import backgrounds, draw_boxes, foregrounds, synthesise
+from paperlib.d4c.tables import loss_table, nearest_prompts, own_prompt_table, snapshot_table
 from paperlib.d4c.zero_shot import load_images
-from paperlib.models.clip import class_features, denormalise, load_clip, small_clip_name
+from paperlib.models.clip import class_features, denormalise
 from paperlib.notebook.figures import as_pixels
-from paperlib.runtime import device
 from paperlib.seeds import derive, generator
 
 # %% [markdown]
@@ -63,15 +62,12 @@ from paperlib.seeds import derive, generator
 # + \lambda\,\mathrm{TV}(x).$$
 
 # %%
-clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
-for model, _ in clips.values():
-    model.to(device())
+clips = load_encoders(dataset, run.sizes.encoders)
+name, (model, tokenizer) = next(iter(clips.items()))
+first = derive(seed, "draw")  # the first draw of notebooks 10, 12 and 13
+settings = Settings(**run.sizes.encoders[name], seed=first)
 
 # %%
-name = next(iter(clips))
-first = derive(seed, "draw")  # the first seed of notebooks 10 and 12
-model, tokenizer = clips[name]
-settings = Settings(**run.sizes.encoders[name], seed=first)
 texts = class_features(model, tokenizer, GENERIC_NAMES, [photo])
 print(f"{len(GENERIC_NAMES)} prompts:", ", ".join(GENERIC_NAMES[::20]), "...")
 
@@ -80,16 +76,8 @@ print(f"{len(GENERIC_NAMES)} prompts:", ", ".join(GENERIC_NAMES[::20]), "...")
 
 # %%
 data = load_images(dataset, "train", run.sizes.shown, seed)
-example = real_images(model, data)
-noise = torch.randn(example.shape, generator=generator(seed, "noise"))
-
-# %%
-rows = []
-for what, x in (("real", example[0]), ("noise", noise[0])):
-    best = prompt_similarities(model, texts, x[None].to(device()))[0].topk(3)
-    found = [f"{GENERIC_NAMES[i]} ({s:.2f})" for s, i in zip(*best, strict=True)]
-    rows.append([what, *found])
-pd.DataFrame(rows, columns=["image", "first", "second", "third"])
+example, noise = real_images(model, data), gaussian_images(model, 1, seed)
+nearest_prompts(model, texts, {"real": example[0], "noise": noise[0]})
 
 # %% [markdown]
 # ## SCG: a foreground against backgrounds
@@ -137,18 +125,14 @@ for encoder, changes in run.sizes.encoders.items():
     for method in ABLATION:
         chosen = settings_of(method, Settings(**changes, seed=first))
         made[encoder, method] = synthesise(*clips[encoder], chosen, snapshots=snapshots)
-prompts = [GENERIC_NAMES[i] for i in made[name, "d4c"].targets.tolist()]
-print(f"{settings.images} images, {last} iterations; prompts:", ", ".join(prompts[:6]), "...")
 
 # %%
-shown = [  # two images of each method and iteration
-    (method, k, i) for method in ABLATION for k in snapshots for i in range(2)
-]
-x = torch.stack([made[name, method].snapshots[k][i] for method, k, i in shown]).cpu()
-table = pd.DataFrame(shown, columns=["method", "iterations", "image"])
-table["prompt"] = table.image.map(dict(enumerate(prompts)))
-table["mean"], table["deviation"] = x.mean((1, 2, 3)).tolist(), x.std((1, 2, 3)).tolist()
-run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(x))})
+ours = {method: made[name, method] for method in ABLATION}
+table, pictures = snapshot_table(ours, images=2)
+print(f"{settings.images} images, {last} iterations; prompts:", *table.prompt.unique(), "...")
+
+# %%
+run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(pictures))})
 
 # %% [markdown]
 # PGSI alone is content with fine patterns all over, which nobody would call by the prompt's name:
@@ -163,12 +147,7 @@ run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(x))})
 # another view in every iteration: the heights of the curves cannot be compared, their course can.
 
 # %%
-curves = []
-for (encoder, method), done in made.items():
-    first = done.losses[0].numpy()  # of the first mini-batch
-    part = pd.DataFrame({"iteration": range(len(first)), "loss": first})
-    curves.append(part.assign(encoder=encoder, method=method))
-run.save_figure(plots.losses, pd.concat(curves))
+run.save_figure(plots.losses, loss_table(made))
 
 # %% [markdown]
 # ## What it comes to
@@ -178,16 +157,7 @@ run.save_figure(plots.losses, pd.concat(curves))
 # lower says nothing of what they are worth for calibration (notebook 13).
 
 # %%
-rows = {}
-for method in ABLATION:
-    targets = made[name, method].targets
-    for k, x in made[name, method].snapshots.items():
-        similarity = prompt_similarities(model, texts, x).cpu()
-        own = similarity.gather(1, targets[:, None]).mean()
-        right = (similarity.argmax(1) == targets).double().mean()
-        rows[METHODS[method], k] = {"similarity": own.item(), "share right": right.item()}
-steps = pd.DataFrame(rows).T.rename_axis(["method", "iterations"]).unstack()
-steps.reindex([METHODS[method] for method in ABLATION]).round(2)
+own_prompt_table(model, texts, ours).round(2)
 
 # %% [markdown]
 # **Deviations and limits.** Each mini-batch has an Adam of its own; the official code steps one

@@ -17,10 +17,11 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU, one core |
-# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU, one core |
+# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU |
+# | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU |
 #
-# `run_all.sh` prints the time and the peak of memory of every run.
+# `run_all.sh` prints the time and the peak of memory of every run. Tested on one core of a CPU, on
+# which it stays: its integer products are those of torch on processors.
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
@@ -43,11 +44,13 @@ import pandas as pd
 import torch
 
 from paperlib.d4c import integer, plots
-from paperlib.d4c.pipeline import calibration_images, quantize_image, quantize_text
+from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.methods import calibration_images
+from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import load_images, task_features, top1
-from paperlib.models.clip import load_clip, preprocess, small_clip_name
+from paperlib.models.clip import preprocess
 from paperlib.paths import outputs_dir
 from paperlib.runtime import seconds_a_call
 from paperlib.seeds import derive
@@ -59,16 +62,18 @@ from paperlib.seeds import derive
 # is about.
 
 # %%
-clips = {name: load_clip(small_clip_name(name, dataset)) for name in run.sizes.encoders}
+clips = load_encoders(dataset, run.sizes.encoders, torch.device("cpu"))
 test = load_images(dataset, "test", run.sizes.test_images, seed)
-first = derive(seed, "draw")  # the first seed of notebooks 10 and 12
-kept = outputs_dir() / "calibration_images"
+first = derive(seed, "draw")  # the first draw of notebooks 10, 12 and 13
+
+# %%
 quantized = {}
 for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.sizes.bits):
     settings = Settings(**{**changes, **bit_widths(bits)}, seed=first)
-    images = calibration_images("d4c", *clips[name], settings, folder=kept)
+    arguments = "d4c", *clips[name], settings
+    images = calibration_images(*arguments, folder=outputs_dir() / "calibration_images")
     text_done = quantize_text(*clips[name], settings, dataset)
-    quantized[name, bits] = quantize_image(text_done, images)
+    quantized[name, bits] = quantize_image(text_done, images, outputs_dir() / "quantized")
 
 # %% [markdown]
 # ## Save and read back

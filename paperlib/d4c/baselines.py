@@ -20,6 +20,7 @@ the trapezoid rule over points between the least and the largest similarity.
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,53 +50,48 @@ def real_images(model: nn.Module, data: LabelledImages) -> Float[Tensor, "n 3 si
     return preprocess(data.images, image_size(model))
 
 
-def bns_images(
-    model: nn.Module,
-    settings: Settings,
-    checkpoint: Path | None = None,
-    snapshots: Sequence[int] = (),
-) -> Optimised:
+def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    """The BatchNorm layers of the image tower."""
+    return [module for module in model.visual.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def attentions(model: nn.Module) -> list[nn.MultiheadAttention]:
+    """The attention layers of the image tower."""
+    return [m for m in model.visual.modules() if isinstance(m, nn.MultiheadAttention)]
+
+
+def bns_images(model: nn.Module, settings: Settings, checkpoint: Path | None = None) -> Optimised:
     """Images whose BatchNorm statistics are those of the training; arguments as `synthesise`.
 
     Raises:
         ValueError: the image tower has no BatchNorm layers, or a checkpoint of another run.
     """
-    norms = [module for module in model.visual.modules() if isinstance(module, nn.BatchNorm2d)]
-    if not norms:
+    if not norms(model):
         raise ValueError("model: BNS needs an image tower with BatchNorm layers, a ResNet")
-    return _optimise(model, bns_loss, "bns", settings, checkpoint, snapshots)
+    return _optimise(model, bns_loss, "BNS", settings, checkpoint)
 
 
-def pse_images(
-    model: nn.Module,
-    settings: Settings,
-    checkpoint: Path | None = None,
-    snapshots: Sequence[int] = (),
-) -> Optimised:
+def pse_images(model: nn.Module, settings: Settings, checkpoint: Path | None = None) -> Optimised:
     """Images with diverse patch similarities; arguments as `synthesise`.
 
     Raises:
         ValueError: the image tower has no transformer, or a checkpoint of another run.
     """
-    if not hasattr(model.visual, "transformer"):
+    if not attentions(model):
         raise ValueError("model: PSE needs an image tower with attention layers, a ViT")
-
-    def loss(model: nn.Module, images: Tensor) -> Tensor:
-        return pse_loss(model, images, settings.density_bandwidth, settings.density_points)
-
-    return _optimise(model, loss, "pse", settings, checkpoint, snapshots)
+    numbers = {"bandwidth": settings.density_bandwidth, "points": settings.density_points}
+    return _optimise(model, partial(pse_loss, **numbers), "PSE", settings, checkpoint)
 
 
 def bns_loss(model: nn.Module, images: Float[Tensor, "n 3 size size"]) -> Float[Tensor, ""]:
     """Distance of the batch's statistics from the kept ones, summed over the layers."""
-    norms = [module for module in model.visual.modules() if isinstance(module, nn.BatchNorm2d)]
     terms = []
 
     def compare(norm: nn.Module, arguments: tuple[Tensor]) -> None:
         variance, mean = torch.var_mean(arguments[0], dim=(0, 2, 3), correction=0)
         terms.append(F.mse_loss(mean, norm.running_mean) + F.mse_loss(variance, norm.running_var))
 
-    with _hooks(norms, compare):
+    with _hooks(norms(model), compare):
         model.encode_image(images.contiguous(memory_format=torch.channels_last))
     return torch.stack(terms).sum()
 
@@ -118,7 +114,6 @@ def attention_patches(
     model: nn.Module, images: Float[Tensor, "n 3 size size"]
 ) -> list[Float[Tensor, "n patches channels"]]:
     """Every attention layer's output at the patches, averaged over the heads."""
-    layers = [m for m in model.visual.modules() if isinstance(m, nn.MultiheadAttention)]
     outputs = []
 
     def attend(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -128,7 +123,7 @@ def attention_patches(
         heads = F.scaled_dot_product_attention(q, k, v)  # (n, heads, tokens, channels)
         outputs.append(heads.mean(1)[:, 1:])
 
-    with _hooks(layers, attend):
+    with _hooks(attentions(model), attend):
         model.encode_image(images)
     return outputs
 
@@ -169,7 +164,6 @@ def _optimise(
     method: str,
     settings: Settings,
     checkpoint: Path | None,
-    snapshots: Sequence[int],
 ) -> Optimised:
     device = next(model.parameters()).device
     start = gaussian_images(model, settings.images, settings.seed).to(device)
@@ -181,7 +175,7 @@ def _optimise(
 
     run = {"weights": fingerprint(model), "method": method}
     with frozen(model):
-        return optimise(start, loss, settings, run, checkpoint, snapshots, method.upper())
+        return optimise(start, loss, settings, run, checkpoint, description=method)
 
 
 @contextlib.contextmanager

@@ -39,26 +39,21 @@ class IntegerLayer(nn.Module):
     Attributes:
         weight: q_w as 8-bit integers with a sign.
         scale: s_w, for each output channel.
+        window: as of the quantized layer.
     """
 
     def __init__(self, layer: QuantizedLayer) -> None:
         super().__init__()
         quantizer = layer.weight_quantizer
-        zero_points = along(quantizer.zero_point, 0, quantizer.codes.ndim)
-        self.register_buffer("weight", (quantizer.codes.int() - zero_points).to(torch.int8))
+        self.register_buffer("weight", quantizer.integers().to(torch.int8))
         self.register_buffer("scale", quantizer.scale.float())
         self.register_buffer("zeros", torch.zeros_like(quantizer.zero_point))
         self.input, self.output, self.bias = layer.input, layer.output, layer.bias
-        options = getattr(layer.operation, "keywords", None)
-        self.window = None  # of a convolution: stride, padding, dilation, groups
-        if options is not None:
-            padding = options["padding"]
-            padding = padding if isinstance(padding, tuple) else (padding, padding)
-            self.window = [*options["stride"]], [*padding], [1, 1], 1
+        self.window = [list(part) if isinstance(part, tuple) else part for part in layer.window]
         self.packed = self._pack() if has_kernels() else None
 
     def _pack(self) -> Tensor:
-        if self.window is None:
+        if not self.window:
             return torch.ops.onednn.qlinear_prepack(self.weight, None)
         s_x, z_x = self.input.scale.item(), int(self.input.zero_point)
         return torch.ops.onednn.qconv_prepack(self.weight, self.scale, s_x, z_x, *self.window, None)
@@ -71,7 +66,7 @@ class IntegerLayer(nn.Module):
             return self.output(self._sums(codes.float() - z_x) * s_x)
         weight = self.packed, self.scale, self.zeros, self.bias
         result = 1.0, 0, torch.float32, "none", [], ""
-        if self.window is None:
+        if not self.window:
             rows = codes.flatten(0, -2)
             y = torch.ops.onednn.qlinear_pointwise(rows, s_x, z_x, *weight, *result)
             return self.output(y.unflatten(0, x.shape[:-1]))
@@ -82,7 +77,7 @@ class IntegerLayer(nn.Module):
         """The layer's product over s_x, from integers in float32."""
         weight = self.weight.float() * along(self.scale, 0, self.weight.ndim)
         bias = None if self.bias is None else self.bias / self.input.scale
-        if self.window is None:
+        if not self.window:
             return F.linear(integers, weight, bias)
         return F.conv2d(integers, weight, bias, *self.window)
 
@@ -96,11 +91,9 @@ def integer_tower(model: QuantizedClip) -> tuple[QuantizedClip, list[str]]:
     Raises:
         ValueError: the model has no ranges yet, or is switched off.
     """
-    if not all(quantizer.active for _, quantizer in model.activations()):
-        raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
+    model.check_ranges()
     model = copy.deepcopy(model)
-    layers = [(name, layer) for name, layer in model.layers() if name.startswith("clip.visual.")]
-    replaced = [name for name, layer in layers if _fits(layer)]
+    replaced = [name for name, layer in _image_layers(model) if _fits(layer)]
     for name in replaced:
         parent, _, child = name.rpartition(".")
         layer = model.get_submodule(name)
@@ -110,11 +103,7 @@ def integer_tower(model: QuantizedClip) -> tuple[QuantizedClip, list[str]]:
 
 def share_of_weights(model: QuantizedClip, names: list[str]) -> float:
     """Share of the quantized weights of the image tower that these layers hold, 0 to 1."""
-    counts = {
-        name: layer.weight.numel()
-        for name, layer in model.layers()
-        if name.startswith("clip.visual.")
-    }
+    counts = {name: layer.weight.numel() for name, layer in _image_layers(model)}
     return sum(counts[name] for name in names) / sum(counts.values())
 
 
@@ -127,10 +116,12 @@ def largest_difference(
     return float((ours - theirs).abs().max())
 
 
+def _image_layers(model: QuantizedClip) -> list[tuple[str, QuantizedLayer]]:
+    return [(name, layer) for name, layer in model.layers() if name.startswith("clip.visual.")]
+
+
 def _fits(layer: QuantizedLayer) -> bool:
     """Whether a layer has one range for its input and integers of 8 bits with a sign."""
-    quantizer = layer.weight_quantizer
-    zero_points = along(quantizer.zero_point, 0, quantizer.codes.ndim)
-    integers = quantizer.codes.int() - zero_points
+    integers = layer.weight_quantizer.integers()
     in_8_bits = int(integers.min()) >= INT8.min and int(integers.max()) <= INT8.max
     return layer.input.axis is None and in_8_bits

@@ -1,15 +1,162 @@
-"""The methods that give calibration images, and the encoders, with their titles."""
+"""Calibration images by method: real ones, those of earlier data-free methods, and D4C's.
+
+Another method is one row of `METHODS`. Four of them are the rows of the paper's ablation: the
+synthesis without SCG and PAE, with one of them, and with both, which is D4C. Source: Zhang et al.,
+arXiv 2511.15411; ``d4c_clipped`` is an extension of ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paperlib.d4c.baselines import bns_images, gaussian_images, norms, pse_images, real_images
+from paperlib.d4c.prompts import GENERIC_NAMES, photo
+from paperlib.d4c.settings import PerturbationSettings, Settings
+from paperlib.d4c.synthesis import Optimised, synthesise
+from paperlib.data import LabelledImages
+from paperlib.files import cache_path, cached
+from paperlib.models.clip import Tokenizer, denormalise, normalise
+
+# What decides synthesised images, by the beginnings of the settings' names.
+SYNTHESIS = (
+    *("images", "synthesis", "temperature", "variation", "structural", "foreground"),
+    *("background", "perturbation", "density", "seed"),
+)
+
+
+class Wanted(NamedTuple):
+    """What calibration images are made of; attributes as the arguments of `calibration_images`."""
+
+    model: nn.Module
+    tokenizer: Tokenizer
+    settings: Settings
+    data: LabelledImages | None
+    folder: Path | None
+
+
+def _real(wanted: Wanted) -> Tensor:
+    count, data = wanted.settings.images, wanted.data
+    if data is None or len(data) < count:
+        raise ValueError(f"data: method 'real' needs {count} real images")
+    return real_images(wanted.model, data.subset(torch.arange(count)))
+
+
+def _gaussian(wanted: Wanted) -> Tensor:
+    return gaussian_images(wanted.model, wanted.settings.images, wanted.settings.seed)
+
+
+def _baseline(make: Callable[..., Optimised], wanted: Wanted) -> Tensor:
+    return _kept(partial(make, wanted.model, wanted.settings), wanted)
+
+
+def _synthesised(wanted: Wanted) -> Tensor:
+    prompts = wanted.tokenizer([photo(name) for name in GENERIC_NAMES])
+    make = partial(synthesise, wanted.model, wanted.tokenizer, wanted.settings)
+    return _kept(make, wanted, prompts)
+
+
+def _clipped(wanted: Wanted) -> Tensor:
+    """Pixels beyond black and white set to these."""
+    return normalise(denormalise(calibration_images("d4c", *wanted)).clamp(0, 1))
+
+
+def _kept(make: Callable[..., Optimised], wanted: Wanted, *more: Tensor) -> Tensor:
+    """The images that ``make(checkpoint=...)`` gives, kept under what decides them."""
+    device = next(wanted.model.parameters()).device.type
+    decides = wanted.model, wanted.settings, torch.__version__, device, *more
+    unfinished = wanted.folder and cache_path(wanted.folder, make, *decides).with_suffix(".pt")
+
+    def images() -> dict[str, Tensor]:
+        return {"images": make(checkpoint=unfinished).images}
+
+    return cached(wanted.folder, images, *decides, made_by=make)["images"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a set of calibration images is named, drawn and made.
+
+    Attributes:
+        title: for tables and figures.
+        colour: in every figure, as hex.
+        make: the images.
+        parts: of a row of the ablation: whether SCG and PAE are on.
+    """
+
+    title: str
+    colour: str
+    make: Callable[[Wanted], Tensor]
+    parts: tuple[bool, bool] | None = None
+
 
 METHODS = {
-    "real": "real images",
-    "gaussian": "Gaussian noise",
-    "bns": "BNS",
-    "pse": "PSE",
-    "pgsi": "PGSI",
-    "pgsi_scg": "PGSI + SCG",
-    "pgsi_pae": "PGSI + PAE",
-    "d4c": "D4C",
-    "d4c_clipped": "D4C, clipped",
+    "real": Method("real images", "#222222", _real),
+    "gaussian": Method("Gaussian noise", "#949494", _gaussian),
+    "bns": Method("BNS", "#de8f05", partial(_baseline, bns_images)),
+    "pse": Method("PSE", "#56b4e9", partial(_baseline, pse_images)),
+    "pgsi": Method("PGSI", "#029e73", _synthesised, (False, False)),
+    "pgsi_scg": Method("PGSI + SCG", "#cc78bc", _synthesised, (True, False)),
+    "pgsi_pae": Method("PGSI + PAE", "#d55e00", _synthesised, (False, True)),
+    "d4c": Method("D4C", "#0173b2", _synthesised, (True, True)),
+    "d4c_clipped": Method("D4C, clipped", "#ca9161", _clipped),
 }
-ABLATION = ("pgsi", "pgsi_scg", "pgsi_pae", "d4c")  # rows: SCG and PAE off, on, and both
-ENCODERS = {"resnet": "ResNet", "vit": "ViT"}  # by the image tower
+ABLATION = tuple(name for name, method in METHODS.items() if method.parts is not None)
+TITLES = {name: method.title for name, method in METHODS.items()}
+
+
+def data_free_baseline(model: nn.Module) -> str:
+    """The paper's data-free baseline for an image tower: "bns" where it has BatchNorm, or "pse"."""
+    return "bns" if norms(model) else "pse"
+
+
+def settings_of(method: str, settings: Settings) -> Settings:
+    """The settings with SCG and PAE on or off as a row of the ablation has them.
+
+    Raises:
+        ValueError: `method` is no row of the ablation.
+    """
+    if method not in ABLATION:
+        raise ValueError(f"method={method!r}: valid are {', '.join(map(repr, ABLATION))}")
+    structural, perturbed = METHODS[method].parts
+    perturbation = settings.perturbation or PerturbationSettings()
+    return replace(
+        settings, structural=structural, perturbation=perturbation if perturbed else None
+    )
+
+
+def calibration_images(
+    method: str,
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    settings: Settings,
+    data: LabelledImages | None = None,
+    folder: Path | None = None,
+) -> Float[Tensor, "n 3 size size"]:
+    """`settings.images` images, normalised as the model takes them.
+
+    Args:
+        method: one of `METHODS`.
+        model: a CLIP; left as it is.
+        tokenizer: its tokenizer.
+        settings: sizes and seed; SCG and PAE are those of the method.
+        data: of which the first are the real images; the other methods take none.
+        folder: where synthesised images are kept (see `paperlib.files.cached`); an interrupted
+            synthesis continues there. None keeps nothing.
+
+    Raises:
+        ValueError: unknown `method`, one that does not go with the image tower, or fewer real
+            images than settings.images.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: valid are {', '.join(map(repr, METHODS))}")
+    if method in ABLATION:
+        settings = settings_of(method, settings)
+    deciding = [field.name for field in fields(Settings) if field.name.startswith(SYNTHESIS)]
+    settings = Settings(**{name: getattr(settings, name) for name in deciding})
+    return METHODS[method].make(Wanted(model, tokenizer, settings, data, folder))

@@ -8,27 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paperlib.d4c.methods import ABLATION, ENCODERS, METHODS
-from paperlib.notebook.figures import (
-    BLACK,
-    BLUE,
-    BROWN,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    image_row,
-)
+from paperlib.d4c.encoders import ENCODERS
+from paperlib.d4c.methods import ABLATION, METHODS, TITLES
+from paperlib.notebook.figures import BLUE, image_row
 
-COLOURS = dict(
-    zip(
-        METHODS,
-        (BLACK, GREY, ORANGE, SKY, GREEN, PURPLE, VERMILION, BLUE, BROWN),
-        strict=True,
-    )
-)
+COLOURS = {name: method.colour for name, method in METHODS.items()}
+BROKEN = {name: title.replace(" + ", "\n+ ") for name, title in TITLES.items()}  # in two lines
 
 
 def examples(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
@@ -41,7 +26,7 @@ def examples(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
         axes, np.split(pixels["images"], len(rows)), rows.iterrows(), strict=True
     ):
         image_row(line, images)
-        label = METHODS[row.method]
+        label = TITLES[row.method]
         if row.method not in ("real", "gaussian"):
             label = f"{label}\n{ENCODERS[row.encoder]}"
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
@@ -65,7 +50,7 @@ def _cumulative(table: pd.DataFrame, label: str) -> Figure:
     figure, axes = plt.subplots(1, len(encoders), figsize=(7.5, 3.6), squeeze=False, sharey=True)
     for ax, encoder in zip(axes[0], encoders, strict=True):
         for method, part in table[table.encoder == encoder].groupby("method", sort=False):
-            style = {"color": COLOURS[method], "label": METHODS[method]}
+            style = {"color": COLOURS[method], "label": TITLES[method]}
             ax.plot(part.similarity, 100 * part.share, **style)
         ax.set(xlabel=label, title=ENCODERS[encoder])
         ax.legend(fontsize=9)
@@ -81,7 +66,7 @@ def plane(table: pd.DataFrame) -> Figure:
     for ax, encoder in zip(axes[0], encoders, strict=True):
         mine = table[table.encoder == encoder]
         for method, part in mine.groupby("method", sort=False):
-            style = {"color": COLOURS[method], "label": METHODS[method], "linewidth": 0}
+            style = {"color": COLOURS[method], "label": TITLES[method], "linewidth": 0}
             size = 14 if method == "real" else 30
             ax.scatter(part["first"], part["second"], s=size, alpha=0.7, **style)
         shares = mine[["share of first", "share of second"]].iloc[0]
@@ -113,7 +98,7 @@ def snapshots(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
     figure, axes = plt.subplots(len(methods), len(table) // len(methods), figsize=(8, 4.7))
     for line, method in zip(axes, methods, strict=True):
         image_row(line, pixels["images"][(table.method == method).to_numpy()])
-        label = METHODS[method].replace(" + ", "\n+ ")
+        label = BROKEN[method]
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     for ax, (_, row) in zip(axes[0], table[table.method == methods[0]].iterrows(), strict=True):
         ax.set_title(f"{row.iterations} it.\n{row.prompt}", fontsize=9)
@@ -127,7 +112,7 @@ def losses(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(encoders), figsize=(7.5, 3.8), squeeze=False)
     for ax, encoder in zip(axes[0], encoders, strict=True):
         for method, part in table[table.encoder == encoder].groupby("method", sort=False):
-            ax.plot(part.iteration, part.loss, color=COLOURS[method], label=METHODS[method])
+            ax.plot(part.iteration, part.loss, color=COLOURS[method], label=TITLES[method])
         ax.set(title=ENCODERS[encoder], xlabel="iteration", ylabel="loss (nats)", yscale="log")
     axes[0, 0].legend(fontsize=9)
     return figure
@@ -146,13 +131,13 @@ def accuracy(table: pd.DataFrame) -> Figure:
         widths = list(beside.bits.unique())
         for place, method in enumerate(methods):
             _points(left, place, decisive[decisive.method == method].top1, COLOURS[method])
-            style = {"color": COLOURS[method], "label": METHODS[method], "markersize": 8}
+            style = {"color": COLOURS[method], "label": TITLES[method], "markersize": 8}
             groups = beside[beside.method == method].groupby("bits", sort=False).top1
             at = [x + 0.15 * (place - 2) for x in range(len(widths))]
             right.errorbar(at, groups.mean(), groups.std().fillna(0), fmt="o", **style)
         for ax in (left, right):
             ax.axhline(mine["float"].mean(), color="0.4", linestyle="--", linewidth=1)
-        names = [METHODS[method].replace(" ", "\n") for method in methods]
+        names = [TITLES[method].replace(" ", "\n") for method in methods]
         left.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
         bits = decisive.bits.iloc[0]
         left.set(ylabel="zero-shot Top-1 (%)", title=f"{ENCODERS[encoder]}, {bits}")
@@ -193,7 +178,7 @@ def ablation(table: pd.DataFrame) -> Figure:
         mine = table[table.encoder == encoder]
         for place, method in enumerate(ABLATION):
             _points(ax, place, mine[mine.method == method].top1, COLOURS[method])
-        names = [METHODS[method].replace(" + ", "\n+ ") for method in ABLATION]
+        names = [BROKEN[method] for method in ABLATION]
         ax.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
         title = f"{ENCODERS[encoder]}, {mine.bits.iloc[0]}"
         ax.set(title=title, ylabel="zero-shot Top-1 (%)")
@@ -207,7 +192,7 @@ def cost(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(places), figsize=(8, 3.8))
     for ax, where in zip(axes, places, strict=True):
         part = table[table["where"] == where]
-        names = part.encoder.map(ENCODERS).fillna(part.encoder) + ", " + part.method.map(METHODS)
+        names = part.encoder.map(ENCODERS).fillna(part.encoder) + ", " + part.method.map(TITLES)
         bars = ax.barh(names, part["s an image"], color=part.method.map(COLOURS))
         ax.bar_label(bars, fmt=" %.0f")
         ax.set(xlabel="time an image (s)", title=where)

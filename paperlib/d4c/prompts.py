@@ -12,7 +12,7 @@ import torch
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
 from paperlib.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
-from paperlib.data.openmoji import load_classes, load_classes10
+from paperlib.data.openmoji import load_classes
 from paperlib.seeds import generator
 
 Template = Callable[[str], str]
@@ -80,9 +80,6 @@ class ZeroShotTask:
 TASKS: dict[str, Callable[[], ZeroShotTask]] = {
     "openmoji": lambda: ZeroShotTask(
         tuple(entry.name for entry in load_classes()), tuple(SIMPLE_IMAGENET_TEMPLATES)
-    ),
-    "openmoji10": lambda: ZeroShotTask(
-        tuple(entry.name for entry in load_classes10()), tuple(SIMPLE_IMAGENET_TEMPLATES)
     ),
     "cifar10": lambda: ZeroShotTask(CIFAR10_CLASSES, CIFAR_TEMPLATES),
     "cifar100": lambda: ZeroShotTask(

@@ -11,18 +11,19 @@ Quantized are, weights per output channel and inputs per tensor unless said othe
 In floating point stay stem and downsample convolutions, patch embedding, token and positional
 embeddings, norms (BatchNorm is not folded) and the final projections.
 
+Each of these kinds of layers is one row of `STAGES`; a tower of another family needs a row more.
+
 Source: Zhang et al., arXiv 2511.15411, and its official code.
 """
 
 import copy
-from collections.abc import Iterator
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from open_clip.modified_resnet import AttentionPool2d, Bottleneck, ModifiedResNet
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.modified_resnet import AttentionPool2d, Bottleneck
+from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,6 +40,7 @@ class QuantizedLayer(nn.Module):
 
     Attributes:
         weight, bias: of the float layer.
+        window: stride, padding, dilation and groups of a convolution; empty for a linear layer.
         input, weight_quantizer, output: the quantizers; `output` may be the identity.
     """
 
@@ -52,9 +54,10 @@ class QuantizedLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
-        self.operation = F.linear
+        self.window, self.operation = (), F.linear
         if isinstance(layer, nn.Conv2d):
-            self.operation = partial(F.conv2d, stride=layer.stride, padding=layer.padding)
+            self.window = layer.stride, layer.padding, layer.dilation, layer.groups
+            self.operation = F.conv2d
         channels = self.weight.shape[1] if per_channel else None
         self.input = ActivationQuantizer(activation_bits, channels)
         self.weight_quantizer = WeightQuantizer(self.weight, weight_bits)
@@ -63,7 +66,7 @@ class QuantizedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """As the float layer."""
         weight = self.weight_quantizer(self.weight)
-        return self.output(self.operation(self.input(x), weight, self.bias))
+        return self.output(self.operation(self.input(x), weight, self.bias, *self.window))
 
 
 class QuantizedAttention(nn.Module):
@@ -79,7 +82,7 @@ class QuantizedAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        bits = settings.weight_bits, settings.activation_bits
+        bits = _bits(settings)
         self.q, self.k, self.v = (
             QuantizedLayer(layer, *bits, per_channel, quantize_output=True)
             for layer in projections[:3]
@@ -125,6 +128,76 @@ class QuantizedAttentionPool(nn.Module):
         return self.attention(x[:, :1], x, x)[0][:, 0]
 
 
+def quantize_bottleneck(block: Bottleneck, settings: Settings, tower: Tower) -> nn.Module:
+    """The three convolutions, in place."""
+    for name in ("conv1", "conv2", "conv3"):
+        layer = QuantizedLayer(getattr(block, name), *_bits(settings))
+        setattr(block, name, layer)
+    return block
+
+
+def quantize_pool(pool: AttentionPool2d, settings: Settings, tower: Tower) -> nn.Module:
+    """Another module in its place."""
+    return QuantizedAttentionPool(pool, settings)
+
+
+def quantize_block(block: ResidualAttentionBlock, settings: Settings, tower: Tower) -> nn.Module:
+    """Attention and MLP, in place.
+
+    Raises:
+        ValueError: an attention that is not batch first.
+    """
+    if not block.attn.batch_first:
+        raise ValueError(f"{type(block).__name__}: its attention is not batch first")
+    text = tower == "text"
+    bits = (settings.text_mlp_bits,) * 2 if text else _bits(settings)
+    projections, heads = _projections(block.attn), block.attn.num_heads
+    block.attn = QuantizedAttention(projections, heads, settings, per_channel=True)
+    block.mlp.c_fc = QuantizedLayer(block.mlp.c_fc, *bits, per_channel=True)
+    block.mlp.c_proj = QuantizedLayer(block.mlp.c_proj, *bits, per_channel=text)
+    return block
+
+
+class StageType(NamedTuple):
+    """What is done to one type of layer that a tower runs one after the other.
+
+    Attributes:
+        quantize: the layer, settings and tower to what stands in its place, with the same call.
+        whole: rounding and scales are learned of the whole at once, not of each quantized layer.
+    """
+
+    quantize: Callable[[nn.Module, Settings, Tower], nn.Module]
+    whole: bool
+
+
+STAGES: dict[type[nn.Module], StageType] = {
+    Bottleneck: StageType(quantize_bottleneck, whole=True),
+    AttentionPool2d: StageType(quantize_pool, whole=False),
+    ResidualAttentionBlock: StageType(quantize_block, whole=False),
+}
+
+
+class Stage(NamedTuple):
+    """A layer of a type in `STAGES`, quantized.
+
+    Attributes:
+        name: in the quantized model.
+        module: what stands there.
+        whole: as of its type.
+    """
+
+    name: str
+    module: nn.Module
+    whole: bool
+
+    def parts(self) -> list[tuple[str, nn.Module]]:
+        """Names and modules whose rounding and scales are learned one after the other."""
+        if self.whole:
+            return [(self.name, self.module)]
+        inner = self.module.named_modules(prefix=self.name)
+        return [(name, part) for name, part in inner if isinstance(part, QuantizedLayer)]
+
+
 class QuantizedClip(nn.Module):
     """A copy of an open_clip model with the layers above quantized, once it has ranges.
 
@@ -133,38 +206,25 @@ class QuantizedClip(nn.Module):
         settings: bit-widths and how ranges are searched.
 
     Raises:
-        ValueError: the model is none of open_clip's CLIPs with an image tower of that kind.
+        ValueError: a tower without layers of the types in `STAGES`, or with others among them.
     """
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
         super().__init__()
-        check_model(model)
+        found = {tower: find_stages(model, tower) for tower in ("image", "text")}
         self.settings = settings
         self.clip = copy.deepcopy(model).float().eval().requires_grad_(False)
-        for block in self.clip.visual.modules():
-            if isinstance(block, Bottleneck):
-                for name in ("conv1", "conv2", "conv3"):
-                    self._replace(block, name)
-        if isinstance(self.clip.visual, ModifiedResNet):
-            self.clip.visual.attnpool = QuantizedAttentionPool(self.clip.visual.attnpool, settings)
-        else:
-            self._replace_blocks(self.clip.visual.transformer, text=False)
-        self._replace_blocks(text_transformer(self.clip), text=True)
+        self._stages = {
+            tower: [self._quantize(name, tower) for name in names] for tower, names in found.items()
+        }
 
-    def _replace(self, parent: nn.Module, name: str, **options: Any) -> None:
-        bits = {"weight_bits": self.settings.weight_bits}
-        bits["activation_bits"] = self.settings.activation_bits
-        setattr(parent, name, QuantizedLayer(getattr(parent, name), **(bits | options)))
-
-    def _replace_blocks(self, transformer: nn.Module, text: bool) -> None:
-        bits = self.settings.text_mlp_bits
-        options = {"weight_bits": bits, "activation_bits": bits} if text else {}
-        for block in transformer.resblocks:
-            block.attn = QuantizedAttention(
-                _projections(block.attn), block.attn.num_heads, self.settings, per_channel=True
-            )
-            self._replace(block.mlp, "c_fc", per_channel=True, **options)
-            self._replace(block.mlp, "c_proj", per_channel=text, **options)
+    def _quantize(self, name: str, tower: Tower) -> tuple[str, bool]:
+        parent, _, child = name.rpartition(".")
+        layer = self.clip.get_submodule(name)
+        kind = STAGES[type(layer)]
+        place = self.clip.get_submodule(parent)
+        setattr(place, child, kind.quantize(layer, self.settings, tower))
+        return f"clip.{name}", kind.whole
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """Features (b, width) of images (b, 3, height, width), normalised as CLIP's are."""
@@ -198,17 +258,9 @@ class QuantizedClip(nn.Module):
             if isinstance(module, ActivationQuantizer | WeightQuantizer):
                 module.active = on
 
-    def stages(self, tower: Tower) -> list[tuple[str, nn.Module]]:
-        """Names and modules of a tower that run one after the other, in their order."""
-        if tower == "text":
-            stages = list(text_transformer(self.clip).resblocks)
-        elif isinstance(self.visual, VisionTransformer):
-            stages = list(self.visual.transformer.resblocks)
-        else:
-            v = self.visual
-            stages = [*v.layer1, *v.layer2, *v.layer3, *v.layer4, v.attnpool]
-        names = {module: name for name, module in self.named_modules()}
-        return [(names[stage], stage) for stage in stages]
+    def stages(self, tower: Tower) -> list[Stage]:
+        """The quantized layers of a tower that run one after the other, in their order."""
+        return [Stage(name, self.get_submodule(name), whole) for name, whole in self._stages[tower]]
 
     @torch.no_grad()
     def set_ranges(
@@ -244,8 +296,7 @@ class QuantizedClip(nn.Module):
             ValueError: the model has no ranges yet, there are no images, or they have another size.
         """
         self.check_inputs(images)
-        if not all(quantizer.active for _, quantizer in self.activations()):
-            raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
+        self.check_ranges()
         tower = set(self.visual.modules())
         self._observe([(n, q) for n, q in self.activations() if q in tower], images, None)
 
@@ -290,6 +341,11 @@ class QuantizedClip(nn.Module):
                 hook.remove()
         self.switch(True)
 
+    def check_ranges(self) -> None:
+        """Raise ValueError where the model has no ranges yet, or is switched off."""
+        if not all(quantizer.active for _, quantizer in self.activations()):
+            raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
+
     def check_inputs(self, images: Tensor, tokens: Tensor | None = None) -> None:
         """Raise ValueError where images or tokens are not what the model takes."""
         size = self.visual.image_size
@@ -309,27 +365,37 @@ class QuantizedClip(nn.Module):
             )
 
 
-def check_model(model: nn.Module) -> None:
-    """Raise ValueError where `QuantizedClip` does not know the towers of a model."""
+def find_stages(model: nn.Module, tower: Tower) -> list[str]:
+    """Names of the layers of a tower whose types are rows of `STAGES`, in their order.
+
+    Raises:
+        ValueError: there are none, or one stands in a row of layers with one of another type.
+    """
     valid = (
-        "valid are open_clip's CLIP models with a ModifiedResNet or a VisionTransformer of plain "
-        "residual attention blocks, and such a text tower"
+        "valid are open_clip's CLIP models whose towers have layers of the types "
+        f"{', '.join(kind.__name__ for kind in STAGES)}"
     )
     kind = type(model).__name__
-    if not isinstance(getattr(model, "visual", None), ModifiedResNet | VisionTransformer):
-        raise ValueError(f"{kind} has no visual tower of a known kind: {valid}")
-    transformers = [text_transformer(model), getattr(model.visual, "transformer", None)]
-    if transformers[0] is None:
-        raise ValueError(f"{kind} has no text tower of a known kind: {valid}")
-    for transformer in filter(None, transformers):
-        for block in transformer.resblocks:
-            if type(block) is not ResidualAttentionBlock or not block.attn.batch_first:
-                raise ValueError(f"{kind} has a block {type(block).__name__}: {valid}")
+    root = getattr(model, "visual", None)
+    if tower == "text":
+        root = getattr(getattr(model, "text", model), "transformer", None)
+    if root is None:
+        raise ValueError(f"{kind} has no {tower} tower: {valid}")
+    names = {module: name for name, module in model.named_modules()}
+    stages = [module for module in root.modules() if type(module) in STAGES]
+    for row in root.modules():
+        if not isinstance(row, nn.ModuleList | nn.Sequential):
+            continue
+        other = [part for part in row if type(part) not in STAGES]
+        if other and (not stages or len(other) < len(row)):
+            raise ValueError(f"{kind} has a block {type(other[0]).__name__}: {valid}")
+    if not stages:
+        raise ValueError(f"{kind} has no such layers in its {tower} tower: {valid}")
+    return [names[stage] for stage in stages]
 
 
-def text_transformer(model: nn.Module) -> nn.Module | None:
-    """The transformer of the text tower of an open_clip model."""
-    return getattr(getattr(model, "text", model), "transformer", None)
+def _bits(settings: Settings) -> tuple[int, int]:
+    return settings.weight_bits, settings.activation_bits
 
 
 def _projections(attention: nn.MultiheadAttention) -> list[nn.Linear]:

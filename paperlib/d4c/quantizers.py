@@ -248,6 +248,10 @@ class WeightQuantizer(nn.Module):
         self.zero_point.copy_(zero_point)
         self.codes.copy_(quantize(weight, self.scale, self.zero_point, self.bits, 0))
 
+    def integers(self) -> Tensor:
+        """Codes minus zero points: what the weights are multiples of, as int32."""
+        return self.codes.int() - along(self.zero_point, 0, self.codes.ndim)
+
     def start_rounding(self, weight: Tensor) -> nn.Parameter:
         """Make the rounding soft, starting at the float weight; returns V to be learned."""
         s, z = along(self.scale, 0, weight.ndim), along(self.zero_point, 0, weight.ndim)

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from open_clip.modified_resnet import Bottleneck
 from torch import Tensor, nn
 
 from paperlib.d4c.quantized_clip import QuantizedClip, QuantizedLayer, Tower
@@ -67,51 +66,45 @@ def reconstruct(
         images: calibration images, normalised as the model takes them.
         tokens: of calibration prompts; None where the text tower is not reconstructed.
         towers: which to reconstruct, in this order.
-        checkpoint: folder for a file a finished module; those that are there already, of the same
-            run, are taken instead of learning them again.
+        checkpoint: file that keeps what was learned of finished modules; an interrupted run goes on
+            from it (see `Resume`). It is deleted at the end.
 
     Raises:
         ValueError: the model has no ranges yet, images or tokens have another size than the model
-            takes, there are no tokens for the text tower, the folder is of another run, the
+            takes, there are no tokens for the text tower, the file is of another run, the
             activations are too large for `memory_budget` even in half precision, or the text
             tower has a mask a prompt.
     """
     model.check_inputs(images, tokens)
     if tokens is None and "text" in towers:
         raise ValueError("tokens=None: the text tower is reconstructed with tokens of prompts")
-    if not all(quantizer.active for _, quantizer in model.activations()):
-        raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
+    model.check_ranges()
     samples = [images] if tokens is None else [images, tokens]
-    key = checkpoint and fingerprint(model, model.settings, samples)
-    run = {"model, settings, images or prompts": key}
+    key = checkpoint and fingerprint(model, model.settings, samples, list(towers))
+    resume = Resume(checkpoint, {"model, settings, images, prompts or towers": key})
+    done = resume.load() or {}  # by module: what was learned, and the errors
     errors = []
     for tower in towers:
         stages = model.stages(tower)
         samples, encode = (
             (images, model.encode_image) if tower == "image" else (tokens, model.encode_text)
         )
-        walk = _Walk(model, samples, encode, stages[0][1])
+        walk = _Walk(model, samples, encode, stages[0].module)
         rate = getattr(model.settings, f"{tower}_scale_rate")
-        for stage_name, stage in stages:
-            for name, module in modules_of(stage_name, stage):
-                kept = Resume(checkpoint and checkpoint / f"{name}.pt", run, every=0)
-                if state := kept.load():
-                    _restore(module, state["learned"])
-                    errors.append(ModuleError(name, *state["errors"]))
+        for stage in stages:
+            for name, module in stage.parts():
+                if name in done:
+                    _restore(module, done[name]["learned"])
+                    errors.append(ModuleError(name, *done[name]["errors"]))
                     continue
-                error = _learn(name, module, *walk.pair(stage, module), model.settings, rate)
-                errors.append(error)
-                kept.save(lambda m=module, e=error: {**_state(m), "errors": [e.before, e.after]})
-            if stage is not stages[-1][1]:
-                walk.advance(stage)
+                pair = walk.pair(stage.module, module)
+                errors.append(_learn(name, module, *pair, model.settings, rate))
+                done[name] = {"learned": dict(_learned(module)), "errors": errors[-1][1:]}
+                resume.save(lambda: done)
+            if stage is not stages[-1]:
+                walk.advance(stage.module)
+    resume.finish()
     return errors
-
-
-def modules_of(name: str, stage: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Names and modules of a stage that are reconstructed one after the other."""
-    if isinstance(stage, Bottleneck):
-        return [(name, stage)]
-    return [(f"{name}.{n}", m) for n, m in stage.named_modules() if isinstance(m, QuantizedLayer)]
 
 
 class _Stop(Exception):  # noqa: N818 - no error: the rest of a forward pass is not needed
@@ -270,10 +263,6 @@ def _learned(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.codes", part.weight_quantizer.codes
         elif isinstance(part, ActivationQuantizer):
             yield f"{name}.scale", part.scale.detach()
-
-
-def _state(module: nn.Module) -> dict[str, Any]:
-    return {"learned": {name: value.clone() for name, value in _learned(module)}}
 
 
 @torch.no_grad()

@@ -6,89 +6,96 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class LimitsSizes:
-    """10_limits.
+class EncoderSizes:
+    """What every notebook has.
 
     Attributes:
         encoders: small CLIPs by image tower, each with what differs from `d4c.settings.Settings`.
+    """
+
+    encoders: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class LimitsSizes(EncoderSizes):
+    """10_limits.
+
+    Attributes:
         seeds: draws of images.
         real_images: that the others are compared with, for each seed.
         shown: examples of each method.
     """
 
-    encoders: Mapping[str, Mapping[str, Any]]
     seeds: int
     real_images: int
     shown: int
 
 
 @dataclass(frozen=True)
-class SynthesisSizes:
+class SynthesisSizes(EncoderSizes):
     """11_synthesis.
 
     Attributes:
-        encoders: as in `LimitsSizes`.
         snapshots: iterations after which images are shown, beside the last.
         shown: images of each row.
     """
 
-    encoders: Mapping[str, Mapping[str, Any]]
     snapshots: tuple[int, ...]
     shown: int
 
 
 @dataclass(frozen=True)
-class QuantizationSizes:
-    """12_quantization.
+class DecisiveSizes(EncoderSizes):
+    """What 12_quantization and 13_ablation have.
 
     Attributes:
-        encoders: as in `LimitsSizes`.
         decisive: bit-widths of each encoder at which calibration images decide.
-        bits: the paper's bit-widths.
-        beside: settings that differ for these.
         seeds: draws of calibration and test images.
-        beside_seeds: so many of them at the paper's bit-widths.
         test_images: classified for each seed.
     """
 
-    encoders: Mapping[str, Mapping[str, Any]]
     decisive: Mapping[str, str]
-    bits: tuple[str, ...]
-    beside: Mapping[str, Any]
     seeds: int
-    beside_seeds: int
     test_images: int
 
 
 @dataclass(frozen=True)
-class AblationSizes:
+class QuantizationSizes(DecisiveSizes):
+    """12_quantization.
+
+    Attributes:
+        bits: the paper's bit-widths.
+        beside: settings that differ for these.
+        beside_seeds: so many of the seeds at these.
+    """
+
+    bits: tuple[str, ...]
+    beside: Mapping[str, Any]
+    beside_seeds: int
+
+
+@dataclass(frozen=True)
+class AblationSizes(DecisiveSizes):
     """13_ablation.
 
     Attributes:
-        encoders, decisive, seeds, test_images: as in `QuantizationSizes`.
         timed_iterations: of the synthesis, whose times are measured.
     """
 
-    encoders: Mapping[str, Mapping[str, Any]]
-    decisive: Mapping[str, str]
-    seeds: int
-    test_images: int
     timed_iterations: int
 
 
 @dataclass(frozen=True)
-class DeploymentSizes:
+class DeploymentSizes(EncoderSizes):
     """14_deployment.
 
     Attributes:
-        encoders: as in `LimitsSizes`.
         bits: bit-widths that are saved and run.
         test_images: classified.
         timed_images: of them, in one forward pass whose time is measured.
         timed_seconds: that the measurement of one tower takes.
     """
 
-    encoders: Mapping[str, Mapping[str, Any]]
     bits: tuple[str, ...]
     test_images: int
     timed_images: int
@@ -155,14 +162,14 @@ SIZES = {
         "paper": LimitsSizes(LONGER_CLIPS, 3, 1000, 8),
     },
     "11_synthesis": {
-        "smoke": SynthesisSizes(TINY_CLIPS, (0, 1, 2), 4),
+        "smoke": SynthesisSizes({"resnet": TINY_D4C}, (0, 1, 2), 4),
         "default": SynthesisSizes({"resnet": SHORT_D4C}, (0, 10, 100), 8),
         "paper": SynthesisSizes({"resnet": LONGER_D4C}, (0, 10, 100), 8),
     },
     "12_quantization": {
-        "smoke": QuantizationSizes(TINY_CLIPS, DECISIVE, ("W4A8",), NEAREST, 1, 1, 20),
-        "default": QuantizationSizes(SHORT_CLIPS, DECISIVE, PAPER_BITS, NEAREST, 3, 1, 300),
-        "paper": QuantizationSizes(LONGER_CLIPS, DECISIVE_CIFAR, PAPER_BITS, {}, 3, 1, 1000),
+        "smoke": QuantizationSizes(TINY_CLIPS, DECISIVE, 1, 20, ("W4A8",), NEAREST, 1),
+        "default": QuantizationSizes(SHORT_CLIPS, DECISIVE, 3, 300, PAPER_BITS, NEAREST, 1),
+        "paper": QuantizationSizes(LONGER_CLIPS, DECISIVE_CIFAR, 3, 1000, PAPER_BITS, {}, 1),
     },
     "13_ablation": {
         "smoke": AblationSizes(TINY_CLIPS, DECISIVE, 1, 20, 2),

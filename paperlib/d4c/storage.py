@@ -65,8 +65,7 @@ def save_quantized(model: QuantizedClip, path: Path) -> None:
     Raises:
         ValueError: the model has no ranges yet, or is switched off.
     """
-    if not all(quantizer.active for _, quantizer in model.activations()):
-        raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
+    model.check_ranges()
     tensors = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
     for name, layer in model.layers():
         del tensors[f"{name}.weight"]

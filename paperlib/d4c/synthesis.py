@@ -220,47 +220,34 @@ def optimise(
         raise ValueError(f"snapshots={tuple(snapshots)}: 0 to {iterations} are valid")
     batches = torch.arange(len(start)).split(settings.synthesis_batch)
     resume = Resume(checkpoint, run | {"settings": asdict(settings), "snapshots": [*snapshots]})
-    state = {
-        "batch": 0,
-        "iteration": 0,
+    state = resume.load() or {
+        "step": 0,
         "images": start.clone(),
         "losses": torch.zeros(len(batches), iterations),
         "snapshots": {k: start.clone() for k in snapshots},
         "adam": None,
-    } | (resume.load() or {})
+    }
     images, losses = state["images"].to(start.device), state["losses"]
-    done = state["batch"] * iterations + state["iteration"]
+    kept = {k: snapshot.to(start.device) for k, snapshot in state["snapshots"].items()}
     plain = start.device.type == "cpu"  # of small images faster backwards than the fused one
     attention = sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
-    with progress(range(len(batches) * iterations), description) as bar, attention:
-        bar.update(done)
-        for number, chosen in enumerate(batches):
-            if number < state["batch"]:
-                continue
-            x = images[chosen].requires_grad_()
-            adam = torch.optim.Adam([x], settings.synthesis_rate)
-            first = state["iteration"] if number == state["batch"] else 0
-            if first:
-                adam.load_state_dict(state["adam"])
-            for k in range(first, iterations):
-                drawing = generator(settings.seed, f"mini-batch {number}", k)
-                value = loss(x, chosen, drawing)
-                losses[number, k] = value.item()
-                (x.grad,) = torch.autograd.grad(value, x)
-                adam.step()
-                if k + 1 in state["snapshots"]:
-                    state["snapshots"][k + 1][chosen] = x.detach()
-                bar.update()
-                images[chosen] = x.detach()
-                resume.save(
-                    lambda at=(number, k + 1), adam=adam: {
-                        **state,
-                        "batch": at[0],
-                        "iteration": at[1],
-                        "images": images,
-                        "adam": adam.state_dict(),
-                    }
-                )
+    with attention:
+        for step in progress(range(state["step"], len(batches) * iterations), description):
+            number, k = divmod(step, iterations)
+            chosen = batches[number]
+            if k == 0 or step == state["step"]:  # the mini-batch begins, or goes on
+                x = images[chosen].requires_grad_()
+                adam = torch.optim.Adam([x], settings.synthesis_rate)
+                if k:
+                    adam.load_state_dict(state["adam"])
+            value = loss(x, chosen, generator(settings.seed, f"mini-batch {number}", k))
+            losses[number, k] = value.item()
+            (x.grad,) = torch.autograd.grad(value, x)
+            adam.step()
             images[chosen] = x.detach()
+            if k + 1 in kept:
+                kept[k + 1][chosen] = x.detach()
+            now = {"step": step + 1, "images": images, "losses": losses, "snapshots": kept}
+            resume.save(lambda now=now, adam=adam: now | {"adam": adam.state_dict()})
     resume.finish()
-    return Optimised(images, losses, state["snapshots"])
+    return Optimised(images, losses, kept)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
-from paperlib.data.openmoji import draw_scenes, load_classes, load_classes10
+from paperlib.data.openmoji import draw_scenes, load_classes
 from paperlib.models.clip import Tokenizer, class_features, zero_shot_top1
 from paperlib.seeds import draws
 
@@ -85,22 +85,3 @@ def load_draws(
 def load_images(dataset: str, split: str, count: int, seed: int) -> LabelledImages:
     """One of `load_draws`."""
     return load_draws(dataset, split, count, 1, seed)[0]
-
-
-def openmoji_scenes(
-    dataset: str, split: str, count: int, size: int = 64, seed: int = 0
-) -> LabelledImages:
-    """Scenes with one object of all curated classes ("openmoji") or the ten ("openmoji10").
-
-    The classes come in turn. The split "test" has poses and backgrounds that no CLIP of ours saw.
-
-    Raises:
-        ValueError: unknown `dataset` or `split`.
-    """
-    loaders = {"openmoji": load_classes, "openmoji10": load_classes10}
-    if dataset not in loaders:
-        raise ValueError(f"dataset={dataset!r}: valid are {', '.join(map(repr, loaders))}")
-    classes = loaders[dataset]()
-    scenes = draw_scenes(split, range(count), size=size, classes=classes, seed=seed, balanced=True)
-    names = tuple(entry.name for entry in classes)
-    return LabelledImages(scenes.images, scenes.labels[:, 0], names, f"{count:,} OpenMoji scenes")

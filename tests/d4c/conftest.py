@@ -43,3 +43,57 @@ def inputs():
     coarse = torch.randn(12, 3, 8, 8, generator=generator)
     images = nn.functional.interpolate(coarse, 64, mode="bilinear")
     return images, torch.randint(1, 50, (16, 12), generator=generator)
+
+
+@pytest.fixture
+def features():
+    """Features of images and of tokens, as a function of a model and both."""
+
+    def of(model, images, tokens):
+        with torch.no_grad():
+            return model.encode_image(images), model.encode_text(tokens)
+
+    return of
+
+
+class Toy(nn.Module):
+    """A layer of a family that `STAGES` has no row for: a residual linear layer."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.mix = nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + self.mix(x).relu()
+
+
+class ToyTower(nn.Module):
+    """Patches of 16 pixels, three toy layers, the mean, a projection."""
+
+    image_size = 64
+
+    def __init__(self, width, outputs):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 16, 16)
+        self.blocks = nn.ModuleList(Toy(width) for _ in range(3))
+        self.projection = nn.Linear(width, outputs)
+
+    def forward(self, images):
+        x = self.stem(images).flatten(2).mT
+        for block in self.blocks:
+            x = block(x)
+        return self.projection(x.mean(1))
+
+
+@pytest.fixture
+def toy_clip():
+    """A CLIP whose image tower is a `ToyTower`."""
+    clip = tiny_clip(VIT)
+    clip.visual = ToyTower(32, 24)
+    return clip.eval()
+
+
+@pytest.fixture
+def toy():
+    """The type of a layer of `toy_clip`, of which `STAGES` has no row."""
+    return Toy

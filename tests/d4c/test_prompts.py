@@ -17,7 +17,7 @@ def test_names_and_templates_are_words_of_the_small_clips():
     """No token of theirs has to be spelt in bytes, and none is cut off."""
     tokenizer = make_tokenizer()
     texts = [photo(name) for name in GENERIC_NAMES]
-    for dataset in ("openmoji", "openmoji10", "cifar10", "cifar100"):
+    for dataset in ("openmoji", "cifar10", "cifar100"):
         task = zero_shot_task(dataset)
         texts += [template(name) for name in task.names for template in task.templates]
     full = SimpleTokenizer()
@@ -61,4 +61,4 @@ def test_wrong_values_are_named():
         calibration_texts([photo], 3, seed=0, names=["cat", "dog"])
     with pytest.raises(ValueError, match="dataset='mnist': valid are 'openmoji'.*'imagenet'"):
         zero_shot_task("mnist")
-    assert set(TASKS) == {"openmoji", "openmoji10", "cifar10", "cifar100", "imagenet"}
+    assert set(TASKS) == {"openmoji", "cifar10", "cifar100", "imagenet"}

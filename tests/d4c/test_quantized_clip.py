@@ -7,28 +7,30 @@ from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.integer import integer_tower
+from paperlib.d4c.quantized_clip import STAGES, QuantizedClip, QuantizedLayer, StageType
 from paperlib.d4c.quantizers import fake_quantize
 from paperlib.d4c.ranges import search_range
+from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import Settings
+from paperlib.d4c.storage import load_quantized, save_quantized
 
 FAST = Settings(range_fractions=8)
 
 
-def features(model, images, tokens):
-    with torch.no_grad():
-        return model.encode_image(images), model.encode_text(tokens)
+@pytest.fixture
+def assert_same_features(features):
+    def check(model, ours, images, tokens):
+        for mine, theirs in zip(
+            features(ours, images, tokens), features(model, images, tokens), strict=True
+        ):
+            assert theirs.std() > 0.01
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+    return check
 
 
-def assert_same_features(model, ours, images, tokens):
-    for mine, theirs in zip(
-        features(ours, images, tokens), features(model, images, tokens), strict=True
-    ):
-        assert theirs.std() > 0.01
-        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
-
-
-def test_without_quantization_it_is_the_model(clip, inputs):
+def test_without_quantization_it_is_the_model(clip, inputs, assert_same_features):
     assert_same_features(clip, QuantizedClip(clip, FAST), *inputs)
 
 
@@ -40,7 +42,7 @@ def test_without_quantization_it_is_the_model(clip, inputs):
         ("ViT-L-14", {"layers": 2}, {"layers": 2}),
     ],
 )
-def test_full_width_without_quantization(name, vision, text):
+def test_full_width_without_quantization(name, vision, text, assert_same_features):
     """The image towers of RN50 and ViT-B/32 whole, ViT-L/14 with two layers of its width."""
     config = open_clip.get_model_config(name)
     config["vision_cfg"] |= vision
@@ -54,7 +56,7 @@ def test_full_width_without_quantization(name, vision, text):
     assert_same_features(model, QuantizedClip(model, Settings()), images, tokens)
 
 
-def test_a_text_tower_of_its_own(inputs):
+def test_a_text_tower_of_its_own(inputs, assert_same_features):
     """CustomTextCLIP, with a class token and so a mask for every head."""
     torch.manual_seed(0)
     text = {"context_length": 12, "vocab_size": 50, "width": 32, "heads": 4, "layers": 1}
@@ -100,7 +102,7 @@ def ranged(clip, inputs):
     return ours
 
 
-def test_ranges_are_those_of_the_float_model(ranged, clip, inputs):
+def test_ranges_are_those_of_the_float_model(ranged, clip, inputs, features):
     """A text layer's input and output are observed by hooks on open_clip's own modules."""
     block = clip.transformer.resblocks[1]
     seen = {}
@@ -130,7 +132,7 @@ def test_quantized_layers_compute_with_fake_quantized_values(ranged, inputs):
     torch.testing.assert_close(layer(x), expected)
 
 
-def test_more_bits_lose_less(clip, inputs):
+def test_more_bits_lose_less(clip, inputs, features):
     exact = features(clip, *inputs)
     errors = []
     for bits in [(2, 2), (4, 4), (8, 8)]:
@@ -144,7 +146,7 @@ def test_more_bits_lose_less(clip, inputs):
         assert image_or_text[2] < 0.03
 
 
-def test_the_model_is_left_as_it_was(clip, inputs):
+def test_the_model_is_left_as_it_was(clip, inputs, features):
     before = {k: v.clone() for k, v in clip.state_dict().items()}
     exact = features(clip, *inputs)
     ours = QuantizedClip(clip, FAST)
@@ -206,7 +208,7 @@ def test_wrong_input_is_named(vit, inputs):
         ours.set_ranges(images[:0], tokens)
     with pytest.raises(ValueError, match=r"\(16, 11\): the model takes \(m, 12\)"):
         ours.set_ranges(images, tokens[:, 1:])
-    with pytest.raises(ValueError, match="Linear has no visual tower .* valid are open_clip's"):
+    with pytest.raises(ValueError, match="Linear has no image tower: valid are open_clip's"):
         QuantizedClip(nn.Linear(2, 2), FAST)
     with pytest.raises(ValueError, match="weight_bits=1: whole numbers 2 to 8 are valid"):
         QuantizedClip(vit, Settings(weight_bits=1))
@@ -217,3 +219,37 @@ def test_wrong_input_is_named(vit, inputs):
     custom = CLIP(24, vision | {"qk_norm": True}, text)
     with pytest.raises(ValueError, match="a block CustomResidualAttentionBlock: valid are"):
         QuantizedClip(custom, FAST)
+
+
+def test_a_family_of_layers_is_one_row(
+    toy_clip, toy, inputs, tmp_path, monkeypatch, features, assert_same_features
+):
+    """From ranges to integers and a file, without another change."""
+    with pytest.raises(ValueError, match="CLIP has a block Toy: valid are .* types Bottleneck, "):
+        QuantizedClip(toy_clip, FAST)
+
+    def quantize_toy(layer, settings, tower):
+        assert tower == "image"
+        layer.mix = QuantizedLayer(layer.mix, settings.weight_bits, settings.activation_bits)
+        return layer
+
+    monkeypatch.setitem(STAGES, toy, StageType(quantize_toy, whole=False))
+    settings = replace(FAST, weight_bits=2, reconstruction_iterations=40, rounding_rate=0.02)
+    exact = features(toy_clip, *inputs)
+    assert_same_features(toy_clip, QuantizedClip(toy_clip, settings), *inputs)
+    model = QuantizedClip(toy_clip, settings)
+    model.set_ranges(*inputs)
+    nearest = (features(model, *inputs)[0] - exact[0]).norm()
+    errors = reconstruct(model, *inputs, ["image"])
+    assert [error.name for error in errors] == [f"clip.visual.blocks.{i}.mix" for i in range(3)]
+    assert (features(model, *inputs)[0] - exact[0]).norm() < 0.9 * nearest
+    assert integer_tower(model)[1] == [error.name for error in errors]
+    save_quantized(model, tmp_path / "toy.safetensors")
+    again = load_quantized(tmp_path / "toy.safetensors", toy_clip)
+    assert torch.equal(features(again, *inputs)[0], features(model, *inputs)[0])
+
+
+def test_a_layer_of_another_type_among_known_ones_is_refused(vit, toy):
+    vit.visual.transformer.resblocks[1] = toy(64)
+    with pytest.raises(ValueError, match="CLIP has a block Toy"):
+        QuantizedClip(vit, FAST)

@@ -1,5 +1,6 @@
 import copy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from torch import nn
 
 from paperlib.d4c import reconstruction
 from paperlib.d4c.quantized_clip import QuantizedClip
-from paperlib.d4c.reconstruction import modules_of, reconstruct
+from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import Settings
+from paperlib.models.resume import Resume
 
 SETTINGS = Settings(
     weight_bits=2,
@@ -28,11 +30,6 @@ def ranged(clip, inputs, **changes):
     return model
 
 
-def features(model, images, tokens):
-    with torch.no_grad():
-        return model.encode_image(images), model.encode_text(tokens)
-
-
 def assert_same_state(first, second):
     states = first.state_dict(), second.state_dict()
     assert states[0].keys() == states[1].keys()
@@ -40,12 +37,12 @@ def assert_same_state(first, second):
         assert torch.equal(value, states[1][key]), key
 
 
-def test_comes_closer_to_the_float_model(clip, inputs):
+def test_comes_closer_to_the_float_model(clip, inputs, features):
     exact = features(clip, *inputs)
     model = ranged(clip, inputs)
     nearest = copy.deepcopy(model)
     errors = reconstruct(model, *inputs)
-    names = [m for tower in ("image", "text") for s in model.stages(tower) for m in modules_of(*s)]
+    names = [part for tower in ("image", "text") for s in model.stages(tower) for part in s.parts()]
     assert [error.name for error in errors] == [name for name, _ in names]
     assert sum(error.after < error.before for error in errors) > 0.8 * len(errors)
     for learned, plain, target in zip(
@@ -69,7 +66,7 @@ def test_only_rounds_down_or_up_and_learns_scales(vit, inputs):
         assert torch.equal(layer.weight, before.weight), name
 
 
-def test_inputs_are_quantized_and_targets_float(clip, inputs, monkeypatch):
+def test_inputs_are_quantized_and_targets_float(clip, inputs, monkeypatch, features):
     """Against forward passes of the whole model, before anything is learned."""
     model = ranged(clip, inputs)
     pairs = []
@@ -155,39 +152,61 @@ def test_no_iterations_keep_the_nearest_rounding(vit, inputs):
     assert_same_state(model, before)
 
 
-def test_an_interrupted_run_ends_with_the_same_result(clip, inputs, tmp_path, monkeypatch):
-    whole = ranged(clip, inputs, reconstruction_iterations=6)
-    expected = reconstruct(whole, *inputs)
+@pytest.fixture
+def saved_always(monkeypatch):
+    """Every module is kept, however fast it was learned."""
+    monkeypatch.setattr(reconstruction, "Resume", partial(Resume, every=0))
+
+
+def interrupted(model, inputs, path, monkeypatch, after=5):
+    """Names of the modules that were learned before the run broke off."""
     learn, learned = reconstruction._learn, []
 
-    def interrupted(name, *rest):
-        if len(learned) == 5:
+    def breaking(name, *rest):
+        if len(learned) == after:
             raise KeyboardInterrupt
         learned.append(name)
         return learn(name, *rest)
 
-    monkeypatch.setattr(reconstruction, "_learn", interrupted)
-    first = ranged(clip, inputs, reconstruction_iterations=6)
-    with pytest.raises(KeyboardInterrupt):
-        reconstruct(first, *inputs, checkpoint=tmp_path / "run")
-    again = []
+    with monkeypatch.context() as patch:
+        patch.setattr(reconstruction, "_learn", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            reconstruct(model, *inputs, checkpoint=path)
+    return learned
+
+
+@pytest.mark.usefixtures("saved_always")
+def test_an_interrupted_run_ends_with_the_same_result(clip, inputs, tmp_path, monkeypatch):
+    few, path = {"reconstruction_iterations": 6}, tmp_path / "runs" / "run.pt"
+    whole = ranged(clip, inputs, **few)
+    expected = reconstruct(whole, *inputs)
+    learned = interrupted(ranged(clip, inputs, **few), inputs, path, monkeypatch)
+    learn, again = reconstruction._learn, []
     monkeypatch.setattr(reconstruction, "_learn", lambda n, *r: again.append(n) or learn(n, *r))
-    second = ranged(clip, inputs, reconstruction_iterations=6)
-    assert reconstruct(second, *inputs, checkpoint=tmp_path / "run") == expected
+    second = ranged(clip, inputs, **few)
+    assert reconstruct(second, *inputs, checkpoint=path) == expected
     assert_same_state(second, whole)
     assert learned + again == [error.name for error in expected]
+    assert not path.exists()
 
 
-def test_a_checkpoint_of_another_run_is_refused(vit, inputs, tmp_path):
+@pytest.mark.usefixtures("saved_always")
+def test_a_checkpoint_of_another_run_is_refused(vit, inputs, tmp_path, monkeypatch, capsys):
     images, tokens = inputs
-    few = {"reconstruction_iterations": 1}
-    reconstruct(ranged(vit, inputs, **few), *inputs, towers=["image"], checkpoint=tmp_path)
+    few, path = {"reconstruction_iterations": 1}, tmp_path / "run.pt"
+    interrupted(ranged(vit, inputs, **few), inputs, path, monkeypatch)
     for model, other in [
         (ranged(vit, inputs, **few, seed=1), images),
-        (ranged(vit, inputs, **few), images + 0.01),
+        (ranged(vit, inputs, **few), images.flip(0)),
     ]:
-        with pytest.raises(ValueError, match="attn.q.safetensors is of another run"):
-            reconstruct(model, other, tokens, checkpoint=tmp_path)
+        with pytest.raises(ValueError, match="run.pt is of another run"):
+            reconstruct(model, other, tokens, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-9])
+    begun = ranged(vit, inputs, **few)
+    assert reconstruct(begun, *inputs, checkpoint=path) == reconstruct(
+        ranged(vit, inputs, **few), *inputs
+    )
+    assert "run.pt is damaged: this run starts anew" in capsys.readouterr().out
 
 
 def test_memory_budget(clip, inputs, monkeypatch):

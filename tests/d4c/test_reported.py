@@ -1,6 +1,6 @@
 import pytest
 
-from paperlib.d4c.pipeline import METHODS
+from paperlib.d4c.methods import METHODS
 from paperlib.d4c.reported import reported
 from paperlib.notebook.claims import load_claims
 from paperlib.paths import CLAIMS

@@ -21,11 +21,6 @@ def ranged(clip, inputs, **changes):
     return model
 
 
-def features(model, images, tokens):
-    with torch.no_grad():
-        return model.encode_image(images), model.encode_text(tokens)
-
-
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("shape", [(3, 5, 7), (8,), (1, 1)])
 def test_pack_and_back(bits, shape):
@@ -43,7 +38,9 @@ def test_packed_bits_lie_one_after_the_other():
 
 
 @pytest.mark.parametrize(("weights", "activations"), [(4, 8), (3, 5), (8, 8), (2, 2)])
-def test_a_reloaded_model_is_equal_bit_for_bit(clip, inputs, tmp_path, weights, activations):
+def test_a_reloaded_model_is_equal_bit_for_bit(
+    clip, inputs, tmp_path, weights, activations, features
+):
     model = ranged(clip, inputs, weight_bits=weights, activation_bits=activations)
     reconstruct(model, *inputs)
     save_quantized(model, tmp_path / "q.safetensors")

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from paperlib.d4c.synthesis import (
     total_variation,
 )
 from paperlib.models.clip import CompactTokenizer, build_small_clip, class_features
+from paperlib.models.resume import Resume
 
 NAMES = ("cat", "fire engine", "apple", "mountain")
 SHORT = Settings(images=6, synthesis_batch=4, synthesis_iterations=3)
@@ -246,7 +248,7 @@ def test_a_mini_batch_does_not_depend_on_the_others(model, tokenizer):
 @pytest.mark.parametrize("stop", [1, 4, 7])
 def test_an_interrupted_run_ends_as_a_whole_one(model, tokenizer, tmp_path, monkeypatch, stop):
     settings = replace(SHORT, synthesis_iterations=4)
-    monkeypatch.setattr(synthesis, "SAVE_EVERY", 1)
+    monkeypatch.setattr(synthesis, "Resume", partial(Resume, every=0))
     whole = synthesise(model, tokenizer, settings, NAMES, snapshots=[0, 2])
     file, variation, calls = tmp_path / "runs" / "run.pt", synthesis.total_variation, []
 

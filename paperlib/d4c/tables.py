@@ -1,0 +1,190 @@
+"""Tables of what D4C's notebooks measure: one row a point of a figure, or an average to be shown.
+
+Keys of what is measured are tuples of the names of the encoder (its image tower), the draw (a
+number, which decides every random choice) and the method.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy.stats import wasserstein_distance
+from torch import Tensor, nn
+
+from paperlib.d4c.methods import ABLATION, METHODS, TITLES
+from paperlib.d4c.prompts import GENERIC_NAMES
+from paperlib.d4c.semantics import embed, prompt_similarities
+from paperlib.d4c.synthesis import Synthesis
+
+Values = Mapping[tuple[str, int, str], np.ndarray]  # by encoder, draw and method
+SHARES = np.linspace(0, 1, 101)  # of a cumulative curve
+REFERENCE = "reference"  # the larger sample of real images
+
+
+def examples_table(pictures: Mapping[tuple[str, str], Float[Tensor, "n 3 h w"]]) -> pd.DataFrame:
+    """A row an image of each encoder and method, with the deviation of its values."""
+    rows = [
+        {"encoder": encoder, "method": method, "image": number, "deviation": x.std().item()}
+        for (encoder, method), images in pictures.items()
+        for number, x in enumerate(images)
+    ]
+    return pd.DataFrame(rows)
+
+
+def cumulative_table(values: Values) -> pd.DataFrame:
+    """Cumulative curves of similarities, over all draws, without the reference."""
+    pooled: dict[tuple[str, str], list[np.ndarray]] = {}
+    for (encoder, _, method), found in values.items():
+        if method != REFERENCE:
+            pooled.setdefault((encoder, method), []).append(found)
+    parts = []
+    for (encoder, method), found in pooled.items():
+        at = np.quantile(np.concatenate(found), SHARES)
+        part = pd.DataFrame({"similarity": at, "share": SHARES})
+        parts.append(part.assign(encoder=encoder, method=method))
+    return pd.concat(parts, ignore_index=True)
+
+
+def distance_table(distributions: Mapping[str, Values]) -> pd.DataFrame:
+    """Wasserstein distance of each method's values from the reference's, by what was measured."""
+    rows = [
+        [encoder, what, draw, method, wasserstein_distance(found, values[encoder, draw, REFERENCE])]
+        for what, values in distributions.items()
+        for (encoder, draw, method), found in values.items()
+        if method != REFERENCE
+    ]
+    return pd.DataFrame(rows, columns=["encoder", "what", "draw", "method", "distance"])
+
+
+def plane_table(features: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
+    """Places on the plane of the reference's principal components, and its shares of variance.
+
+    Args:
+        features: by encoder and method, the reference among them, which is called real.
+    """
+    parts = []
+    for encoder, by_method in features.items():
+        places, variance = embed(by_method, REFERENCE)
+        for method, place in places.items():
+            part = pd.DataFrame(place, columns=["first", "second"])
+            part[["share of first", "share of second"]] = variance
+            method = "real" if method == REFERENCE else method
+            parts.append(part.assign(encoder=encoder, method=method))
+    return pd.concat(parts, ignore_index=True)
+
+
+def nearest_prompts(
+    model: nn.Module, texts: Tensor, images: Mapping[str, Float[Tensor, "3 h w"]]
+) -> pd.DataFrame:
+    """The three generic names that are most similar to each image, with their similarity."""
+    rows = []
+    for what, image in images.items():
+        best = prompt_similarities(model, texts, image[None].to(texts.device))[0].topk(3)
+        found = [f"{GENERIC_NAMES[i]} ({value:.2f})" for value, i in zip(*best, strict=True)]
+        rows.append([what, *found])
+    return pd.DataFrame(rows, columns=["image", "first", "second", "third"])
+
+
+def snapshot_table(made: Mapping[str, Synthesis], images: int) -> tuple[pd.DataFrame, Tensor]:
+    """The first images of each method (rows of the ablation) by iteration, and the images."""
+    rows, pictures = [], []
+    for method, done in made.items():
+        for iterations, x in done.snapshots.items():
+            for number in range(images):
+                name = GENERIC_NAMES[int(done.targets[number])]
+                deviation = x[number].std().item()
+                rows.append([method, iterations, number, name, x[number].mean().item(), deviation])
+                pictures.append(x[number].cpu())
+    columns = ["method", "iterations", "image", "prompt", "mean", "deviation"]
+    return pd.DataFrame(rows, columns=columns), torch.stack(pictures)
+
+
+def loss_table(made: Mapping[tuple[str, str], Synthesis]) -> pd.DataFrame:
+    """Loss of the first mini-batch by iteration, encoder and method."""
+    parts = []
+    for (encoder, method), done in made.items():
+        losses = done.losses[0].numpy()
+        part = pd.DataFrame({"iteration": range(len(losses)), "loss": losses})
+        parts.append(part.assign(encoder=encoder, method=method))
+    return pd.concat(parts, ignore_index=True)
+
+
+def own_prompt_table(
+    model: nn.Module, texts: Tensor, made: Mapping[str, Synthesis]
+) -> pd.DataFrame:
+    """Similarity of whole images to their own prompt, and how many have none as similar."""
+    rows = {}
+    for method, done in made.items():
+        for iterations, x in done.snapshots.items():
+            similarity = prompt_similarities(model, texts, x).cpu()
+            own = similarity.gather(1, done.targets[:, None]).mean().item()
+            right = (similarity.argmax(1) == done.targets).double().mean().item()
+            rows[TITLES[method], iterations] = {"similarity": own, "share right": right}
+    table = pd.DataFrame(rows).T.rename_axis(["method", "iterations"]).unstack()
+    return table.reindex([TITLES[method] for method in made])
+
+
+def by_method(measured: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Top-1 with a column a method, in the order of `METHODS`; rows in the order measured."""
+    order = measured.set_index(list(keys)).index.unique()
+    wide = measured.pivot(index=list(keys), columns="method", values="top1").reindex(order)
+    return wide[[method for method in METHODS if method in wide]]
+
+
+def mean_and_spread(wide: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Mean ± standard deviation as text, with methods by their titles; empty where not measured."""
+    groups = wide.groupby(list(keys), sort=False)
+    mean, deviation = groups.mean(), groups.std()
+    spread = deviation.map(" ± {:.1f}".format).where(deviation.notna(), "")
+    text = (mean.map("{:.1f}".format) + spread).where(mean.notna(), "")
+    return text.rename(columns=TITLES)
+
+
+def gain_table(wide: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
+    """What D4C gains, in percentage points, by encoder, bit-widths and draw.
+
+    Args:
+        wide: as `by_method` gives it.
+        baselines: the data-free baseline of each encoder.
+    """
+    table = wide.reset_index()
+    baseline = [row[baselines[row["encoder"]]] for _, row in table.iterrows()]
+    return table[["encoder", "bits", "draw"]].assign(
+        **{
+            "gain": table.d4c - baseline,
+            "above the middle": table.d4c - (table.real + table.gaussian) / 2,
+            "real minus noise": table.real - table.gaussian,
+        }
+    )
+
+
+def part_gains(wide: pd.DataFrame) -> pd.DataFrame:
+    """What SCG and PAE each add to PGSI, alone and to the other, in percentage points."""
+    return pd.DataFrame(
+        {
+            "SCG to PGSI": wide.pgsi_scg - wide.pgsi,
+            "PAE to PGSI": wide.pgsi_pae - wide.pgsi,
+            "SCG to PGSI + PAE": wide.d4c - wide.pgsi_pae,
+            "PAE to PGSI + SCG": wide.d4c - wide.pgsi_scg,
+        }
+    )
+
+
+def widening(steps: Mapping[Hashable, Tensor], key: Sequence[Hashable], method: str) -> float:
+    """Geometric mean of a method's quantizer steps as multiples of those with real images."""
+    return (steps[(*key, method)] / steps[(*key, "real")]).log().mean().exp().item()
+
+
+def with_parts(table: pd.DataFrame) -> pd.DataFrame:
+    """With a column for SCG and one for PAE that tick the methods that have them."""
+    for place, part in enumerate(("SCG", "PAE")):
+        has = {method: "✓" if METHODS[method].parts[place] else "" for method in ABLATION}
+        table = table.assign(**{part: table.method.map(has)})
+    return table
+
+
+def listed(pairs: Iterable[tuple[str, float]], digits: int = 1, sign: str = "+") -> str:
+    """Names with their numbers, for a note: "ResNet, W4A3: -2.4; ViT, W4A3: +3.9"."""
+    return "; ".join(f"{name}: {value:{sign}.{digits}f}" for name, value in pairs)

@@ -1,0 +1,135 @@
+"""Every figure is drawn from a small table."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from paperlib.d4c import plots
+from paperlib.d4c.methods import ABLATION, METHODS, TITLES
+from paperlib.notebook.figures import alt_text
+
+ENCODERS = ("resnet", "vit")
+BASELINES = {"resnet": "bns", "vit": "pse"}
+
+
+def rows(columns, *parts):
+    return pd.DataFrame(itertools.product(*parts), columns=columns)
+
+
+def pictures(count):
+    generator = np.random.default_rng(0)
+    return generator.integers(256, size=(count, 8, 8, 3), dtype=np.uint8)
+
+
+def curves(name, shares):
+    table = rows(["encoder", "method", shares], ENCODERS, ("real", "d4c"), np.linspace(0, 1, 5))
+    return table.assign(**{name: np.linspace(0.1, 0.9, len(table))})
+
+
+def accuracies():
+    tables = []
+    for encoder, baseline in BASELINES.items():
+        names = ("real", "gaussian", baseline, "d4c")
+        for bits, draws in (("W4A3", range(3)), ("W4A8", range(1))):
+            table = rows(["encoder", "bits", "draw", "method"], [encoder], [bits], draws, names)
+            tables.append(table.assign(decisive=bits == "W4A3", float=90))
+    table = pd.concat(tables)
+    return table.assign(top1=np.linspace(20, 80, len(table)))
+
+
+TABLES = {
+    "examples": lambda: rows(["encoder", "method", "image"], ENCODERS, ("bns", "d4c"), range(3)),
+    "semantics": lambda: curves("similarity", "share"),
+    "patches": lambda: curves("similarity", "share"),
+    "plane": lambda: rows(
+        ["encoder", "method", "first", "share of first", "share of second"],
+        *(ENCODERS, ("real", "d4c"), (0.1, 0.7), (0.4,), (0.2,)),
+    ).assign(second=0.5),
+    "views": lambda: rows(["top", "left", "height", "width"], range(3), [0], [4], [4]),
+    "snapshots": lambda: rows(
+        ["method", "iterations", "image", "prompt"], ABLATION, (0, 9), range(2), ["cat"]
+    ),
+    "losses": lambda: rows(["encoder", "method", "iteration"], ENCODERS, ABLATION, range(4)).assign(
+        loss=2.0
+    ),
+    "accuracy": accuracies,
+    "gains": lambda: pd.concat(
+        [
+            rows(["where", "encoder", "bits", "gain"], ["here"], ENCODERS, ["W4A8"], (1, 3)),
+            rows(["where", "encoder", "dataset", "gain"], ["paper"], ["RN50"], ["ImageNet"], [2]),
+        ]
+    ),
+    "ablation": lambda: rows(
+        ["encoder", "bits", "method", "top1"], ENCODERS, ["W4A3"], ABLATION, (50, 60)
+    ),
+    "cost": lambda: rows(
+        ["where", "encoder", "method", "s an image"], ("here", "there"), ENCODERS, ("d4c",), [3.0]
+    ),
+    "deployment": lambda: pd.concat(
+        [
+            rows(["encoder", "bits", "saved (MB)"], ENCODERS, ("float32", "W4A8"), [3.0]),
+            rows(
+                ["encoder", "bits", "computes with", "ms an image", "threads"],
+                *(ENCODERS, ["W4A8"], ("simulated", "integers"), [0.7], [1]),
+            ),
+        ]
+    ),
+}
+PIXELS = {
+    "examples": lambda: {"images": pictures(12)},
+    "views": lambda: {"image": pictures(3), "foreground": pictures(3)},
+    "snapshots": lambda: {"images": pictures(16)},
+}
+
+
+def drawn(name):
+    pixels = [PIXELS[name]()] if name in PIXELS else []
+    return getattr(plots, name)(TABLES[name](), *pixels)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_figure_is_drawn_and_described(name):
+    figure = drawn(name)
+    assert figure.axes and all(ax.has_data() for ax in figure.axes)
+    figure.canvas.draw()
+    plt.close(figure)
+    assert len(alt_text(getattr(plots, name))) > 50
+
+
+def colours(ax):
+    return {line.get_label(): to_hex(line.get_color()) for line in ax.lines}
+
+
+@pytest.mark.parametrize("name", ["semantics", "losses"])
+def test_curves_have_the_colours_of_their_methods(name):
+    figure = drawn(name)
+    expected = {TITLES[m]: METHODS[m].colour for m in TABLES[name]().method.unique()}
+    assert all(colours(ax) == expected for ax in figure.axes)
+    plt.close(figure)
+
+
+def test_the_accuracies_of_a_method_stand_above_its_name():
+    figure = drawn("accuracy")
+    table = accuracies()
+    left = figure.axes[0]
+    for place, method in enumerate(("real", "gaussian", "bns", "d4c")):
+        mine = table[(table.encoder == "resnet") & (table.method == method) & table.decisive]
+        points = [line for line in left.lines if list(line.get_xdata()) == [place] * 3]
+        assert [list(line.get_ydata()) for line in points] == [list(mine.top1)]
+        assert left.get_xticklabels()[place].get_text().replace("\n", " ") == TITLES[method]
+    plt.close(figure)
+
+
+def test_pictures_stand_in_the_row_of_their_method():
+    figure = drawn("snapshots")
+    images = pictures(16)
+    assert len(figure.axes) == 16
+    for ax, image in zip(figure.axes, images, strict=True):
+        assert np.array_equal(ax.images[0].get_array(), image)
+    labels = [ax.get_ylabel().replace("\n", " ") for ax in figure.axes[::4]]
+    assert labels == [TITLES[method] for method in ABLATION]
+    plt.close(figure)

@@ -1,0 +1,87 @@
+"""Tables against plain loops over what was measured."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import wasserstein_distance
+
+from paperlib.d4c import tables
+from paperlib.d4c.tables import REFERENCE
+
+VALUES = {
+    (encoder, draw, method): np.random.default_rng(seed).normal(size=7)
+    for seed, (encoder, draw, method) in enumerate(
+        (encoder, draw, method)
+        for encoder in ("resnet", "vit")
+        for draw in (0, 1)
+        for method in ("real", "d4c", REFERENCE)
+    )
+}
+
+
+def test_cumulative_curves_are_quantiles_over_all_draws():
+    table = tables.cumulative_table(VALUES)
+    assert set(table.method) == {"real", "d4c"} and len(table) == 4 * 101
+    mine = table[(table.encoder == "vit") & (table.method == "d4c")]
+    pooled = np.concatenate([VALUES["vit", 0, "d4c"], VALUES["vit", 1, "d4c"]])
+    assert mine.similarity.iloc[50] == pytest.approx(np.median(pooled))
+    assert mine.similarity.iloc[-1] == pooled.max() and mine.share.iloc[-1] == 1
+
+
+def test_distances_are_from_the_reference_of_the_same_draw():
+    table = tables.distance_table({"patches": VALUES}).set_index(["encoder", "draw", "method"])
+    assert len(table) == 8 and set(table.what) == {"patches"}
+    for key in table.index:
+        expected = wasserstein_distance(VALUES[key], VALUES[(*key[:2], REFERENCE)])
+        assert table.distance[key] == pytest.approx(expected)
+
+
+def measured():
+    rows = [
+        ["vit", "W4A3", 0, "real", 60.0],
+        ["vit", "W4A3", 0, "gaussian", 20.0],
+        ["vit", "W4A3", 0, "pse", 35.0],
+        ["vit", "W4A3", 0, "d4c", 50.0],
+        ["vit", "W4A3", 1, "real", 62.0],
+        ["vit", "W4A3", 1, "gaussian", 20.0],
+        ["vit", "W4A3", 1, "pse", 40.0],
+        ["vit", "W4A3", 1, "d4c", 50.0],
+    ]
+    return pd.DataFrame(rows, columns=["encoder", "bits", "draw", "method", "top1"])
+
+
+def test_gains_are_over_the_baseline_of_the_encoder():
+    wide = tables.by_method(measured(), ["encoder", "bits", "draw"])
+    assert list(wide) == ["real", "gaussian", "pse", "d4c"]
+    gains = tables.gain_table(wide, {"vit": "pse"})
+    assert gains.gain.tolist() == [15, 10]
+    assert gains["above the middle"].tolist() == [10, 9]
+    assert gains["real minus noise"].tolist() == [40, 42]
+    text = tables.mean_and_spread(wide, ["encoder"])
+    assert text.loc["vit"].to_dict() == {
+        "real images": "61.0 ± 1.4",
+        "Gaussian noise": "20.0 ± 0.0",
+        "PSE": "37.5 ± 3.5",
+        "D4C": "50.0 ± 0.0",
+    }
+
+
+def test_each_part_is_added_to_pgsi_alone_and_to_the_other():
+    wide = pd.DataFrame({"pgsi": [10.0], "pgsi_scg": [13.0], "pgsi_pae": [8.0], "d4c": [20.0]})
+    gains = tables.part_gains(wide).iloc[0].to_dict()
+    assert gains == {
+        "SCG to PGSI": 3,
+        "PAE to PGSI": -2,
+        "SCG to PGSI + PAE": 12,
+        "PAE to PGSI + SCG": 7,
+    }
+    ticked = tables.with_parts(pd.DataFrame({"method": list(wide)}))
+    assert ticked.SCG.tolist() == ["", "✓", "", "✓"] and ticked.PAE.tolist() == ["", "", "✓", "✓"]
+    assert tables.listed(gains.items()).startswith("SCG to PGSI: +3.0; PAE to PGSI: -2.0; ")
+
+
+def test_steps_are_multiples_of_those_with_real_images():
+    steps = {("vit", "real"): torch.tensor([1.0, 2.0]), ("vit", "d4c"): torch.tensor([2.0, 16.0])}
+    assert tables.widening(steps, ["vit"], "d4c") == pytest.approx(4)
+    assert tables.widening(steps, ["vit"], "real") == pytest.approx(1)

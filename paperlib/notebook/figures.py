@@ -32,42 +32,6 @@ DPI = 200
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
 GREY, SKY, BLACK, BROWN = "#949494", "#56b4e9", "#222222", "#ca9161"
 
-CALIBRATION = (
-    "real",
-    "gaussian",
-    "bns",
-    "pse",
-    "pgsi",
-    "pgsi_scg",
-    "pgsi_pae",
-    "d4c",
-    "d4c_clipped",
-)
-METHOD_COLOURS: dict[str, str] = {
-    "gaussian": GREY,
-    "real": BLACK,
-    "bns": ORANGE,
-    "pse": SKY,
-    "pgsi": GREEN,
-    "pgsi_scg": PURPLE,
-    "pgsi_pae": VERMILION,
-    "d4c": BLUE,
-    "d4c_clipped": BROWN,
-}
-LABELS: dict[str, str] = {
-    "gaussian": "Gaussian noise",
-    "real": "real images",
-    "bns": "BNS",
-    "pse": "PSE",
-    "pgsi": "PGSI",
-    "pgsi_scg": "PGSI + SCG",
-    "pgsi_pae": "PGSI + PAE",
-    "d4c": "D4C",
-    "d4c_clipped": "D4C, clipped",
-    "resnet": "ResNet",
-    "vit": "ViT",
-}
-
 
 def style() -> None:
     """Set seaborn's and matplotlib's defaults for every figure of this project.

@@ -127,7 +127,7 @@ class SavedFigure:
     def table(self) -> pd.DataFrame:
         """Its values as they are read back."""
         content = next(content for file, content in self.files.items() if file.suffix == ".csv")
-        return pd.read_csv(io.BytesIO(content), float_precision="round_trip")
+        return pd.read_csv(io.BytesIO(content))
 
     @property
     def pixels(self) -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ def classes(table: pd.DataFrame, pixels: Pixels) -> Figure:
 def spectrum(table: pd.DataFrame) -> Figure:
     """Magnitudes of the images' DCT: a map, bright at the lowest frequencies, and radial profiles.
 
-    On logarithmic axes the profiles of all classes fall along nearly the same straight line.
+    The profiles, one a class, fall on logarithmic axes; their mean is thick.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
     frequency_map(left, _square(table[table.u.notna()]), "mean |X|", label="pixel value", log=True)
@@ -92,10 +92,7 @@ def attacked_images(table: pd.DataFrame, pixels: Pixels) -> Figure:
 
 
 def rct_maps(table: pd.DataFrame) -> Figure:
-    """Maps of the relative change by frequency, one an attack and one a control, colours alike.
-
-    All of them, white noise too, are brighter where frequencies are high.
-    """
+    """Maps of the relative change by frequency, one an attack and one a control, colours alike."""
     names = list(table.change.unique())
     rows = -(-len(names) // 4)
     figure, axes = plt.subplots(rows, 4, figsize=(8, 2.2 * rows), sharex=True, sharey=True)
@@ -114,8 +111,7 @@ def rct_maps(table: pd.DataFrame) -> Figure:
 def rct_curves(table: pd.DataFrame) -> Figure:
     """Relative change by radius: white-box attacks at the left, black-box at the right.
 
-    The controls, in black in both panels, rise with the radius as the attacks do. Shaded: 95 %
-    intervals over images.
+    The controls are the same, in black, in both panels. Shaded: 95 % intervals over images.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8, 4), sharey=True)
     for ax, access in zip(axes, ("white-box", "black-box"), strict=True):
@@ -133,11 +129,7 @@ def rct_curves(table: pd.DataFrame) -> Figure:
 
 
 def energy_shares(table: pd.DataFrame) -> Figure:
-    """Bars of how the energy of each change is shared among four bands of frequencies.
-
-    White noise has three quarters above half of the largest frequency; white-box attacks have
-    less.
-    """
+    """Bars of how the energy of each attack and control is shared among four bands."""
     figure, ax = plt.subplots(figsize=(7, 0.7 + 0.3 * table.change.nunique()))
     wide = table.pivot(index="change", columns="band", values="share")
     wide = wide.loc[table.change.unique(), table.band.unique()]
@@ -151,8 +143,7 @@ def energy_shares(table: pd.DataFrame) -> Figure:
 def one_component(table: pd.DataFrame, pixels: Pixels) -> Figure:
     """An image, the same without each of three components, and a map of every component's effect.
 
-    The three are those whose removal changes the logit most; the effect is large in few of the
-    lowest components.
+    The three are those whose removal changes the logit most.
     """
     figure, axes = plt.subplots(1, 5, figsize=(8, 2), width_ratios=[1, 1, 1, 1, 1.5])
     removed = table[table.picture.notna()].sort_values("picture")
@@ -166,10 +157,7 @@ def one_component(table: pd.DataFrame, pixels: Pixels) -> Figure:
 
 
 def of_maps(table: pd.DataFrame) -> Figure:
-    """Occluded Frequency maps: two architectures, each trained naturally and adversarially.
-
-    Adversarially trained networks have more of it at the lowest frequencies, the top left corner.
-    """
+    """Occluded Frequency maps: two architectures, each trained naturally and adversarially."""
     keys = list(table.groupby(["architecture", "variant"], sort=False).groups)
     figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.4))
     for ax, (arch, variant) in zip(axes.flat, keys, strict=True):
@@ -182,7 +170,7 @@ def of_maps(table: pd.DataFrame) -> Figure:
 def of_curves(table: pd.DataFrame) -> Figure:
     """Occluded Frequency of a component by radius, natural and adversarial training in a panel.
 
-    The curves fall with the radius. Shaded: 95 % intervals over images.
+    Shaded: 95 % intervals over images.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
     for ax, (arch, panel) in zip(axes, table.groupby("architecture", sort=False), strict=True):

@@ -142,7 +142,14 @@ excess = changes.excess_table(moved, run.sizes.bootstrap, seed)
 excess.set_index("title").round(2)
 
 # %%
-pd.Series({kind.title: rct.high_to_low(maps[name]) for name, kind in CONTROLS.items()}).round(2)
+above = {kind.title: int((excess.attack > excess[kind.title]).sum()) for kind in CONTROLS.values()}
+print(f"of {len(excess)} attacks, so many have more than the control: {above}")
+
+# %% [markdown]
+# A change with the images' own spectrum, the same share of every component, would have 1. More than
+# 1 says only that the spectrum of a change falls less steeply than that of the images, and noise
+# that knows no model does that too. Only more than white noise has, whose spectrum does not fall at
+# all, says that an attack seeks high frequencies.
 
 # %%
 text = "{title} {difference:+.1f} [{from:.1f}, {to:.1f}], {images} images".format_map

@@ -44,26 +44,31 @@ def attack_table(
 
 
 def excess_table(fooled: Mapping[str, Change], resamples: int, seed: int) -> pd.DataFrame:
-    """`rct.high_to_low` of each attack beside white noise of its L2 norms on the same images.
+    """`rct.high_to_low` of each attack beside that of every control on the same images.
 
     Args:
         fooled: of each attack, the images that it fools.
         resamples, seed: of the bootstrap over images.
 
     Returns:
-        One row an attack, by name; columns title, access, images, attack, white noise, and their
-        difference with the ends of its 95 % interval, from and to.
+        One row an attack, by name; columns title, access, images, attack, the titles of the
+        controls, whose changes have the attack's L2 norms, and the difference of attack and white
+        noise with the ends of its 95 % interval, from and to.
     """
     rows = {}
     for name, change in fooled.items():
-        noise = CONTROLS["white_noise"].call(change[0], norms(change), seed)
-        difference, low, high = rct.excess(*change, noise, resamples, seed)
+        clean, size = change[0], norms(change)
+        controls = {key: control.call(clean, size, seed) for key, control in CONTROLS.items()}
+        difference, low, high = rct.excess(*change, controls["white_noise"], resamples, seed)
         rows[name] = {
             "title": ATTACKS[name].title,
             "access": ATTACKS[name].access,
-            "images": len(noise),
+            "images": len(clean),
             "attack": rct.high_to_low(rct.rct_map(*change)),
-            "white noise": rct.high_to_low(rct.rct_map(change[0], noise)),
+            **{
+                CONTROLS[key].title: rct.high_to_low(rct.rct_map(clean, changed))
+                for key, changed in controls.items()
+            },
             "difference": difference,
             "from": float(low),
             "to": float(high),

@@ -31,6 +31,9 @@ def test_an_attack_that_is_white_noise_is_not_beyond_it(change):
     assert square["from"] > 0
     assert square.attack == pytest.approx(high_to_low(rct_map(clean, steep)))
     assert square.attack - square["white noise"] == pytest.approx(square.difference)
+    assert noise["1/f noise"] < 0.5 * noise["white noise"]
+    shifted = torch.cat([clean[..., :1], clean[..., :-1]], -1)
+    assert noise["moved by a pixel"] == pytest.approx(high_to_low(rct_map(clean, shifted)))
     assert table.images.tolist() == [6, 6] and table.title.tolist() == ["PGD L2", "Square"]
 
 

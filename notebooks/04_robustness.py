@@ -113,9 +113,9 @@ pd.DataFrame(
 # architecture that were trained on whole images, more low-frequency share goes with more
 # robustness; over all models it does not, for three reasons that the table and the figure show.
 # Low-pass training raises the share most and robustness not at all. The two architectures differ
-# in share by more than their variants do. And at 2/255 natural models still hold on these easy
-# images, while the adversarially trained ResNet-20s are held back by their clean accuracy. On
-# CIFAR-10 neither is so, and there the claim holds: the paper column of the scorecard.
+# in share where they are about as robust. And at 2/255 natural models still hold on these easy
+# images, while the adversarially trained ResNet-20s are held back by their clean accuracy. What
+# CIFAR-10 says stands in the paper column of the scorecard.
 
 # %%
 scale = f"{len(models)} models, {run.sizes.seeds} draws of {run.sizes.images} images"

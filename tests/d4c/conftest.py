@@ -3,6 +3,9 @@ import torch
 from open_clip.model import CLIP
 from torch import nn
 
+from paperlib.models.captions import make_tokenizer
+from paperlib.models.clip import build_small_clip
+
 RESNET = {"layers": (1, 1, 2, 1), "width": 16, "head_width": 64, "image_size": 64}
 VIT = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 64}
 TEXT = {"context_length": 12, "vocab_size": 50, "width": 32, "heads": 4, "layers": 2}
@@ -97,3 +100,16 @@ def toy_clip():
 def toy():
     """The type of a layer of `toy_clip`, of which `STAGES` has no row."""
     return Toy
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Of the small CLIPs."""
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="module", params=["resnet", "vit"])
+def model(tokenizer, request):
+    """Small CLIPs as they are built, with a ResNet and with a ViT."""
+    torch.manual_seed(0)
+    return build_small_clip(request.param, tokenizer.vocab_size).eval()

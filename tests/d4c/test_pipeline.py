@@ -11,8 +11,6 @@ from paperlib.d4c.prompts import calibration_texts, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.models.captions import make_tokenizer
-from paperlib.models.clip import build_small_clip
 
 FAST = Settings(
     prompts=6,
@@ -22,17 +20,6 @@ FAST = Settings(
     reconstruction_iterations=2,
     reconstruction_batch=2,
 )
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module", params=["resnet", "vit"])
-def model(tokenizer, request):
-    torch.manual_seed(0)
-    return build_small_clip(request.param, tokenizer.vocab_size).eval()
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ fi
 case ${command[*]} in
   run*) exec "$python" -m paperlib.runs.graph "${options[@]+"${options[@]}"}" ;;
   publish*) exec "$python" -m paperlib.runs.publish "${options[@]+"${options[@]}"}" ;;
-  scorecard) exec "$python" -m paperlib.runs.scorecard write ;;
+  scorecard) exec "$python" -m paperlib.runs.check --mark ;;
   lab*) exec "$python" -m jupyterlab "${options[@]}" \
     --ServerApp.root_dir="$root" "${@:2}" ;;
   check*) check "${options[@]+"${options[@]}"}" ;;

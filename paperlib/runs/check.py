@@ -1,7 +1,8 @@
 """Whether the published results are current: what decides each is compared with what stands now.
 
 ``python -m paperlib.runs.check`` lists what is stale and names what has changed; it fails when
-README shows such a result as current. With ``--release`` it fails on everything that is stale.
+README shows such a result as current. With ``--release`` it fails on everything that is stale;
+with ``--mark`` it first writes README's scorecard, which marks what is stale.
 """
 
 import argparse
@@ -139,8 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--release", action="store_true", help="fail on everything that is stale")
     parser.add_argument("--profile", choices=PUBLISHED, help="default: both")
+    parser.add_argument("--mark", action="store_true", help="write README's scorecard first")
     options = parser.parse_args(arguments)
     found = states()
+    if options.mark:
+        scorecard.write(ROOT / "README.md", stale(found))
     shown = {key: one for key, one in found.items() if options.profile in (None, key[1])}
     print("\n".join(lines(shown)) or "everything that is published is current")
     failures = [*_failures(shown)] if options.release else []

@@ -1,6 +1,7 @@
 """The scorecard: every claim beside what each profile measured of it, for README and terminal.
 
-``python -m paperlib.runs.scorecard show [--run FOLDER]`` prints it, ``write`` writes README's.
+``python -m paperlib.runs.scorecard [--run FOLDER]`` prints it; `paperlib.runs.check` writes that of
+README.
 Rows whose result is from earlier code or data are marked, never shown as current.
 """
 
@@ -142,12 +143,9 @@ def write(readme: Path, stale: Stale) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m paperlib.runs.scorecard", description="Show or write the scorecard."
+        prog="python -m paperlib.runs.scorecard", description="Print the scorecard."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("write", help="write README's scorecard of the published results")
-    shown = commands.add_parser("show", help="print the scorecard")
-    shown.add_argument(
+    parser.add_argument(
         "--run",
         type=Path,
         nargs="+",
@@ -156,15 +154,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="outputs of a run; without it the published results",
     )
     options = parser.parse_args(arguments)
-    if options.command == "show":
-        for folder in options.run:
-            if not folder.is_dir():
-                raise FileError(f"{folder}: no such folder")
-        show(options.run)
-    else:
-        from paperlib.runs.check import stale, states
-
-        write(paths.ROOT / "README.md", stale(states()))
+    for folder in options.run:
+        if not folder.is_dir():
+            raise FileError(f"{folder}: no such folder")
+    show(options.run)
     return 0
 
 
@@ -191,8 +184,9 @@ def _cell(claim: Claim, profile: str, found: Measured, stale: Stale) -> str:
     if (claim.notebook, profile) in stale:
         status += f" ({EARLIER})"
     parts = [f"{measured_text(claim, measurement)}, {status}", measurement.scale]
-    altered = f" ({measurement.altered})" if measurement.altered else ""
-    parts += [measurement.source + altered, *notes(claim, measurement)]
+    said = measurement.altered in measurement.source
+    source = measurement.source if said else f"{measurement.source} ({measurement.altered})"
+    parts += [source, *notes(claim, measurement)]
     return "<br>".join(parts)
 
 

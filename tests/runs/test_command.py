@@ -9,7 +9,7 @@ COMMANDS = {
     "graph": ("graph", "--profile", "smoke"),
     "check": ("check",),
     "publish": ("publish",),
-    "write": ("scorecard", "write"),
+    "write": ("check", "--mark"),
     "runner": ("runner", "01_one", *TARGET),
 }
 ASCII = {
@@ -47,7 +47,7 @@ def test_a_wrong_table_is_one_sentence_in_every_command(project, command):
 
 def test_wrong_claims_are_shown_by_no_scorecard(project):
     (project / "data/claims/toy.yaml").write_text("claims: [\n")
-    said = sentence(project.python("paperlib.runs.scorecard", "show"))
+    said = sentence(project.python("paperlib.runs.scorecard"))
     assert said.startswith(f"{project / 'data/claims/toy.yaml'}: not YAML: line 2")
 
 
@@ -110,7 +110,7 @@ def test_a_terminal_without_our_characters_changes_no_outcome(project):
     published = project.python("paperlib.runs.publish", "--only", "01_one", **ASCII)
     assert published.returncode == 0, published.stderr
     assert "the last × ± 1 → ∞" in (project / "README.md").read_text(encoding="utf-8")
-    for words in (("check",), ("scorecard", "show"), ("scorecard", "write")):
+    for words in (("check",), ("scorecard",), ("check", "--mark")):
         done = project.python(f"paperlib.runs.{words[0]}", *words[1:], **ASCII)
         assert (done.returncode, done.stderr) == (0, ""), words
 

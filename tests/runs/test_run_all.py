@@ -174,7 +174,7 @@ def ready(clone):
             "publish --profile paper --only 1",
             "-m paperlib.runs.publish --profile paper --only 01_one",
         ),
-        ("scorecard", "-m paperlib.runs.scorecard write"),
+        ("scorecard", "-m paperlib.runs.check --mark"),
         (
             "lab --no-browser",
             "-m jupyterlab notebooks/01_one.ipynb --ServerApp.root_dir={} --no-browser",

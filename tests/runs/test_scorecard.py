@@ -167,19 +167,19 @@ def test_a_readme_without_its_marks_fails_and_stays(project, text):
 def test_a_missing_readme_or_run_is_named(project, capsys):
     with pytest.raises(FileError, match="NO.md: no such file"):
         scorecard.write(project / "NO.md", ())
-    assert scorecard.main(["show", "--run", str(project / "no")]) == 2
+    assert scorecard.main(["--run", str(project / "no")]) == 2
     assert capsys.readouterr().err == f"{project / 'no'}: no such folder\n"
 
 
 def test_show_prints_the_profile_of_the_run(project, capsys):
     folder = project / "run" / "01_spectrum"
     measure("a-1", [0.1], folder=folder, profile="smoke", **RUN)
-    assert scorecard.main(["show", "--run", str(project / "run")]) == 0
+    assert scorecard.main(["--run", str(project / "run")]) == 0
     shown = capsys.readouterr().out
     assert "smoke profile: 1 scaled-down, 1 not run" in shown
     assert "paper profile" not in shown
     take(project, [0.1], profile="paper")
-    assert scorecard.main(["show"]) == 0
+    assert scorecard.main([]) == 0
     assert "paper profile: 1 scaled-down, 1 not run" in capsys.readouterr().out
     scorecard.show([project / "run"], ["02_rct"])
     assert capsys.readouterr().out == ""

@@ -59,7 +59,7 @@ def markdown(stale: Stale) -> str:
     lines = [f"{len(claims)} claims. {'; '.join(counts).capitalize()}.", ""]
     lines += [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads), *rows, ""]
     lines += [f"Reported “{NONE}”: {source}." for source in blanks]
-    lines.append("Measured values are mean ± standard deviation over evaluation seeds.")
+    lines.append("Measured values are mean ± standard deviation over draws of images, not over trainings.")
     return "\n".join(lines)
 
 

@@ -59,7 +59,8 @@ def markdown(stale: Stale) -> str:
     lines = [f"{len(claims)} claims. {'; '.join(counts).capitalize()}.", ""]
     lines += [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads), *rows, ""]
     lines += [f"Reported “{NONE}”: {source}." for source in blanks]
-    lines.append("Measured values are mean ± standard deviation over draws of images, not over trainings.")
+    spread = "standard deviation over draws of images, not over trainings"
+    lines.append(f"Measured values are mean ± {spread}.")
     return "\n".join(lines)
 
 

@@ -151,7 +151,9 @@ def test_one_flipped_sign_in_the_normalisation_changes_every_key(tmp_path):
     file = copy / "paperlib" / "models" / "clip.py"
     text = file.read_text()
     file.write_text(text.replace('    """Pixels in [0, 1] to', '    # a comment\n    """Pixels to'))
-    assert kept_by(copy, tmp_path / "comment") == ours
+    looks = copy / "paperlib" / "d4c" / "methods.py"
+    looks.write_text(looks.read_text().replace(METHODS["d4c"].colour, "#123456"))
+    assert kept_by(copy, tmp_path / "other words and colours") == ours
     right = "return (images - _channels(OPENAI_DATASET_MEAN"
     assert text.count(right) == 1
     file.write_text(text.replace(right, right.replace("-", "+")))

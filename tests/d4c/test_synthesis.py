@@ -245,6 +245,18 @@ def test_a_mini_batch_does_not_depend_on_the_others(model, tokenizer):
     assert torch.equal(both.images[:4], first.images)
 
 
+def test_every_step_of_every_mini_batch_draws_anew():
+    seeds = []
+
+    def loss(x, chosen, generator):
+        seeds.append(generator.initial_seed())
+        return (x**2).sum()
+
+    optimise(images(6), loss, SHORT, {})
+    optimise(images(6), loss, replace(SHORT, seed=1), {})
+    assert len(set(seeds)) == len(seeds) == 2 * 2 * 3
+
+
 @pytest.mark.parametrize("stop", [1, 4, 7])
 def test_an_interrupted_run_ends_as_a_whole_one(model, tokenizer, tmp_path, monkeypatch, stop):
     settings = replace(SHORT, synthesis_iterations=4)

@@ -240,7 +240,7 @@ run.claims_table()
 # **Reading.** With the ViT, at the decisive bit-widths, the order is the paper's: real images,
 # D4C, PSE, noise. With the ResNet it is not: BNS is as good as real images, and D4C falls a
 # little behind. Its steps are wider than those of real images, as those of noise are; BNS, with
-# as many values out of range, keeps the statistics of the activations and so their steps.
+# more values out of range than D4C, keeps the statistics of the activations and so their steps.
 # Clipping narrows D4C's steps and wins back a part. While the rate of the synthesis was chosen, on
 # seed 1000, a rate of 0.1 over 300 iterations made D4C fall behind noise with the ResNet, and
 # clipping brought it back near BNS. At W4A8 nothing but noise falls behind, and that for the ViT

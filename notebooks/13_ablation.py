@@ -200,7 +200,7 @@ run.claims_table()
 
 # %% [markdown]
 # **Why it disagrees.** SCG adds accuracy, on its own and to PAE. PAE alone costs it: a pattern that
-# survives other colours and a blur is a strong one, and half again as many values leave the range
+# survives other colours and a blur is a strong one, and far more values leave the range
 # of an image, which wide steps of 3-bit activations then pay for (notebook 12).
 #
 # On CIFAR-10, in the paper profile, it is the same with the ResNet, by far larger differences:

@@ -103,11 +103,11 @@ def test_unknown_words_are_spelt_and_long_texts_cut(tokenizer):
 def test_small_clips_are_open_clip_s(tower, tokenizer):
     model = build_small_clip(tower, tokenizer.vocab_size).eval()
     assert type(model) is CLIP and image_size(model) == 64
-    kind = {"resnet": "ModifiedResNet", "vit": "VisionTransformer"}[tower]
+    kind = "ModifiedResNet" if tower == "resnet" else "VisionTransformer"
     assert type(model.visual).__name__ == kind
     images, texts = model(torch.randn(2, 3, 64, 64), tokenizer(TEXTS))[:2]
     assert images.shape == texts.shape == (2, 128)
-    blocks = {"resnet": (1, 1, 2, 1), "vit": 6}[tower]
+    blocks = {"resnet": (1, 1, 2, 1), "vit": 6, "deep_vit": 10}[tower]
     if tower == "resnet":
         assert tuple(len(getattr(model.visual, f"layer{i}")) for i in (1, 2, 3, 4)) == blocks
     else:

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from paperlib import paths
-from paperlib.data import LabelledImages
+from paperlib.data import LabelledImages, external
 from paperlib.files import FileError
 from paperlib.freq import sizes
 from paperlib.names import PROFILES
@@ -39,6 +39,7 @@ run = start("01_spectrum", sizes, profile=profile, seed=seed, dataset=dataset)
 
 @pytest.fixture
 def outputs(tmp_path, monkeypatch):
+    monkeypatch.setattr(external, "_noted", {})  # what other tests have read is gone
     for name in ("PAPERLIB_BATCH", "PAPERLIB_FOLDER", provenance.VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PAPERLIB_OUTPUTS", str(tmp_path / "outputs"))

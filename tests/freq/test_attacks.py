@@ -16,7 +16,7 @@ from paperlib.freq.robustness import predict, robust_accuracy, robust_images
 from paperlib.freq.variants import VARIANTS
 
 EPSILONS = {name: 0.1 if ATTACKS[name].norm == "linf" else 1.5 for name in ATTACKS}
-STEPS = {"hopskipjump": 5, "square": 40, "simba_pixel": 400, "simba_dct": 400, "cw_l2": 20}
+STEPS = {"hopskipjump": 5, "square": 400, "simba_pixel": 400, "simba_dct": 400, "cw_l2": 20}
 EPSILONS |= {"simba_pixel": 0.3, "simba_dct": 0.3, "hopskipjump": 2.5}
 
 

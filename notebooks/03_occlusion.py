@@ -146,7 +146,7 @@ for arch, variant in panels:
     for score in ("logit", "probability"):
         net = load_variant(dataset, arch, variant).to(device())
         of = occlusion.occluded_bands(net, images[:few], labels[:few], masks, score)
-        names = ARCHITECTURES[arch], VARIANTS[variant].title, score
+        names = ARCHITECTURES[arch], VARIANTS[variant], score
         by_score[names] = of.mean(0).cpu().numpy()
 bands_table = pd.DataFrame(by_score, [f"{4 * b} to {4 * b + 3}" for b in range(8)]).T
 bands_table.round(3)
@@ -174,7 +174,7 @@ run.check("freq-3-natural-high", mean, scale=scale, source=data, note=note)
 
 # %%
 gain = [by_seed[arch, robust] - by_seed[arch, "natural"] for arch in ARCHITECTURES]
-note = f"adversarial training: {VARIANTS[robust].title}"
+note = f"adversarial training: {VARIANTS[robust]}"
 smallest = np.min(gain, axis=0).tolist()
 run.check("freq-4-adversarial-low", smallest, scale=scale, source=data, note=note)
 

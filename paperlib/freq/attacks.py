@@ -41,11 +41,10 @@ Call = Callable[[nn.Module, Tensor, Tensor, float | None, int], Tensor]
 
 @dataclass(frozen=True)
 class Attack:
-    """How an attack is named and drawn, what it is allowed, what it costs, and what runs it.
+    """How an attack is named, what it is allowed, what it costs, and what runs it.
 
     Attributes:
         title: name for tables and figures.
-        colour: in every figure, as hex; that of the training that uses the attack, if any.
         access: "white-box" uses gradients, "black-box" outputs only.
         norm: in which the perturbation is bounded or minimised, over all pixels and channels.
         aim: "bounded" by epsilon; "smallest" perturbation, shortened to epsilon if there is one; or
@@ -58,7 +57,6 @@ class Attack:
     """
 
     title: str
-    colour: str
     access: Literal["white-box", "black-box"]
     norm: Literal["linf", "l2"]
     aim: Literal["bounded", "smallest", "walk"]
@@ -230,16 +228,14 @@ _simba_px, _simba_dct = _simba("px"), _simba("dct")
 
 WHITE, BLACK = "white-box", "black-box"
 ATTACKS = {
-    "fgsm": Attack("FGSM", "#de8f05", WHITE, "linf", "bounded", 8 / 255, 1, 100, _fgsm),
-    "pgd_linf": Attack("PGD L∞", "#d55e00", WHITE, "linf", "bounded", 8 / 255, 20, 100, _pgd_linf),
-    "pgd_l2": Attack("PGD L2", "#949494", WHITE, "l2", "bounded", 0.5, 20, 100, _pgd_l2),
-    "cw_l2": Attack("C&W L2", "#cc78bc", WHITE, "l2", "smallest", None, 50, 100, _cw_l2),
-    "square": Attack("Square", "#0173b2", BLACK, "linf", "bounded", 8 / 255, 300, 100, _square),
-    "simba_pixel": Attack("SimBA (pixel)", "#56b4e9", BLACK, "l2", "walk", 0.2, 500, 1, _simba_px),
-    "simba_dct": Attack("SimBA (DCT)", "#029e73", BLACK, "l2", "walk", 0.2, 500, 1, _simba_dct),
-    "hopskipjump": Attack(
-        "HopSkipJump", "#222222", BLACK, "l2", "smallest", None, 10, 16, _hop_skip_jump
-    ),
+    "fgsm": Attack("FGSM", WHITE, "linf", "bounded", 8 / 255, 1, 100, _fgsm),
+    "pgd_linf": Attack("PGD L∞", WHITE, "linf", "bounded", 8 / 255, 20, 100, _pgd_linf),
+    "pgd_l2": Attack("PGD L2", WHITE, "l2", "bounded", 0.5, 20, 100, _pgd_l2),
+    "cw_l2": Attack("C&W L2", WHITE, "l2", "smallest", None, 50, 100, _cw_l2),
+    "square": Attack("Square", BLACK, "linf", "bounded", 8 / 255, 300, 100, _square),
+    "simba_pixel": Attack("SimBA (pixel)", BLACK, "l2", "walk", 0.2, 500, 1, _simba_px),
+    "simba_dct": Attack("SimBA (DCT)", BLACK, "l2", "walk", 0.2, 500, 1, _simba_dct),
+    "hopskipjump": Attack("HopSkipJump", BLACK, "l2", "smallest", None, 10, 16, _hop_skip_jump),
 }
 
 

@@ -24,16 +24,14 @@ Images = Float[Tensor, "n 3 height width"]
 
 @dataclass(frozen=True)
 class Control:
-    """How a control is named and drawn, and what makes it.
+    """How a control is named, and what makes it.
 
     Attributes:
         title: for tables and figures.
-        line: style of its curve, in black.
         call: from images in [0, 1], the L2 norms of the changes and a seed to changed images.
     """
 
     title: str
-    line: str
     call: Callable[[Images, Float[Tensor, " n"], int], Images]
 
 
@@ -54,9 +52,9 @@ def moved(images: Images, norms: Float[Tensor, " n"], seed: int) -> Images:
 
 
 CONTROLS = {
-    "white_noise": Control("white noise", "--", white_noise),
-    "pink_noise": Control("1/f noise", ":", pink_noise),
-    "moved": Control("moved by a pixel", "-.", moved),
+    "white_noise": Control("white noise", white_noise),
+    "pink_noise": Control("1/f noise", pink_noise),
+    "moved": Control("moved by a pixel", moved),
 }
 
 

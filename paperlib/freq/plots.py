@@ -16,11 +16,39 @@ from numpy.typing import ArrayLike
 from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.controls import CONTROLS
 from paperlib.freq.variants import ARCHITECTURES, VARIANTS
-from paperlib.notebook.figures import BLACK, BLUE, band_curve, image_row
+from paperlib.notebook.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    band_curve,
+    image_row,
+)
 
 Pixels = Mapping[str, np.ndarray]
 ALL = "all"
 LINES = dict(zip(ARCHITECTURES, ("-", "--"), strict=True))
+CONTROL_LINES = dict(zip(CONTROLS, ("--", ":", "-."), strict=True))
+COLOURS = {  # of attacks and variants; a training has that of the attack that it uses
+    "fgsm": ORANGE,
+    "pgd_linf": VERMILION,
+    "pgd_l2": GREY,
+    "cw_l2": PURPLE,
+    "square": BLUE,
+    "simba_pixel": SKY,
+    "simba_dct": GREEN,
+    "hopskipjump": BLACK,
+    "natural": BLUE,
+    "low_pass": GREEN,
+    "high_pass": PURPLE,
+    "gaussian": GREY,
+    "fgsm_rs": ORANGE,
+    "pgd": VERMILION,
+}
 MARKERS = dict(zip(ARCHITECTURES, ("o", "s"), strict=True))
 
 
@@ -117,10 +145,10 @@ def rct_curves(table: pd.DataFrame) -> Figure:
     for ax, access in zip(axes, ("white-box", "black-box"), strict=True):
         for name, rows in table.groupby("change", sort=False):
             if name in CONTROLS:
-                style = {"linestyle": CONTROLS[name].line, "linewidth": 1.2, "color": BLACK}
+                style = {"linestyle": CONTROL_LINES[name], "linewidth": 1.2, "color": BLACK}
                 ax.plot(rows.radius, rows["mean"], label=CONTROLS[name].title, **style)
             elif ATTACKS[name].access == access:
-                look = ATTACKS[name].title, ATTACKS[name].colour
+                look = ATTACKS[name].title, COLOURS[name]
                 band_curve(ax, rows.radius, rows["mean"], rows.low, rows.high, *look)
         ax.set(title=access, xlabel="radius (components)", yscale="log")
         ax.legend(fontsize=8)
@@ -162,7 +190,7 @@ def of_maps(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.4))
     for ax, (arch, variant) in zip(axes.flat, keys, strict=True):
         values = _square(table[(table.architecture == arch) & (table.variant == variant)])
-        title = f"{ARCHITECTURES[arch]}, {VARIANTS[variant].title}"
+        title = f"{ARCHITECTURES[arch]}, {VARIANTS[variant]}"
         frequency_map(ax, values, title, label="OF", log=True, limits=(1e-4, 3e-2))
     return figure
 
@@ -175,7 +203,7 @@ def of_curves(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
     for ax, (arch, panel) in zip(axes, table.groupby("architecture", sort=False), strict=True):
         for name, rows in panel.groupby("variant", sort=False):
-            look = VARIANTS[name].title, VARIANTS[name].colour
+            look = VARIANTS[name], COLOURS[name]
             band_curve(ax, rows.radius, rows["mean"], rows.low, rows.high, *look)
         ax.set(title=ARCHITECTURES[arch], xlabel="radius (components)", yscale="log")
     axes[0].set_ylabel("OF of a component, mean")
@@ -191,7 +219,7 @@ def low_shares(table: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(7, 3.4))
     names = table.architecture.map(ARCHITECTURES) + ", " + table.variant.map(_title)
     error = np.abs(table[["low", "high"]].to_numpy().T - table["low share"].to_numpy())
-    colours = [VARIANTS[name].colour for name in table.variant]
+    colours = [COLOURS[name] for name in table.variant]
     ax.barh(names, table["low share"], xerr=error, color=colours)
     ax.set(xlabel="share of OF in max(u, v) < 8", xlim=(0, 1))
     ax.invert_yaxis()
@@ -208,8 +236,8 @@ def robustness(table: pd.DataFrame) -> Figure:
     for ax, column in zip(axes, ("robust 2/255", "robust 8/255"), strict=True):
         for (arch, variant), rows in table.groupby(["architecture", "variant"], sort=False):
             x, y = rows["low share"], 100 * rows[column]
-            look = {"marker": MARKERS[arch], "color": VARIANTS[variant].colour, "linestyle": ""}
-            label = VARIANTS[variant].title if MARKERS[arch] == "o" else None
+            look = {"marker": MARKERS[arch], "color": COLOURS[variant], "linestyle": ""}
+            label = VARIANTS[variant] if MARKERS[arch] == "o" else None
             ax.plot(x, y, markersize=3, alpha=0.4, **look)
             ax.plot(x.mean(), y.mean(), markersize=9, label=label, **look)
         ax.set(xlabel="low-frequency share of OF", ylabel="robust accuracy (%)", ylim=(-3, 103))
@@ -315,14 +343,14 @@ def _square(table: pd.DataFrame) -> np.ndarray:
 
 
 def _title(name: str) -> str:
-    return (ATTACKS | CONTROLS | VARIANTS)[name].title
+    return VARIANTS[name] if name in VARIANTS else (ATTACKS | CONTROLS)[name].title
 
 
 def _accuracies(ax: Axes, table: pd.DataFrame, x: str) -> None:
     """Mean accuracy in percent over `x`, in the order of the table, and its range over draws."""
     for (arch, variant), rows in table.groupby(["architecture", "variant"], sort=False):
         drawn = 100 * rows.groupby(x, sort=False).accuracy.agg(["mean", "min", "max"])
-        colour = VARIANTS[variant].colour
-        label = f"{ARCHITECTURES[arch]}, {VARIANTS[variant].title}"
+        colour = COLOURS[variant]
+        label = f"{ARCHITECTURES[arch]}, {VARIANTS[variant]}"
         ax.plot(drawn.index, drawn["mean"], LINES[arch], color=colour, label=label)
         ax.fill_between(drawn.index, drawn["min"], drawn["max"], color=colour, alpha=0.15)

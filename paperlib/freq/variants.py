@@ -14,7 +14,6 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -28,27 +27,13 @@ from paperlib.models.checkpoints import CheckpointError, load_checkpoint
 from paperlib.models.training import accuracy
 from paperlib.paths import CHECKPOINTS
 
-
-@dataclass(frozen=True)
-class Variant:
-    """How a variant is named and drawn.
-
-    Attributes:
-        title: for tables and figures.
-        colour: in every figure, as hex; that of the attack that the training uses, if any.
-    """
-
-    title: str
-    colour: str
-
-
-VARIANTS = {
-    "natural": Variant("natural", "#0173b2"),
-    "low_pass": Variant("low-pass", "#029e73"),
-    "high_pass": Variant("high-pass", "#cc78bc"),
-    "gaussian": Variant("Gaussian noise", "#949494"),
-    "fgsm_rs": Variant("FGSM-RS training", "#de8f05"),
-    "pgd": Variant("PGD training", "#d55e00"),
+VARIANTS = {  # and their titles
+    "natural": "natural",
+    "low_pass": "low-pass",
+    "high_pass": "high-pass",
+    "gaussian": "Gaussian noise",
+    "fgsm_rs": "FGSM-RS training",
+    "pgd": "PGD training",
 }
 ADVERSARIAL = {"openmoji": "pgd", "cifar10": "fgsm_rs"}  # stands for adversarial training
 ARCHITECTURES = {"resnet20": "ResNet-20", "vgg_small": "VGG"}  # and their titles

@@ -1,33 +1,14 @@
 """Many small networks, trained and measured alike: is one that uses low frequencies more robust?
 
-| variant                           | differs from natural training by                         |
-|-----------------------------------|----------------------------------------------------------|
-| natural                           | nothing; weight decay 5e-4                               |
-| weight_decay_0, weight_decay_5e-3 | weight decay                                             |
-| mixup                             | two images mixed, their labels too; share drawn evenly   |
-| blur                              | a Gaussian blur, σ = 1 pixel                             |
-| low_pass_16, low_pass             | DCT components with max(u, v) < 16, < 8 of 32            |
-| high_pass                         | DCT components with max(u, v) >= 4 of 32, plus mid-grey  |
-| gaussian_0.05, gaussian,          | Gaussian noise of standard deviation 0.05, 0.1, 0.2      |
-| gaussian_0.2                      |                                                          |
-| fgsm_rs                           | one step of 1.25 ε from a random start, ε = 8/255        |
-| pgd_4, pgd                        | two steps of ¾ ε from a random start, ε = 4/255, 8/255   |
-
-Every training has a random start, an order and draws of its own, derived from the seed, the data
-set, the architecture, the variant and its number. Of every network, rounded to half precision as
-it is kept: accuracy on the test images; robust accuracy (`paperlib.freq.autoattack`) on the first
-of them; Occluded Frequency, exact, on the first that it gets right. Low frequencies are those with
-max(u, v) < 8 of 32.
-
-``python -m paperlib.freq.zoo --help`` trains what the tables in a folder lack. It adds one row a
-training to ``trainings.csv``, one a ring of radius to ``curves.csv``, one an image to
-``images.csv``, and keeps the weights of training 0. The number of the training runs slowest, so
+``python -m paperlib.freq.zoo --help`` trains what the tables in a folder lack
+(`paperlib.freq.zoo_recipes` has the variants, `paperlib.freq.zoo_training` what is measured). It
+adds one row a training to ``trainings.csv``, one a ring of radius to ``curves.csv``, one an image
+to ``images.csv``, and keeps the weights of training 0. The number of the training runs slowest, so
 that a command that is stopped leaves every variant with nearly as many trainings.
 """
 
 import argparse
 import csv
-import functools
 import io
 import os
 import subprocess
@@ -35,256 +16,21 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
-from paperlib.data import LabelledImages
 from paperlib.files import write_files
-from paperlib.freq.autoattack import standing
-from paperlib.freq.bands import radial_mean
-from paperlib.freq.cutoffs import high_passed, low_passed
-from paperlib.freq.occlusion import Score, component_changes_by_score, low_share, normalise
-from paperlib.freq.training import linf_pgd
-from paperlib.freq.variants import EPSILON, HIGH_CUTOFF, LOW_CUTOFF, checkpoint_name, load_images
-from paperlib.models.checkpoints import halve, save_checkpoint
-from paperlib.models.cnn import build_cnn
-from paperlib.models.training import Prepare, Recipe, predict, train
+from paperlib.freq.variants import load_images
+from paperlib.freq.zoo_recipes import RECIPES, VARIANTS
+from paperlib.freq.zoo_training import TABLES, Job, pack, run
 from paperlib.names import ROOT
-from paperlib.runtime import device, set_threads
-from paperlib.seeds import derive
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What a training differs by: what the model sees of a batch, and weight decay."""
-
-    prepare: Prepare | None = None
-    weight_decay: float = 5e-4
-
-
-def _noisy(deviation: float, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return (x + deviation * torch.randn_like(x)).clamp(0, 1)
-
-
-def _attacked(
-    epsilon: float, steps: int, step_size: float, model: nn.Module, x: Tensor, y: Tensor
-) -> Tensor:
-    return linf_pgd(model, x, y, epsilon, step_size, steps, autocast=True)
-
-
-def mixed(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Each image mixed with another of the batch, and the labels (ten classes) likewise.
-
-    Zhang et al., arXiv 1710.09412, with α = 1.
-    """
-    share, other = torch.rand((), device=x.device), torch.randperm(len(x), device=x.device)
-    labels = F.one_hot(y, 10).to(x)
-    return tuple(share * each + (1 - share) * each[other] for each in (x, labels))
-
-
-VARIANTS = {
-    "natural": Variant(),
-    "low_pass": Variant(lambda model, x, y: low_passed(x, LOW_CUTOFF)),
-    "gaussian": Variant(partial(_noisy, 0.1)),
-    "fgsm_rs": Variant(partial(_attacked, EPSILON, 1, 1.25 * EPSILON)),
-    "pgd": Variant(partial(_attacked, EPSILON, 2, 0.75 * EPSILON)),
-    "high_pass": Variant(lambda model, x, y: high_passed(x, HIGH_CUTOFF)),
-    "mixup": Variant(mixed),
-    "blur": Variant(lambda model, x, y: gaussian_blur(x, 5, 1.0)),
-    "weight_decay_0": Variant(weight_decay=0.0),
-    "weight_decay_5e-3": Variant(weight_decay=5e-3),
-    "gaussian_0.05": Variant(partial(_noisy, 0.05)),
-    "gaussian_0.2": Variant(partial(_noisy, 0.2)),
-    "low_pass_16": Variant(lambda model, x, y: low_passed(x, 16)),
-    "pgd_4": Variant(partial(_attacked, EPSILON / 2, 2, 0.75 * EPSILON / 2)),
-}
-RECIPES = {
-    ("cifar10", "resnet20"): Recipe(6, 0.4, 512),
-    ("cifar10", "vgg_small"): Recipe(6, 0.2, 512),
-    ("openmoji", "resnet20"): Recipe(8, 0.2, 256),
-    ("openmoji", "vgg_small"): Recipe(8, 0.1, 256),
-}
-FIVE = ("natural", "low_pass", "gaussian", "fgsm_rs", "pgd")
-KEPT = {  # weights of training 0, within 25 MB
-    ("cifar10", "resnet20"): tuple(VARIANTS),
-    ("cifar10", "vgg_small"): FIVE,
-    ("openmoji", "resnet20"): FIVE,
-    ("openmoji", "vgg_small"): (),
-}
-RADII = {"robust_2": 2 / 255, "robust_8": 8 / 255}  # columns of robust accuracy, and their ε
-RINGS = 32
-TABLES = ("images", "curves", "trainings")  # the last is written last: it says what is done
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training, and how much of it is measured.
-
-    Attributes:
-        training: its number, 0 upwards.
-        attacked: test images of the robust accuracies.
-        occluded: test images of Occluded Frequency, the first that the network gets right.
-    """
-
-    dataset: str
-    architecture: str
-    variant: str
-    training: int
-    recipe: Recipe
-    seed: int = 0
-    attacked: int = 500
-    occluded: int = 100
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """The columns that name a training in every table."""
-        names = ("dataset", "architecture", "variant", "training")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def derived(self) -> int:
-        """The seed of this training alone."""
-        what = f"{self.dataset} {self.architecture} {self.variant}"
-        return derive(self.seed, what, self.training)
-
-
-def train_one(job: Job, data: LabelledImages) -> nn.Module:
-    """The trained network of a job, on the device of the images, in eval mode."""
-    torch.manual_seed(derive(job.derived, "weights"))
-    model = build_cnn(job.architecture).to(data.images.device)
-    variant = VARIANTS[job.variant]
-    recipe = replace(job.recipe, weight_decay=variant.weight_decay)
-    return train(model, data, recipe, job.derived, variant.prepare)
-
-
-def low_shares(changes: Float[Tensor, "n size size"], constant: bool = True) -> Float[Tensor, " n"]:
-    """Low-frequency share of Occluded Frequency of every image, from the changes of its score.
-
-    Args:
-        changes: as of `component_changes`.
-        constant: whether the constant component counts, as a low one and in the sum.
-    """
-    if not constant:
-        changes = changes.clone()
-        changes[:, 0, 0] = 0
-    return low_share(normalise(changes), LOW_CUTOFF)
-
-
-def measure(model: nn.Module, job: Job, test: LabelledImages) -> dict[str, list[dict[str, Any]]]:
-    """Rows of `TABLES`, without the columns that name the training."""
-    images, labels = test.floats(), test.labels
-    correct = predict(model, images, 1000) == labels
-    row: dict[str, Any] = {"accuracy": correct.float().mean().item()}
-    for name, epsilon in RADII.items():
-        some = slice(job.attacked)
-        stood = standing(model, images[some], labels[some], epsilon, job.derived)
-        row[name] = stood.float().mean().item()
-    chosen = correct.nonzero().squeeze(1)[: job.occluded]
-    row |= {"attacked": min(job.attacked, len(test)), "occluded": len(chosen)}
-    batch = 2048 if images.is_cuda else 64
-    changes = component_changes_by_score(model, images[chosen], labels[chosen], batch=batch)
-    shares = {}
-    for score, change in changes.items():
-        shares[f"low_{score}"] = low_shares(change)
-        shares[f"low_{score}_without_constant"] = low_shares(change, constant=False)
-    row |= {name: share.mean().item() for name, share in shares.items()}
-    each = zip(chosen.tolist(), *(share.tolist() for share in shares.values()), strict=True)
-    return {
-        "trainings": [row],
-        "images": [dict(zip(("image", *shares), values, strict=True)) for values in each],
-        "curves": list(_curve(changes)),
-    }
-
-
-def _curve(changes: dict[Score, Tensor]) -> Iterator[dict[str, Any]]:
-    """Mean Occluded Frequency of a component in each ring of radius, over images."""
-    means = [radial_mean(normalise(change), RINGS).mean(0).tolist() for change in changes.values()]
-    for ring, values in enumerate(zip(*means, strict=True)):
-        yield {"ring": ring, **dict(zip(changes, values, strict=True))}
-
-
-def run(job: Job, source: Path, folder: Path, commit: str) -> dict[str, list[dict[str, Any]]]:
-    """Train and measure one network; the rows of `TABLES`, its weights kept where they should be.
-
-    Args:
-        source: file of the images, as of `pack`.
-        folder: of the weights.
-        commit: of the code, for the table.
-    """
-    began = time.perf_counter()
-    data, test = unpack(source, str(device()))
-    model = halve(train_one(job, data)).to(memory_format=torch.contiguous_format)
-    if data.images.is_cuda:
-        torch.cuda.synchronize()
-    trained = time.perf_counter()
-    rows = measure(model, job, test)
-    about = {
-        "seed": job.derived,
-        **asdict(job.recipe),
-        "weight_decay": VARIANTS[job.variant].weight_decay,
-        "training_seconds": round(trained - began, 2),
-        "measuring_seconds": round(time.perf_counter() - trained, 2),
-        "device": torch.cuda.get_device_name() if data.images.is_cuda else "CPU",
-        "commit": commit,
-    }
-    rows["trainings"][0] |= about
-    if job.training == 0 and job.variant in KEPT[job.dataset, job.architecture]:
-        recipe = job.recipe
-        card = {
-            "architecture": job.architecture,
-            "variant": job.variant,
-            "data": f"{data.source}, {len(data):,} training images",
-            "test": f"{test.source}, {len(test):,} test images",
-            "test_accuracy": round(rows["trainings"][0]["accuracy"], 4),
-            "recipe": asdict(recipe) | {"weight_decay": about["weight_decay"]},
-            "device": about["device"],
-            "command": f"python -m paperlib.freq.zoo --dataset {job.dataset} --architectures "
-            f"{job.architecture} --variants {job.variant} --trainings 1 --seed {job.seed} "
-            f"--epochs {recipe.epochs}",
-        }
-        name = checkpoint_name(job.dataset, job.architecture, job.variant)
-        save_checkpoint(model, name, card, folder)
-    return {name: [job.key | row for row in rows[name]] for name in TABLES}
-
-
-def pack(path: Path, train_images: LabelledImages, test_images: LabelledImages) -> None:
-    """Write both splits into one NumPy file."""
-    content: dict[str, Any] = {"classes": np.array(train_images.classes)}
-    for name, split in {"train": train_images, "test": test_images}.items():
-        content |= {
-            f"{name}_images": split.images.numpy(),
-            f"{name}_labels": split.labels.numpy(),
-            f"{name}_source": np.array(split.source),
-        }
-    np.savez(path, **content)
-
-
-@functools.lru_cache(maxsize=1)
-def unpack(path: Path, where: str) -> tuple[LabelledImages, LabelledImages]:
-    """Training and test split of a file as of `pack`, on a device."""
-    content = np.load(path)
-    classes = tuple(content["classes"].tolist())
-    return tuple(
-        LabelledImages(
-            torch.from_numpy(content[f"{name}_images"]).to(where),
-            torch.from_numpy(content[f"{name}_labels"]).long().to(where),
-            classes,
-            str(content[f"{name}_source"]),
-        )
-        for name in ("train", "test")
-    )
+from paperlib.runtime import set_threads
 
 
 def done(folder: Path) -> set[tuple[str, ...]]:

@@ -6,14 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
 from torch import nn
 
 from paperlib.freq import robustness
 from paperlib.freq.attacks import ATTACKS, attack
 from paperlib.freq.dct import dct2
 from paperlib.freq.robustness import predict, robust_accuracy, robust_images
-from paperlib.freq.variants import VARIANTS
 
 EPSILONS = {name: 0.1 if ATTACKS[name].norm == "linf" else 1.5 for name in ATTACKS}
 STEPS = {"hopskipjump": 5, "square": 400, "simba_pixel": 400, "simba_dct": 400, "cw_l2": 20}
@@ -84,18 +82,6 @@ def test_import_needs_no_git(tmp_path):
     environment.pop("GIT_PYTHON_REFRESH", None)
     command = [sys.executable, "-c", "import paperlib.freq.attacks"]
     subprocess.run(command, env=environment, check=True)
-
-
-def test_every_attack_has_a_name_and_a_colour_unlike_the_others():
-    tables = [list(ATTACKS.values()), list(VARIANTS.values())]
-    for rows in tables:
-        colours = np.array([to_rgb(row.colour) for row in rows])
-        distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
-        assert distances[~np.eye(len(rows), dtype=bool)].min() > 0.15
-        assert (colours @ [0.2126, 0.7152, 0.0722] < 0.75).all(), "too pale on white"
-        assert len({row.title for row in rows}) == len(rows)
-    assert ATTACKS["fgsm"].colour == VARIANTS["fgsm_rs"].colour
-    assert ATTACKS["pgd_linf"].colour == VARIANTS["pgd"].colour
 
 
 class Linear(nn.Module):

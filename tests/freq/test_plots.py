@@ -1,7 +1,10 @@
 """Every figure is drawn from a small table, and from the published one where there is one."""
 
+import ast
 import inspect
 import io
+import re
+from pathlib import Path
 
 import matplotlib
 
@@ -11,15 +14,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 
-from paperlib.freq import plots
+from paperlib.code import with_imports
+from paperlib.freq import plots, sizes, zoo
 from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.controls import CONTROLS
 from paperlib.freq.variants import ARCHITECTURES, VARIANTS
+from paperlib.names import notebooks
 from paperlib.notebook import figures
-from paperlib.paths import FIGURES
+from paperlib.paths import FIGURES, NOTEBOOKS
 
 SIDE = 4
 U, V = (axis.ravel() for axis in np.indices((SIDE, SIDE)))
@@ -138,16 +143,43 @@ def test_every_attack_and_control_has_a_map_and_a_curve_in_the_panel_of_its_acce
     assert titles == {row.title for row in (ATTACKS | CONTROLS).values()}
     for ax in drawn("rct_curves").axes:
         lines = {line.get_label(): line.get_color() for line in ax.lines}
-        own = {k.title: k.colour for k in ATTACKS.values() if k.access == ax.get_title()}
+        own = {
+            kind.title: plots.COLOURS[name]
+            for name, kind in ATTACKS.items()
+            if kind.access == ax.get_title()
+        }
         assert own and own == {title: lines[title] for title in own}
         assert set(lines) == set(own) | {control.title for control in CONTROLS.values()}
+
+
+def test_colours_differ_in_a_figure_and_agree_between_attack_and_training():
+    for names in (ATTACKS, VARIANTS):
+        colours = np.array([to_rgb(plots.COLOURS[name]) for name in names])
+        distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+        assert distances[~np.eye(len(colours), dtype=bool)].min() > 0.15
+        assert (colours @ [0.2126, 0.7152, 0.0722] < 0.75).all(), "too pale on white"
+    assert plots.COLOURS["fgsm"] == plots.COLOURS["fgsm_rs"]
+    assert plots.COLOURS["pgd_linf"] == plots.COLOURS["pgd"]
+
+
+def test_no_code_that_decides_values_names_a_colour():
+    own = [NOTEBOOKS / f"{name}.py" for name in notebooks() if name in sizes.SIZES]
+    deciding = with_imports([*own, Path(zoo.__file__)])
+    assert Path(plots.__file__) not in deciding
+    named = [
+        (file.name, node.value)
+        for file in deciding
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and re.fullmatch("#[0-9a-fA-F]{3,8}", str(node.value))
+    ]
+    assert own and named == []
 
 
 def test_curves_and_bands_are_those_of_the_table():
     ax = drawn("of_curves").axes[0]
     line, band = ax.lines[0], ax.collections[0]
     assert line.get_ydata().tolist() == [2, 1]
-    assert line.get_color() == VARIANTS["natural"].colour
+    assert line.get_color() == plots.COLOURS["natural"]
     heights = band.get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (0.5, 3)
 

@@ -1,20 +1,14 @@
 import csv
-import itertools
 import math
 import sys
 
 import pytest
 import torch
-from torch import nn
 
 from paperlib.data import LabelledImages
 from paperlib.freq import zoo
-from paperlib.freq.autoattack import standing
-from paperlib.freq.bands import band_masks
-from paperlib.freq.occlusion import low_share, occluded_frequency
-from paperlib.freq.variants import LOW_CUTOFF
+from paperlib.freq.zoo_training import RINGS, TABLES, Job, pack
 from paperlib.models.checkpoints import load_checkpoint
-from paperlib.models.cnn import build_cnn
 from paperlib.models.training import Recipe
 
 
@@ -26,111 +20,7 @@ def images(count, seed):
 
 def job(training=0, variant="natural", **changes):
     given = {"recipe": Recipe(1, 0.0, 4), "attacked": 3, "occluded": 2} | changes
-    return zoo.Job("openmoji", "resnet20", variant, training, **given)
-
-
-class Brightness(nn.Module):
-    """Class 1 where the mean of all pixels is above ½, else class 0; never one of the others."""
-
-    def forward(self, x):
-        above = 100 * (x.mean((1, 2, 3)) - 0.5)
-        return torch.stack([-above, above, *[-100 + 0 * above] * 8], 1)
-
-
-class Always(nn.Module):
-    def forward(self, x):
-        return nn.functional.one_hot(torch.full((len(x),), 3), 10) + 0 * x.sum((1, 2, 3))[:, None]
-
-
-def test_every_training_starts_elsewhere_and_is_the_same_again():
-    data = images(8, 0)
-    with torch.random.fork_rng():
-        starts = [zoo.train_one(job(i), data).conv1.weight.detach().clone() for i in range(5)]
-        again = zoo.train_one(job(3), data).conv1.weight
-        other = zoo.train_one(job(3, "mixup"), data).conv1.weight
-    for one, two in itertools.combinations([*starts, other], 2):
-        assert (one - two).abs().mean() > 0.05  # of weights whose mean size is about 0.1
-    torch.testing.assert_close(again, starts[3], rtol=0, atol=0)
-
-
-def test_no_two_trainings_share_a_seed():
-    seeds = {
-        zoo.Job(dataset, architecture, variant, training, recipe, seed).derived
-        for (dataset, architecture), recipe in zoo.RECIPES.items()
-        for variant in zoo.VARIANTS
-        for training in range(5)
-        for seed in range(2)
-    }
-    assert len(seeds) == len(zoo.RECIPES) * len(zoo.VARIANTS) * 5 * 2
-
-
-def test_a_variant_trains_with_its_weight_decay_on_what_it_prepares(monkeypatch):
-    seen = {}
-
-    def train(model, data, recipe, seed, prepare):
-        seen.update(recipe=recipe, prepare=prepare)
-        return model
-
-    monkeypatch.setattr(zoo, "train", train)
-    for variant, decay in {"natural": 5e-4, "weight_decay_0": 0.0, "mixup": 5e-4}.items():
-        zoo.train_one(job(variant=variant, recipe=Recipe(7, 0.1)), images(8, 0))
-        assert seen["recipe"] == Recipe(7, 0.1, weight_decay=decay)
-        assert seen["prepare"] is zoo.VARIANTS[variant].prepare
-
-
-def test_mixed_labels_say_what_the_images_are_mixed_of():
-    labels = torch.arange(10)
-    x = (labels / 10).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        mixed, shares = zoo.mixed(Always(), x, labels)
-    torch.testing.assert_close(shares.sum(1), torch.ones(10))
-    torch.testing.assert_close(mixed[:, 0, 0, 0], shares @ (labels / 10))
-    assert ((shares > 0).sum(1) == 2).any()
-
-
-@pytest.mark.parametrize("epsilon", zoo.RADII.values())
-def test_an_image_stands_if_its_distance_to_the_border_is_larger(epsilon):
-    away = torch.tensor([0.5, 0.9, 1.1, 2.0, -0.9, -1.1]) * epsilon
-    x = (0.5 + away).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
-    y = (away > 0).long()
-    y[3] = 0  # wrong before any attack
-    stood = standing(Brightness(), x, y, epsilon)
-    assert stood.tolist() == [False, False, True, False, False, True]
-
-
-def test_a_constant_classifier_is_as_robust_as_it_is_accurate():
-    data = images(20, 1)
-    stood = standing(Always(), data.floats(), data.labels, 8 / 255)
-    assert torch.equal(stood, data.labels == 3)
-
-
-def test_shares_are_those_of_the_notebooks():
-    torch.manual_seed(0)
-    model = build_cnn("linear").eval()
-    nn.init.normal_(model.linear.weight, std=0.01)
-    test = images(30, 2)
-    predicted = model(test.floats()).argmax(-1)
-    test.labels[20:] = predicted[20:]
-    right = (predicted == test.labels).nonzero().squeeze(1)[:4]
-    rows = zoo.measure(model, job(occluded=4), test)
-    assert [row["image"] for row in rows["images"]] == right.tolist()
-    assert rows["trainings"][0]["accuracy"] == pytest.approx(
-        (predicted == test.labels).float().mean().item()
-    )
-    for score in ("logit", "probability"):
-        maps = occluded_frequency(model, test.floats()[right], test.labels[right], score)
-        share = low_share(maps, LOW_CUTOFF)
-        each = torch.tensor([row[f"low_{score}"] for row in rows["images"]])
-        torch.testing.assert_close(each, share)
-        assert rows["trainings"][0][f"low_{score}"] == pytest.approx(share.mean().item())
-        constant = maps[:, 0, 0]
-        without = [row[f"low_{score}_without_constant"] for row in rows["images"]]
-        expected = (share - constant) / (1 - constant)
-        torch.testing.assert_close(torch.tensor(without), expected, rtol=1e-4, atol=1e-5)
-        rings = torch.tensor([row[score] for row in rows["curves"]])
-        components = band_masks(32, zoo.RINGS).sum((-2, -1))
-        assert (rings * components).sum().item() == pytest.approx(1, abs=1e-4)
+    return Job("openmoji", "resnet20", variant, training, **given)
 
 
 def table(folder, name):
@@ -140,13 +30,13 @@ def table(folder, name):
 
 def test_what_an_interruption_left_over_is_removed(tmp_path):
     whole, torn = job(0).key, job(1).key
-    for name in zoo.TABLES[:-1]:
+    for name in TABLES[:-1]:
         zoo._append(tmp_path / f"{name}.csv", [whole | {"value": 0.5}, torn | {"value": 0.25}])
     zoo._append(tmp_path / "trainings.csv", [whole | {"accuracy": 1 / 3, "robust_2": 0.0}])
     with (tmp_path / "trainings.csv").open("a") as file:
         file.write("openmoji,resnet20,natural,1,0.")
     assert zoo.done(tmp_path) == {("openmoji", "resnet20", "natural", "0")}
-    for name in zoo.TABLES:
+    for name in TABLES:
         assert [row["training"] for row in table(tmp_path, name)] == ["0"]
     zoo._append(tmp_path / "trainings.csv", [torn | {"accuracy": 0.5, "robust_2": 0.0}])
     assert [row["accuracy"] for row in table(tmp_path, "trainings")] == ["0.333333", "0.5"]
@@ -159,7 +49,7 @@ def test_a_training_that_fails_does_not_end_the_others(tmp_path):
 
 
 def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
-    zoo.pack(tmp_path / "images.npz", images(256, 3), images(20, 4))
+    pack(tmp_path / "images.npz", images(256, 3), images(20, 4))
     words = "--dataset openmoji --architectures resnet20 --variants natural --epochs 1 --attacked 2"
     words += f" --occluded 1 --images {tmp_path / 'images.npz'} --folder {tmp_path} --commit abc"
 
@@ -178,7 +68,7 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     rows = table(tmp_path, "trainings")
     assert sorted(row["training"] for row in rows) == ["0", "1", "2"]
     assert {row["commit"] for row in rows} == {"abc"}
-    assert len(table(tmp_path, "curves")) == 3 * zoo.RINGS
+    assert len(table(tmp_path, "curves")) == 3 * RINGS
     (weights,) = tmp_path.glob("*.safetensors")
     model = load_checkpoint(weights.stem, tmp_path)
     test = images(20, 4)

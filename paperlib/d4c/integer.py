@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from paperlib.d4c.quantized_clip import QuantizedClip, QuantizedLayer
+from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.quantized_layers import QuantizedLayer
 from paperlib.d4c.quantizers import along, quantize
 
 INT8 = torch.iinfo(torch.int8)

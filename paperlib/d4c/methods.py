@@ -84,27 +84,25 @@ class Method:
 
     Attributes:
         title: for tables and figures.
-        colour: in every figure, as hex.
         make: the images.
         parts: of a row of the ablation: whether SCG and PAE are on.
     """
 
     title: str
-    colour: str
     make: Callable[[Wanted], Tensor]
     parts: tuple[bool, bool] | None = None
 
 
 METHODS = {
-    "real": Method("real images", "#222222", _real),
-    "gaussian": Method("Gaussian noise", "#949494", _gaussian),
-    "bns": Method("BNS", "#de8f05", partial(_baseline, bns_images)),
-    "pse": Method("PSE", "#56b4e9", partial(_baseline, pse_images)),
-    "pgsi": Method("PGSI", "#029e73", _synthesised, (False, False)),
-    "pgsi_scg": Method("PGSI + SCG", "#cc78bc", _synthesised, (True, False)),
-    "pgsi_pae": Method("PGSI + PAE", "#d55e00", _synthesised, (False, True)),
-    "d4c": Method("D4C", "#0173b2", _synthesised, (True, True)),
-    "d4c_clipped": Method("D4C, clipped", "#ca9161", _clipped),
+    "real": Method("real images", _real),
+    "gaussian": Method("Gaussian noise", _gaussian),
+    "bns": Method("BNS", partial(_baseline, bns_images)),
+    "pse": Method("PSE", partial(_baseline, pse_images)),
+    "pgsi": Method("PGSI", _synthesised, (False, False)),
+    "pgsi_scg": Method("PGSI + SCG", _synthesised, (True, False)),
+    "pgsi_pae": Method("PGSI + PAE", _synthesised, (False, True)),
+    "d4c": Method("D4C", _synthesised, (True, True)),
+    "d4c_clipped": Method("D4C, clipped", _clipped),
 }
 ABLATION = tuple(name for name, method in METHODS.items() if method.parts is not None)
 TITLES = {name: method.title for name, method in METHODS.items()}

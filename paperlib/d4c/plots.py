@@ -1,6 +1,7 @@
 """The figures of D4C's notebooks, each a function of its saved table."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,11 @@ from paperlib.d4c.encoders import ENCODERS
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
 from paperlib.notebook.figures import BLUE, image_row
 
-COLOURS = {name: method.colour for name, method in METHODS.items()}
+PALETTE = (  # in the order of METHODS
+    *("#222222", "#949494", "#de8f05", "#56b4e9", "#029e73"),
+    *("#cc78bc", "#d55e00", "#0173b2", "#ca9161", "#882255"),
+)
+COLOURS = dict(zip(METHODS, cycle(PALETTE)))
 BROKEN = {name: title.replace(" + ", "\n+ ") for name, title in TITLES.items()}  # in two lines
 
 

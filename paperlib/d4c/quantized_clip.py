@@ -1,180 +1,24 @@
 """An open_clip CLIP with quantized layers, which computes what the CLIP does while they are off.
 
-Quantized are, weights per output channel and inputs per tensor unless said otherwise:
-
-- ResNet: conv1 to conv3 of every bottleneck; q, k, v and c of the attention pool.
-- Transformer (image and text): q, k, v, out and both layers of the MLP. The inputs of q, k, v and
-  of the first MLP layer are quantized per channel, as they fold into the LayerNorm before.
-- In the text tower both MLP layers have bits of their own (8), and the second a per-channel input.
-- In every attention also q, k and v after their projection and the softmax.
-
-In floating point stay stem and downsample convolutions, patch embedding, token and positional
-embeddings, norms (BatchNorm is not folded) and the final projections.
-
-Each of these kinds of layers is one row of `STAGES`; a tower of another family needs a row more.
+Which layers are quantized, and how, is the table of `paperlib.d4c.quantized_layers`.
 
 Source: Zhang et al., arXiv 2511.15411, and its official code.
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from open_clip.modified_resnet import AttentionPool2d, Bottleneck
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from paperlib.d4c.quantized_layers import STAGES, QuantizedLayer, Tower
 from paperlib.d4c.quantizers import ActivationQuantizer, WeightQuantizer
 from paperlib.d4c.ranges import Range, search_range
 from paperlib.d4c.settings import Settings
+from paperlib.models.clip import image_size
 from paperlib.runtime import progress
-
-Tower = Literal["image", "text"]
-
-
-class QuantizedLayer(nn.Module):
-    """A linear layer or convolution with a quantized input and weight, and output if asked for.
-
-    Attributes:
-        weight, bias: of the float layer.
-        window: stride, padding, dilation and groups of a convolution; empty for a linear layer.
-        input, weight_quantizer, output: the quantizers; `output` may be the identity.
-    """
-
-    def __init__(
-        self,
-        layer: nn.Linear | nn.Conv2d,
-        weight_bits: int,
-        activation_bits: int,
-        per_channel: bool = False,
-        quantize_output: bool = False,
-    ) -> None:
-        super().__init__()
-        self.weight, self.bias = layer.weight, layer.bias
-        self.window, self.operation = (), F.linear
-        if isinstance(layer, nn.Conv2d):
-            self.window = layer.stride, layer.padding, layer.dilation, layer.groups
-            self.operation = F.conv2d
-        channels = self.weight.shape[1] if per_channel else None
-        self.input = ActivationQuantizer(activation_bits, channels)
-        self.weight_quantizer = WeightQuantizer(self.weight, weight_bits)
-        self.output = ActivationQuantizer(activation_bits) if quantize_output else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As the float layer."""
-        weight = self.weight_quantizer(self.weight)
-        return self.output(self.operation(self.input(x), weight, self.bias, *self.window))
-
-
-class QuantizedAttention(nn.Module):
-    """Multi-head attention, batch first, with the call of `nn.MultiheadAttention`.
-
-    Attributes:
-        q, k, v, out: the projections; q, k and v with quantized outputs.
-        softmax: quantizer of the attention weights.
-    """
-
-    def __init__(
-        self, projections: list[nn.Linear], heads: int, settings: Settings, per_channel: bool
-    ) -> None:
-        super().__init__()
-        self.heads = heads
-        bits = _bits(settings)
-        self.q, self.k, self.v = (
-            QuantizedLayer(layer, *bits, per_channel, quantize_output=True)
-            for layer in projections[:3]
-        )
-        self.out = QuantizedLayer(projections[3], *bits)
-        self.softmax = ActivationQuantizer(settings.activation_bits)
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        need_weights: bool = False,
-        attn_mask: Tensor | None = None,
-    ) -> tuple[Tensor, None]:
-        """Attention of `query` (b, queries, channels) over the others (b, keys, channels)."""
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (b, heads, tokens, width)
-            for layer, x in ((self.q, query), (self.k, key), (self.v, value))
-        )
-        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
-        if attn_mask is not None:
-            if attn_mask.ndim == 3:
-                attn_mask = attn_mask.unflatten(0, (-1, self.heads))
-            scores = scores + attn_mask
-        x = self.softmax(scores.softmax(-1)) @ v
-        return self.out(x.transpose(1, 2).flatten(2)), None
-
-
-class QuantizedAttentionPool(nn.Module):
-    """`AttentionPool2d`: the mean token's attention over itself and all places."""
-
-    def __init__(self, pool: AttentionPool2d, settings: Settings) -> None:
-        super().__init__()
-        self.positional_embedding = pool.positional_embedding
-        projections = [pool.q_proj, pool.k_proj, pool.v_proj, pool.c_proj]
-        self.attention = QuantizedAttention(projections, pool.num_heads, settings, False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, channels, height, width) to (b, outputs)."""
-        x = x.flatten(2).transpose(1, 2)
-        x = torch.cat([x.mean(1, keepdim=True), x], 1) + self.positional_embedding
-        return self.attention(x[:, :1], x, x)[0][:, 0]
-
-
-def quantize_bottleneck(block: Bottleneck, settings: Settings, tower: Tower) -> nn.Module:
-    """The three convolutions, in place."""
-    for name in ("conv1", "conv2", "conv3"):
-        layer = QuantizedLayer(getattr(block, name), *_bits(settings))
-        setattr(block, name, layer)
-    return block
-
-
-def quantize_pool(pool: AttentionPool2d, settings: Settings, tower: Tower) -> nn.Module:
-    """Another module in its place."""
-    return QuantizedAttentionPool(pool, settings)
-
-
-def quantize_block(block: ResidualAttentionBlock, settings: Settings, tower: Tower) -> nn.Module:
-    """Attention and MLP, in place.
-
-    Raises:
-        ValueError: an attention that is not batch first.
-    """
-    if not block.attn.batch_first:
-        raise ValueError(f"{type(block).__name__}: its attention is not batch first")
-    text = tower == "text"
-    bits = (settings.text_mlp_bits,) * 2 if text else _bits(settings)
-    projections, heads = _projections(block.attn), block.attn.num_heads
-    block.attn = QuantizedAttention(projections, heads, settings, per_channel=True)
-    block.mlp.c_fc = QuantizedLayer(block.mlp.c_fc, *bits, per_channel=True)
-    block.mlp.c_proj = QuantizedLayer(block.mlp.c_proj, *bits, per_channel=text)
-    return block
-
-
-class StageType(NamedTuple):
-    """What is done to one type of layer that a tower runs one after the other.
-
-    Attributes:
-        quantize: the layer, settings and tower to what stands in its place, with the same call.
-        whole: rounding and scales are learned of the whole at once, not of each quantized layer.
-    """
-
-    quantize: Callable[[nn.Module, Settings, Tower], nn.Module]
-    whole: bool
-
-
-STAGES: dict[type[nn.Module], StageType] = {
-    Bottleneck: StageType(quantize_bottleneck, whole=True),
-    AttentionPool2d: StageType(quantize_pool, whole=False),
-    ResidualAttentionBlock: StageType(quantize_block, whole=False),
-}
 
 
 class Stage(NamedTuple):
@@ -206,12 +50,16 @@ class QuantizedClip(nn.Module):
         settings: bit-widths and how ranges are searched.
 
     Raises:
-        ValueError: a tower without layers of the types in `STAGES`, or with others among them.
+        ValueError: a tower without layers of the types in `STAGES`, or with others among them; a
+            model that is quantized already, or takes images that are not square.
     """
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
         super().__init__()
+        if any(isinstance(module, QuantizedLayer) for module in model.modules()):
+            raise ValueError("model: it is quantized already; the model in floating point is valid")
         found = {tower: find_stages(model, tower) for tower in ("image", "text")}
+        image_size(model)
         self.settings = settings
         self.clip = copy.deepcopy(model).float().eval().requires_grad_(False)
         self._stages = {
@@ -277,7 +125,8 @@ class QuantizedClip(nn.Module):
             tokens: of calibration prompts.
 
         Raises:
-            ValueError: there are none, or they have another size than the model takes.
+            ValueError: there are none, they have another size or type than the model takes, or
+                they or what a layer makes of them are not finite: the layer and image are named.
         """
         self.check_inputs(images, tokens)
         for _, layer in progress(list(self.layers()), "Ranges of the weights"):
@@ -315,12 +164,19 @@ class QuantizedClip(nn.Module):
         q, k and v have the same input: it is searched once.
         """
         bar = progress(range(len(quantizers)), "Ranges of the activations")
+        names = {quantizer: name for name, quantizer in quantizers}
         seen: list[tuple[Tensor, tuple[int, int | None], Range]] = []  # the latest two
 
         def observe(quantizer: ActivationQuantizer, inputs: tuple[Tensor]) -> None:
             (x,), kind = inputs, (quantizer.bits, quantizer.axis)
             known = [entry for entry in seen if entry[0] is x and entry[1] == kind]
             if not known:
+                broken = (~x.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+                if broken:
+                    raise ValueError(
+                        f"{names[quantizer]}: what image or prompt {broken[0]} gives there is not "
+                        "finite"
+                    )
                 rows = x.reshape(1, -1) if quantizer.axis is None else x.flatten(0, -2).T
                 known = [(x, kind, self._search(rows, quantizer.bits))]
             seen[:] = [*(entry for entry in seen if entry is not known[0]), known[0]][-2:]
@@ -348,13 +204,17 @@ class QuantizedClip(nn.Module):
 
     def check_inputs(self, images: Tensor, tokens: Tensor | None = None) -> None:
         """Raise ValueError where images or tokens are not what the model takes."""
-        size = self.visual.image_size
-        height, width = (size, size) if isinstance(size, int) else size
-        if len(images) == 0 or images.shape[1:] != (3, height, width):
+        size = image_size(self)
+        if len(images) == 0 or images.shape[1:] != (3, size, size):
             raise ValueError(
-                f"images of shape {tuple(images.shape)}: the model takes (n, 3, {height}, {width})"
+                f"images of shape {tuple(images.shape)}: the model takes (n, 3, {size}, {size})"
                 " with n from 1"
             )
+        if images.dtype != torch.float32:
+            raise ValueError(f"images of {images.dtype}: the model takes torch.float32")
+        broken = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        if broken:
+            raise ValueError(f"images[{broken[0]}]: it has values that are not finite numbers")
         if tokens is None:
             return
         context = getattr(self.clip, "text", self.clip).context_length
@@ -392,20 +252,3 @@ def find_stages(model: nn.Module, tower: Tower) -> list[str]:
     if not stages:
         raise ValueError(f"{kind} has no such layers in its {tower} tower: {valid}")
     return [names[stage] for stage in stages]
-
-
-def _bits(settings: Settings) -> tuple[int, int]:
-    return settings.weight_bits, settings.activation_bits
-
-
-def _projections(attention: nn.MultiheadAttention) -> list[nn.Linear]:
-    """q, k, v and out as layers of their own."""
-    weights = attention.in_proj_weight.chunk(3)
-    biases = attention.in_proj_bias.chunk(3)
-    layers = []
-    for weight, bias in zip(weights, biases, strict=True):
-        layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-        layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-        layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-        layers.append(layer)
-    return [*layers, attention.out_proj]

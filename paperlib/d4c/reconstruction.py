@@ -25,7 +25,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from paperlib.d4c.quantized_clip import QuantizedClip, QuantizedLayer, Tower
+from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.quantized_layers import QuantizedLayer, Tower
 from paperlib.d4c.quantizers import ActivationQuantizer, rounding_penalty
 from paperlib.d4c.settings import Settings
 from paperlib.files import fingerprint
@@ -123,18 +124,19 @@ class _Walk:
     ) -> None:
         self.model, self.count = model, len(samples)
         self.batch = model.settings.reconstruction_batch
-        self.options: dict[str, Any] = {}  # further arguments of a stage
+        self.more: tuple[Any, ...] = ()  # further arguments of a stage, by place and by name:
+        self.options: dict[str, Any] = {}  # a causal mask comes either way
 
-        def keep(_: nn.Module, args: tuple[Tensor], options: dict[str, Any]) -> None:
-            self.options = options
+        def keep(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+            self.more, self.options = args[1:], options
 
         def run(batch: Tensor) -> Tensor:
             return encode(batch.to(_device(model)))
 
         with first.register_forward_pre_hook(keep, with_kwargs=True):
             self.float = self.quantized = self._collect(run, samples, first, "input")
-        mask = self.options.get("attn_mask")
-        if mask is not None and mask.ndim > 2:
+        given = [*self.more, *self.options.values()]
+        if any(isinstance(mask, Tensor) and mask.ndim > 2 for mask in given):
             raise ValueError("model: a text tower with a mask for every prompt cannot be learned")
 
     def pair(self, stage: nn.Module, module: nn.Module) -> tuple[Tensor, Tensor]:
@@ -154,7 +156,7 @@ class _Walk:
         self.quantized = self._collect(self._run(stage), self.quantized, stage, "output")
 
     def _run(self, stage: nn.Module) -> Callable[[Tensor], Tensor]:
-        return lambda batch: stage(batch.to(_device(stage)).float(), **self.options)
+        return lambda batch: stage(batch.to(_device(stage)).float(), *self.more, **self.options)
 
     @torch.no_grad()
     def _collect(
@@ -163,11 +165,11 @@ class _Walk:
         """Input or output of a module for all samples; what comes after it does not run."""
         caught: list[Tensor] = []
 
-        def before(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        def before(_: nn.Module, args: tuple[Any, ...]) -> None:
             caught.append(args[0])
             raise _Stop
 
-        def after(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        def after(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             caught.append(output)
             raise _Stop
 

@@ -3,10 +3,24 @@
 Source: Zhang et al., arXiv 2511.15411, and its official code, whose settings these are.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
 VALID_BITS = range(2, 9)
+WHOLE = {  # by the least valid value
+    0: ("synthesis_iterations", "reconstruction_iterations"),
+    1: (
+        *("images", "prompts", "synthesis_batch", "reconstruction_batch"),
+        *("range_fractions", "range_images", "range_prompts", "memory_budget"),
+    ),
+    2: ("density_points",),
+}
+POSITIVE = ("synthesis_rate", "temperature", "density_bandwidth", "rounding_rate")
+NOT_NEGATIVE = (
+    *("variation_weight", "background_noise", "rounding_weight"),
+    *("image_scale_rate", "text_scale_rate"),
+)
 
 
 @dataclass(frozen=True)
@@ -115,24 +129,22 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise ValueError for a value that is not valid, with those that are."""
         for name in ("weight_bits", "activation_bits", "text_mlp_bits"):
-            if getattr(self, name) not in VALID_BITS:
-                raise ValueError(f"{name}={getattr(self, name)}: whole numbers 2 to 8 are valid")
-        if not self.range_exponent >= 2:
-            raise ValueError(f"range_exponent={self.range_exponent}: numbers from 2 are valid")
-        for name in ("range_fractions", "range_images", "range_prompts", "reconstruction_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: whole numbers from 1 are valid")
-        for name in ("reconstruction_iterations", "synthesis_iterations"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: whole numbers from 0 are valid")
-        for name in ("images", "prompts", "synthesis_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: whole numbers from 1 are valid")
-        if self.density_points < 2:
-            raise ValueError(f"density_points={self.density_points}: 2 and more are valid")
-        for name in ("temperature", "density_bandwidth"):
-            if not getattr(self, name) > 0:
+            value = getattr(self, name)
+            if not _whole(value) or value not in VALID_BITS:
+                raise ValueError(f"{name}={value}: whole numbers 2 to 8 are valid")
+        for least, names in WHOLE.items():
+            for name in names:
+                value = getattr(self, name)
+                if not _whole(value) or value < least:
+                    raise ValueError(f"{name}={value}: whole numbers from {least} are valid")
+        for name in POSITIVE:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)}: numbers above 0 are valid")
+        for name in NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)}: numbers from 0 are valid")
+        if not 2 <= self.range_exponent < math.inf:
+            raise ValueError(f"range_exponent={self.range_exponent}: numbers from 2 are valid")
         least, most = self.foreground_area
         if not 0 < least <= most <= 1:
             raise ValueError(
@@ -141,6 +153,12 @@ class Settings:
             )
         if not 0 <= self.rounding_warmup < 1:
             raise ValueError(f"rounding_warmup={self.rounding_warmup}: 0 to below 1 are valid")
+        if not all(0 < beta < math.inf for beta in self.rounding_beta):
+            raise ValueError(f"rounding_beta={self.rounding_beta}: numbers above 0 are valid")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def bit_widths(name: str) -> dict[str, int]:

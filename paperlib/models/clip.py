@@ -285,14 +285,17 @@ def image_size(model: nn.Module) -> int:
     """Height and width in pixels that a CLIP takes.
 
     Raises:
-        ValueError: the model has no visual tower.
+        ValueError: the model has no visual tower, or takes images that are not square.
     """
     visual = getattr(model, "visual", None)
     if visual is None:
         kind = type(model).__name__
         raise ValueError(f"model: {kind} has no visual tower; a CLIP of open_clip is valid")
     size = visual.image_size
-    return size if isinstance(size, int) else size[0]
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise ValueError(f"model: it takes images of {height} x {width} pixels; square are valid")
+    return height
 
 
 def _channels(values: Sequence[float], like: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from paperlib.d4c.methods import (
     data_free_baseline,
     settings_of,
 )
+from paperlib.d4c.plots import PALETTE
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.zero_shot import load_images
 from paperlib.models.clip import build_small_clip, denormalise, preprocess
@@ -46,7 +47,7 @@ def test_the_rows_of_the_ablation_differ_in_scg_and_pae():
 
 
 def test_methods_are_told_apart_and_readable_on_white():
-    colours = np.array([to_rgb(method.colour) for method in METHODS.values()])
+    colours = np.array([to_rgb(colour) for colour in PALETTE])
     far = np.abs(colours[:, None] - colours[None]).max(-1)
     assert (far[~np.eye(len(colours), dtype=bool)] > 0.15).all()
     assert (colours.mean(1) < 0.72).all()
@@ -77,9 +78,7 @@ def test_every_method_gives_images_of_its_own(model, tokenizer):
 
 
 def test_a_method_is_one_row(model, tokenizer, monkeypatch):
-    row = methods.Method(
-        "grey", "#808080", lambda wanted: torch.zeros(wanted.settings.images, 3, 4, 4)
-    )
+    row = methods.Method("grey", lambda wanted: torch.zeros(wanted.settings.images, 3, 4, 4))
     monkeypatch.setitem(METHODS, "grey", row)
     assert calibration_images("grey", model, tokenizer, FAST).shape == (3, 3, 4, 4)
 
@@ -123,6 +122,7 @@ import sys
 from pathlib import Path
 import torch
 from paperlib.d4c.methods import calibration_images
+from paperlib.d4c.plots import PALETTE
 from paperlib.d4c.settings import Settings
 from paperlib.models.captions import make_tokenizer
 from paperlib.models.clip import build_small_clip
@@ -152,8 +152,8 @@ def test_one_flipped_sign_in_the_normalisation_changes_every_key(tmp_path):
     text = file.read_text()
     file.write_text(text.replace('    """Pixels in [0, 1] to', '    # a comment\n    """Pixels to'))
     looks = copy / "paperlib" / "d4c" / "methods.py"
-    looks.write_text(looks.read_text().replace(METHODS["d4c"].colour, "#123456"))
-    assert kept_by(copy, tmp_path / "other words and colours") == ours
+    looks.write_text(looks.read_text().replace(f'"{METHODS["d4c"].title}"', '"ours"'))
+    assert kept_by(copy, tmp_path / "other words") == ours
     right = "return (images - _channels(OPENAI_DATASET_MEAN"
     assert text.count(right) == 1
     file.write_text(text.replace(right, right.replace("-", "+")))

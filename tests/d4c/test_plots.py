@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 
 from paperlib.d4c import plots
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
+from paperlib.d4c.plots import PALETTE
 from paperlib.notebook.figures import alt_text
 
 ENCODERS = ("resnet", "vit")
@@ -107,7 +108,7 @@ def colours(ax):
 @pytest.mark.parametrize("name", ["semantics", "losses"])
 def test_curves_have_the_colours_of_their_methods(name):
     figure = drawn(name)
-    expected = {TITLES[m]: METHODS[m].colour for m in TABLES[name]().method.unique()}
+    expected = {TITLES[m]: PALETTE[list(METHODS).index(m)] for m in TABLES[name]().method.unique()}
     assert all(colours(ax) == expected for ax in figure.axes)
     plt.close(figure)
 

@@ -8,7 +8,8 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from paperlib.d4c.integer import integer_tower
-from paperlib.d4c.quantized_clip import STAGES, QuantizedClip, QuantizedLayer, StageType
+from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.quantized_layers import STAGES, QuantizedLayer, StageType
 from paperlib.d4c.quantizers import fake_quantize
 from paperlib.d4c.ranges import search_range
 from paperlib.d4c.reconstruction import reconstruct
@@ -219,6 +220,40 @@ def test_wrong_input_is_named(vit, inputs):
     custom = CLIP(24, vision | {"qk_norm": True}, text)
     with pytest.raises(ValueError, match="a block CustomResidualAttentionBlock: valid are"):
         QuantizedClip(custom, FAST)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_images_that_no_layer_can_take_are_named(clip, inputs):
+    images, tokens = inputs
+    ours = QuantizedClip(clip, FAST)
+    images[3, 1, 5, 7] = torch.nan
+    with pytest.raises(ValueError, match=r"^images\[3\]: it has values that are not finite"):
+        ours.set_ranges(images, tokens)
+    with pytest.raises(ValueError, match=r"^images of torch.float16: the model takes"):
+        ours.set_ranges(images.nan_to_num().half(), tokens)
+    images[3] = 1e38  # finite itself, but not what the layers make of it
+    with pytest.raises(ValueError, match=r"^clip\.visual\..*: what image or prompt 3 gives there"):
+        ours.set_ranges(images, tokens)
+
+
+def test_models_that_cannot_be_quantized_are_named(clip, vit):
+    with pytest.raises(ValueError, match="^model: it is quantized already"):
+        QuantizedClip(QuantizedClip(clip, FAST), FAST)
+    vit.visual.image_size = (64, 48)
+    with pytest.raises(ValueError, match="^model: it takes images of 64 x 48 pixels; square"):
+        QuantizedClip(vit, FAST)
+
+
+def test_a_text_tower_of_hugging_face_is_refused_in_a_sentence(vit):
+    class BertLayer(nn.Linear):
+        pass
+
+    tower = nn.Module()  # as open_clip's HFTextEncoder has it: its model is `transformer`
+    tower.transformer = nn.Module()
+    tower.transformer.layer = nn.ModuleList([BertLayer(8, 8), BertLayer(8, 8)])
+    vit.text = tower
+    with pytest.raises(ValueError, match="a block BertLayer: valid are open_clip's CLIP models"):
+        QuantizedClip(vit, FAST)
 
 
 def test_a_family_of_layers_is_one_row(

@@ -249,3 +249,13 @@ def test_a_mask_for_every_prompt_is_refused(inputs):
     nn.init.normal_(clip.text.cls_emb)
     with pytest.raises(ValueError, match="a mask for every prompt"):
         reconstruct(ranged(clip, inputs), *inputs, towers=["text"])
+
+
+def test_the_causal_mask_stays_under_gradient_checkpointing(clip, inputs):
+    """open_clip gives blocks the mask by place then, else by name."""
+    plain, checkpointed = ranged(clip, inputs), ranged(clip, inputs)
+    checkpointed.clip.transformer.grad_checkpointing = True
+    if hasattr(clip.visual, "transformer"):
+        checkpointed.visual.transformer.grad_checkpointing = True
+    assert reconstruct(plain, *inputs) == reconstruct(checkpointed, *inputs)
+    assert_same_state(plain, checkpointed)

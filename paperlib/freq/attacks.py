@@ -26,8 +26,10 @@ import eagerpy
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.fft import idctn
 from torch import Tensor, nn
 
+from paperlib.models.classifier import Images, as_classifier, check_labels, floats
 from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
 from paperlib.seeds import derive
@@ -69,22 +71,23 @@ class Attack:
 def attack(
     name: str,
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     epsilon: float | None = None,
     steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
-) -> Float[Tensor, "n 3 height width"]:
+) -> Float[Tensor, "n channels height width"]:
     """Adversarial images, the same for the same seed and batch size.
 
-    Random generators and the model's mode are as before when it returns. Images on which the
+    Random generators and the model's mode are as before when it returns, and it works where
+    gradients are switched off (`torch.no_grad`) too. Images on which the
     attack fails come back as the library leaves them: at the edge of the ball, or unchanged.
 
     Args:
         name: a key of `ATTACKS`.
         model: takes images in [0, 1], returns logits (n, classes).
-        images: RGB in [0, 1], float (n, 3, height, width).
+        images: floats in [0, 1] or uint8, (n, channels, height, width).
         labels: true classes, int64 (n,).
         epsilon: see `Attack`; None takes the default. A smallest perturbation that is shortened to
             it mostly fails.
@@ -96,23 +99,27 @@ def attack(
         Images in [0, 1], float32, on the device of `images`.
 
     Raises:
-        ValueError: unknown name, or images or labels of the wrong shape, type or range.
+        ValueError: unknown name, a number out of range, or images, labels or logits that
+            `paperlib.models.classifier` does not take.
     """
     chosen = specification(name)
-    _check(images, labels, epsilon, steps, batch_size)
+    _check_numbers(epsilon, steps, batch_size)
+    images = floats(images).float()
+    model = as_classifier(model)
+    check_labels(labels, len(images), model.classes(images))
     epsilon = chosen.epsilon if epsilon is None else epsilon
     steps = steps or chosen.steps
     batches = list(
         zip(
-            images.float().split(batch_size or chosen.batch_size),
+            images.split(batch_size or chosen.batch_size),
             labels.split(batch_size or chosen.batch_size),
             strict=True,
         )
     )
-    with _seeded(derive(seed, name)), frozen(model), _quiet():
+    with _seeded(derive(seed, name)), frozen(model), _with_gradients(), _quiet():
         return torch.cat(
             [
-                chosen.call(model, x, y, epsilon, steps).detach()
+                chosen.call(model, x.clone(), y.clone(), epsilon, steps).detach()
                 for x, y in progress(batches, chosen.title)
             ]
         )
@@ -178,10 +185,12 @@ def _hop_skip_jump(
 def _square(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int) -> Tensor:
     from art.attacks.evasion import SquareAttack  # takes seconds, so only when needed
 
+    height, width = x.shape[-2:]
+    share = min(0.8, (min(height, width) - 1) ** 2 / (height * width))  # a square must fit
+
     def algorithm(classifier):
-        return SquareAttack(
-            classifier, eps=epsilon, max_iter=steps, batch_size=len(x), verbose=False
-        )
+        options = {"eps": epsilon, "max_iter": steps, "batch_size": len(x), "verbose": False}
+        return SquareAttack(classifier, p_init=share, **options)
 
     return _by_toolbox(model, algorithm, x, y)
 
@@ -192,10 +201,19 @@ def _simba(basis: Literal["px", "dct"]) -> Call:
     def call(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int) -> Tensor:
         from art.attacks.evasion import SimBA
 
+        class AnySimBA(SimBA):
+            """The toolbox's, with all cosines of an image of any size, in random order."""
+
+            def _block_order(self, *_, **__):
+                return np.random.permutation(x[0].numel()).argsort()
+
+            def _block_idct(self, coefficients, *_, **__):
+                return idctn(coefficients, axes=(-2, -1), norm="ortho").astype(np.float32)
+
         def algorithm(classifier):
+            # The toolbox's own order and transform are for squares, which freq_dim divides.
             options = {"epsilon": epsilon, "max_iter": steps, "verbose": False}
-            # The toolbox's default of freq_dim takes the lowest cosines first.
-            return SimBA(classifier, attack=basis, freq_dim=x.shape[-1], **options)
+            return AnySimBA(classifier, attack=basis, freq_dim=x.shape[-2], **options)
 
         return _by_toolbox(nn.Sequential(model, nn.Softmax(-1)), algorithm, x, y)
 
@@ -254,6 +272,13 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _with_gradients() -> Iterator[None]:
+    """Gradients flow, whatever the caller has switched off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The libraries' warnings and log lines; neither has an option for them."""
     before = logging.root.manager.disable
@@ -266,25 +291,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _check(
-    images: Tensor,
-    labels: Tensor,
-    epsilon: float | None,
-    steps: int | None,
-    batch_size: int | None,
-) -> None:
-    if images.ndim != 4 or images.shape[1] != 3 or not len(images):
-        raise ValueError(f"images have shape {tuple(images.shape)}: (n, 3, height, width) is valid")
-    if not images.is_floating_point() or images.min() < 0 or images.max() > 1:
-        raise ValueError(
-            f"images are {images.dtype} from {images.min():g} to {images.max():g}: "
-            "floats from 0 to 1 are valid"
-        )
-    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-        raise ValueError(
-            f"labels are {labels.dtype} of shape {tuple(labels.shape)}: "
-            f"int64 of shape ({len(images)},) is valid"
-        )
+def _check_numbers(epsilon: float | None, steps: int | None, batch_size: int | None) -> None:
     if epsilon is not None and not epsilon > 0:
         raise ValueError(f"epsilon={epsilon}: numbers above 0 are valid")
     for name, value in {"steps": steps, "batch_size": batch_size}.items():

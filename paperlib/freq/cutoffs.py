@@ -25,15 +25,15 @@ Models = Mapping[tuple[str, str], nn.Module]  # by architecture and variant
 
 
 def low_passed(
-    images: Float[Tensor, "n 3 size size"], cutoff: int
-) -> Float[Tensor, "n 3 size size"]:
+    images: Float[Tensor, "n channels height width"], cutoff: int
+) -> Float[Tensor, "n channels height width"]:
     """Images in [0, 1] with max(u, v) < cutoff only, clipped to [0, 1]."""
     return low_pass(images, cutoff).clamp(0, 1)
 
 
 def high_passed(
-    images: Float[Tensor, "n 3 size size"], cutoff: int
-) -> Float[Tensor, "n 3 size size"]:
+    images: Float[Tensor, "n channels height width"], cutoff: int
+) -> Float[Tensor, "n channels height width"]:
     """Images in [0, 1] with max(u, v) >= cutoff only, on mid-grey, clipped to [0, 1].
 
     With cutoff 0 nothing is cut and nothing added.

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from paperlib.freq.bands import Shape, low_mask
 from paperlib.freq.dct import dct2, dct_matrix, idct2
+from paperlib.models.classifier import Images, as_classifier, check_labels, floats
 from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
 
@@ -31,7 +32,7 @@ Score = Literal["logit", "probability"]
 
 def occluded_frequency(
     model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
+    images: Images,
     labels: Int[Tensor, " n"],
     score: Score = "logit",
     batch: int = 64,
@@ -40,20 +41,21 @@ def occluded_frequency(
 
     Args:
         model: takes images in [0, 1], returns logits (n, classes); measured in eval mode.
-        images: in [0, 1]; what is left after removal is not clipped.
+        images: floats in [0, 1] or uint8; what is left after removal is not clipped.
         labels: true classes.
         score: of the true class: its logit, or its probability after softmax.
         batch: most images in one forward pass, which bounds the memory.
 
     Raises:
-        ValueError: unknown `score`, or `batch` below 1.
+        ValueError: unknown `score`, `batch` below 1, or images, labels or logits that
+            `paperlib.models.classifier` does not take.
     """
     return normalise(component_changes(model, images, labels, score, batch))
 
 
 def occluded_bands(
     model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
+    images: Images,
     labels: Int[Tensor, " n"],
     masks: Bool[Tensor, "bands height width"],
     score: Score = "logit",
@@ -68,7 +70,7 @@ def occluded_bands(
 
 def component_changes(
     model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
+    images: Images,
     labels: Int[Tensor, " n"],
     score: Score = "logit",
     batch: int = 64,
@@ -79,12 +81,13 @@ def component_changes(
 
 def component_changes_by_score(
     model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
+    images: Images,
     labels: Int[Tensor, " n"],
     scores: Sequence[Score] = ("logit", "probability"),
     batch: int = 64,
 ) -> dict[Score, Float[Tensor, "n height width"]]:
     """`component_changes` of several scores, from the same forward passes."""
+    images = floats(images)
     height, width = images.shape[-2:]
     coefficients = dct2(images).flatten(2)  # (n, channels, height · width)
     rows = dct_matrix(height, images.dtype, images.device)
@@ -127,13 +130,14 @@ def single_masks(height: int, width: int) -> Bool[Tensor, "parts height width"]:
 
 def band_changes(
     model: nn.Module,
-    images: Float[Tensor, "n channels height width"],
+    images: Images,
     labels: Int[Tensor, " n"],
     masks: Bool[Tensor, "bands height width"],
     score: Score = "logit",
     batch: int = 64,
 ) -> Float[Tensor, "n bands"]:
     """Fall δ of the true class's score when each band is removed; arguments as above."""
+    images = floats(images)
     coefficients, kept = dct2(images), ~masks
 
     def without(image: Tensor, band: Tensor) -> Tensor:
@@ -150,10 +154,10 @@ def normalise(changes: Float[Tensor, "n *components"]) -> Float[Tensor, "n *comp
 
 
 def low_share(
-    occluded: Float[Tensor, "n size size"], cutoff: float, shape: Shape = "square"
+    occluded: Float[Tensor, "n height width"], cutoff: float, shape: Shape = "square"
 ) -> Float[Tensor, " n"]:
     """Share of OF in components with radius < `cutoff`, the constant among them; 0 to 1."""
-    low = low_mask(occluded.shape[-1], cutoff, shape).to(occluded)
+    low = low_mask(tuple(occluded.shape[-2:]), cutoff, shape).to(occluded)
     return (occluded * low).sum((-2, -1))
 
 
@@ -173,15 +177,18 @@ def _changes(
     if batch < 1:
         raise ValueError(f"batch={batch}: whole numbers from 1 are valid")
 
+    classifier = as_classifier(model)
+    check_labels(labels, len(images), classifier.classes(images))
+
     def of_class(x: Tensor, y: Tensor) -> Tensor:  # (scores, pairs)
         if not x.is_cuda:
             x = x.contiguous(memory_format=torch.channels_last)  # faster on a CPU
-        logits = model(x)
-        outputs = [logits.softmax(-1) if score == "probability" else logits for score in scores]
+        found = classifier(x)
+        outputs = [found.softmax(-1) if score == "probability" else found for score in scores]
         return torch.stack(outputs).gather(2, y.expand(len(scores), -1)[..., None]).squeeze(2)
 
     pairs = torch.arange(len(images) * parts, device=images.device).split(batch)
-    with frozen(model), torch.inference_mode():
+    with frozen(classifier), torch.inference_mode():
         parts_of = zip(images.split(batch), labels.split(batch), strict=True)
         whole = torch.cat([of_class(x, y) for x, y in parts_of], 1)
         changes = [

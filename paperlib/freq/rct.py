@@ -1,7 +1,7 @@
 r"""RCT: the relative change in the DCT that an attack makes, and where its energy goes.
 
 With $X$ the DCT of a clean image and $\Delta X$ that of the perturbation (the DCT is linear), and
-$|\cdot|$ the mean over RGB of absolute coefficients,
+$|\cdot|$ the mean over channels (RGB) of absolute coefficients,
 
 $$\mathrm{RCT}_{uv} = \frac{\sum_i |\Delta X^{(i)}_{uv}|}{\sum_i (|X^{(i)}_{uv}| + \varepsilon)},
 \qquad
@@ -27,14 +27,14 @@ FLOOR = 1 / (255 * 12**0.5)
 
 
 def rct_map(
-    clean: Float[Tensor, "n 3 height width"],
-    adversarial: Float[Tensor, "n 3 height width"],
+    clean: Float[Tensor, "n channels height width"],
+    adversarial: Float[Tensor, "n channels height width"],
     floor: float = FLOOR,
 ) -> Float[Tensor, "height width"]:
-    """Change relative to the data set: mean |ΔX| / (mean |X| + ε), means over images and RGB.
+    """Change relative to the data set: mean |ΔX| / (mean |X| + ε), means over images and channels.
 
     Args:
-        clean: RGB in [0, 1].
+        clean: in [0, 1], RGB or any other channels.
         adversarial: the same images attacked, in the same order.
         floor: ε, in units of a coefficient of an image in [0, 1].
     """
@@ -43,11 +43,11 @@ def rct_map(
 
 
 def rct_images(
-    clean: Float[Tensor, "n 3 height width"],
-    adversarial: Float[Tensor, "n 3 height width"],
+    clean: Float[Tensor, "n channels height width"],
+    adversarial: Float[Tensor, "n channels height width"],
     floor: float = FLOOR,
 ) -> Float[Tensor, "n height width"]:
-    """Change relative to each image: |ΔX| / (|X| + ε), magnitudes averaged over RGB first.
+    """Change relative to each image: |ΔX| / (|X| + ε), magnitudes averaged over channels first.
 
     Its mean over images weighs those most that lack a component; arguments as for `rct_map`.
     """
@@ -56,12 +56,12 @@ def rct_images(
 
 
 def energy_shares(
-    clean: Float[Tensor, "n 3 height width"],
-    adversarial: Float[Tensor, "n 3 height width"],
+    clean: Float[Tensor, "n channels height width"],
+    adversarial: Float[Tensor, "n channels height width"],
     bands: int,
     shape: Shape = "radial",
 ) -> Float[Tensor, "n bands"]:
-    """Share of the perturbation's energy Σ ΔX² in every band, over RGB; each row sums to 1.
+    """Share of the perturbation's energy Σ ΔX² in every band, over channels; each row sums to 1.
 
     Rows of images that the attack left unchanged are NaN (`torch.nanmean` skips them).
     """
@@ -69,24 +69,24 @@ def energy_shares(
     return energy / energy.sum(-1, keepdim=True)
 
 
-def high_to_low(rct: Float[Tensor, "size size"]) -> float:
+def high_to_low(rct: Float[Tensor, "height width"]) -> float:
     """Mean of a map over the upper half of the radii, divided by that over the lower half."""
-    rings = radial_mean(rct, rct.shape[-1])
-    half = rct.shape[-1] // 2
+    side = min(rct.shape)
+    rings, half = radial_mean(rct, side), side // 2
     return (rings[half:].mean() / rings[:half].mean()).item()
 
 
 def excess(
-    clean: Float[Tensor, "n 3 size size"],
-    adversarial: Float[Tensor, "n 3 size size"],
-    control: Float[Tensor, "n 3 size size"],
+    clean: Float[Tensor, "n channels height width"],
+    adversarial: Float[Tensor, "n channels height width"],
+    control: Float[Tensor, "n channels height width"],
     resamples: int,
     seed: int,
 ) -> tuple[float, float, float]:
     """By how much `high_to_low` of an attack is above that of a control on the same images.
 
     Args:
-        clean: RGB in [0, 1].
+        clean: in [0, 1], RGB or any other channels.
         adversarial: the same images attacked, in the same order.
         control: the same images changed without regard to the model, such as by white noise.
         resamples: of the bootstrap over images, the same images for attack and control.

@@ -14,6 +14,7 @@ from paperlib.data import LabelledImages
 from paperlib.freq.attacks import ATTACKS, attack, specification
 from paperlib.freq.occlusion import low_share, occluded_frequency
 from paperlib.freq.variants import EPSILON, LOW_CUTOFF
+from paperlib.models.classifier import as_classifier, check_labels, floats
 from paperlib.models.training import accuracy, predict
 from paperlib.seeds import derive
 
@@ -50,6 +51,8 @@ def robust_images(
         unbounded = epsilon is None and ATTACKS[name].epsilon is None
         if ATTACKS[name].aim == "walk" or unbounded:
             raise ValueError(f"{name} has no bound: robustness needs one, as PGD with an epsilon")
+    model, images = as_classifier(model), floats(images)
+    check_labels(labels, len(images), model.classes(images))
     robust = predict(model, images) == labels
     for name in names:
         standing = robust.nonzero().squeeze(1)

@@ -24,13 +24,15 @@ from paperlib.freq.dct import dct2
 from paperlib.models.frozen import frozen
 
 
-def mean_spectrum(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "height width"]:
+def mean_spectrum(
+    images: Float[Tensor, "n channels height width"],
+) -> Float[Tensor, "height width"]:
     """Mean |X| over images and RGB, of images in [0, 1]."""
     return dct2(images).abs().mean((0, 1))
 
 
 def class_spectra(
-    images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"], classes: int
+    images: Float[Tensor, "n channels height width"], labels: Int[Tensor, " n"], classes: int
 ) -> Float[Tensor, "classes height width"]:
     """Mean |X| of every class.
 
@@ -41,7 +43,7 @@ def class_spectra(
 
 
 def profiles(
-    images: Float[Tensor, "n 3 size size"],
+    images: Float[Tensor, "n channels height width"],
     labels: Int[Tensor, " n"],
     classes: Sequence[str],
     bands: int,
@@ -54,13 +56,13 @@ def profiles(
         ValueError: a class without an image.
     """
     rings = radial_mean(class_spectra(images, labels, len(classes)), bands)  # (classes, bands)
-    radius = (np.arange(bands) + 0.5) * images.shape[-1] / bands
+    radius = (np.arange(bands) + 0.5) * min(images.shape[-2:]) / bands
     table = pd.DataFrame(rings.numpy().T, columns=list(classes)).assign(all=rings.mean(0).numpy())
     return table.assign(radius=radius).melt("radius", var_name="class")
 
 
 def between_class_spectrum(
-    images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"], classes: int
+    images: Float[Tensor, "n channels height width"], labels: Int[Tensor, " n"], classes: int
 ) -> Float[Tensor, "height width"]:
     """Spread B of the class means around their mean, averaged over RGB.
 

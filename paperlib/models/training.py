@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
+from paperlib.models.classifier import as_classifier
 from paperlib.models.frozen import frozen
 from paperlib.models.resume import Resume
 from paperlib.runtime import progress
@@ -239,20 +240,20 @@ def augment(
 
 
 def predict(
-    model: nn.Module, images: Float[Tensor, "n 3 height width"], batch_size: int = 100
+    model: nn.Module, images: Float[Tensor, "n channels height width"], batch_size: int = 100
 ) -> Int[Tensor, " n"]:
     """Class with the largest logit, in eval mode, computed `batch_size` images at a time.
 
     On the model's device; the classes are on that of the images.
     """
-    place = next(model.parameters(), images).device
+    model, place = as_classifier(model), next(model.parameters(), images).device
     with frozen(model), torch.inference_mode():
         classes = [model(batch.to(place)).argmax(-1) for batch in images.split(batch_size)]
         return torch.cat(classes).to(images.device)
 
 
 def accuracy(
-    model: nn.Module, images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"]
+    model: nn.Module, images: Float[Tensor, "n channels height width"], labels: Int[Tensor, " n"]
 ) -> float:
     """Share of images in [0, 1] whose class is predicted, 0 to 1."""
     return (predict(model, images) == labels).float().mean().item()

@@ -197,20 +197,72 @@ def test_robust_means_that_no_attack_succeeds(trained, colours):
     assert robust_accuracy(trained, x, y, names=("fgsm",), epsilon=1e-4) == 15 / 16
 
 
+class Wide(nn.Module):
+    """Half of the contrast over columns in one logit: grey images of any size."""
+
+    def forward(self, x):
+        z = (x[..., ::2, 1::2] - x[..., ::2, ::2]).flatten(1).sum(1)
+        return torch.stack([-z, z], 1)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "hopskipjump"])
+def test_grey_images_that_are_no_squares(name):
+    x = 0.5 + 0.01 * torch.randn(2, 1, 6, 10, generator=torch.Generator().manual_seed(0))
+    y = predict(Wide(), x)
+    adversarial = attack(name, Wide(), x, y, steps=60)
+    assert adversarial.shape == x.shape
+    assert (predict(Wide(), adversarial) != y).all()
+
+
+def test_simba_takes_cosines_of_a_rectangle():
+    x = torch.full((1, 1, 6, 10), 0.5) + 0.1 * torch.arange(10) % 2 / 10
+    y = predict(Wide(), x)
+    change = dct2(attack("simba_dct", Wide(), x, y, 1e-3, steps=40) - x)
+    touched = change.abs() > 5e-4
+    assert 10 < touched.sum() <= 40 and touched[..., 6:].any()
+    torch.testing.assert_close(
+        change[touched].abs(), torch.full((touched.sum(),), 1e-3), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_attacks_work_where_gradients_are_off(off, trained, eight):
+    expected = attack("pgd_linf", trained, *eight, 0.05, steps=3)
+    with off():
+        assert torch.equal(attack("pgd_linf", trained, *eight, 0.05, steps=3), expected)
+        assert torch.equal(attack("pgd_linf", trained, *(t + 0 for t in eight), 0.05, 3), expected)
+    assert not torch.equal(expected, eight[0])
+
+
+def test_bytes_are_images_too(trained, eight):
+    x, y = (255 * eight[0]).round().to(torch.uint8), eight[1]
+    found = attack("fgsm", trained, x, y, 0.05)
+    assert torch.equal(found, attack("fgsm", trained, x.float() / 255, y, 0.05))
+
+
+def test_a_label_that_the_model_lacks_is_no_wrong_image(trained, eight):
+    with pytest.raises(ValueError, match="from 7 to 7, but the model has 4 logits"):
+        robust_images(trained, eight[0], torch.full((8,), 7))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"name": "fgms"}, "'fgms' is unknown: valid are fgsm, pgd_linf, pgd_l2, cw_l2, square"),
-        ({"images": torch.rand(8, 1, 16, 16)}, r"shape \(8, 1, 16, 16\): \(n, 3, height, width\)"),
+        ({"images": torch.rand(8, 16, 16)}, r"shape \(8, 16, 16\): \(n, channels, height, width\)"),
         ({"images": torch.rand(8, 3, 16, 16) * 255}, "floats from 0 to 1 are valid"),
-        ({"images": torch.zeros(8, 3, 16, 16, dtype=torch.uint8)}, "images are torch.uint8"),
+        ({"images": torch.zeros(8, 3, 16, 16, dtype=torch.int32)}, "images are torch.int32"),
+        ({"images": torch.full((8, 3, 16, 16), torch.nan)}, "8 of 8 images hold NaN"),
         ({"labels": torch.zeros(7, dtype=torch.int64)}, r"int64 of shape \(8,\) is valid"),
         ({"labels": torch.zeros(8)}, "labels are torch.float32"),
+        ({"labels": torch.full((8,), 4)}, "from 4 to 4, but the model has 4 logits: 0 to 3"),
+        ({"labels": torch.full((8,), -1)}, "from -1 to -1, but the model has 4 logits"),
         ({"epsilon": 0.0}, "epsilon=0.0: numbers above 0"),
         ({"steps": 0}, "steps=0: whole numbers from 1"),
         ({"batch_size": 0}, "batch_size=0: whole numbers from 1"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_values_are_named(change, message, trained, eight):
     options = {"name": "fgsm", "images": eight[0], "labels": eight[1]} | change
     with pytest.raises(ValueError, match=message):

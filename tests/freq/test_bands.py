@@ -39,10 +39,27 @@ def test_square_low_mask_is_a_corner(cutoff):
     assert mask[:cutoff, :cutoff].all()
 
 
-def test_radius_of_a_rectangle():
-    assert radius(3, 5).shape == (3, 5)
-    assert radius(4, 5)[3, 4] == 5
-    assert radius(4, 5, "square")[1, 4] == 4
+def test_a_radius_of_a_rectangle_is_the_same_frequency_both_ways():
+    values = radius(8, 12)
+    assert values.shape == (8, 12)
+    assert values[4, 0] == values[0, 6] == 4  # half of a period in two pixels
+    assert values[3, 6] == 5
+    assert radius(8, 12, "square")[1, 6] == 4
+    torch.testing.assert_close(radius(12, 8), values.T)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_rectangle_has_bands_filters_and_energies(shape):
+    x = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(0))
+    masks = band_masks((12, 20), 6, shape)
+    assert masks.shape == (6, 12, 20) and (masks.sum(0) == 1).all() and masks.any((1, 2)).all()
+    assert low_mask((12, 20), 6)[:6, :10].all() and low_mask((12, 20), 6).sum() == 60
+    torch.testing.assert_close(band_energy(dct2(x), 6, shape).sum(-1), (x**2).sum((-2, -1)))
+    parts = [filter_components(x, mask) for mask in masks]
+    torch.testing.assert_close(sum(parts), x, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(low_pass(x, 4, shape), sum(parts[:2]), atol=1e-5, rtol=1e-5)
+    means = radial_mean(torch.ones(12, 20), 6, shape)
+    torch.testing.assert_close(means, torch.ones(6))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -87,4 +104,4 @@ def test_wrong_values_are_named():
     with pytest.raises(ValueError, match="'radial' and 'square'"):
         radius(8, shape="round")
     with pytest.raises(ValueError, match="bands=9: valid are 1 to 8"):
-        band_index(8, 9)
+        band_index((8, 20), 9)

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -11,6 +13,11 @@ from paperlib.freq.occlusion import (
     occluded_bands,
     occluded_frequency,
 )
+
+
+class Pair(torch.nn.Module):
+    def forward(self, x):
+        return x.flatten(1), x
 
 
 def plain_loop(model, images, labels, masks, score):
@@ -67,7 +74,7 @@ def test_no_forward_pass_exceeds_the_batch(trained, colours, batch):
     band_changes(trained, images, labels, masks, batch=batch)
     if batch > 1:
         component_changes(trained, images, labels, batch=batch)
-        assert sum(trained.batches) == 3 * 256 + 3 + 3 * 4 + 3
+        assert sum(trained.batches) == 3 * 256 + 3 + 3 * 4 + 3 + 2  # twice one, for its classes
     assert 0 < max(trained.batches) <= batch
 
 
@@ -105,6 +112,40 @@ def test_low_share():
     assert low_share(corner, 3).tolist() == [0, 0]
 
 
+def test_low_share_of_a_rectangle():
+    flat = torch.full((1, 12, 20), 1 / 240)
+    torch.testing.assert_close(low_share(flat, 6), torch.tensor([60 / 240]))
+
+
+def test_bytes_and_halves_are_measured_as_floats_are(trained, colours):
+    x, y, masks = (255 * colours[0][:3]).round(), colours[1][:3], band_masks(16, 4)
+    expected = band_changes(trained, x / 255, y, masks)
+    assert expected.abs().min() > 0
+    torch.testing.assert_close(band_changes(trained, x.to(torch.uint8), y, masks), expected)
+    half = band_changes(trained, (x / 255).bfloat16(), y, masks)
+    torch.testing.assert_close(half, expected, atol=0.2, rtol=0.1)
+    halved = copy.deepcopy(trained).bfloat16()
+    components = component_changes(halved, x / 255, y)
+    assert components.dtype == torch.float32
+    assert (components.abs() > 1e-6).float().mean() > 0.99  # in half precision most round to 0
+
+
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_one_logit_is_the_difference_of_two(score):
+    class One(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1).mean(1, keepdim=True) - 3 * x[:, 0, :1, 0]
+
+    class Two(torch.nn.Module):
+        def forward(self, x):
+            return torch.cat([-One()(x), One()(x)], 1) / 2
+
+    x, y = torch.rand(2, 1, 6, 8), torch.tensor([0, 1])
+    ours = component_changes(One(), x, y, score)
+    torch.testing.assert_close(ours, component_changes(Two(), x, y, score))
+    assert ours.abs().amax((1, 2)).min() > 1e-3
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_values_are_named(trained, colours):
     images, labels = colours[0][:2], colours[1][:2]
@@ -112,3 +153,9 @@ def test_wrong_values_are_named(trained, colours):
         occluded_frequency(trained, images, labels, "loss")
     with pytest.raises(ValueError, match="batch=0"):
         occluded_frequency(trained, images, labels, batch=0)
+    with pytest.raises(ValueError, match="from 0 to 4, but the model has 4 logits"):
+        occluded_frequency(trained, images, torch.tensor([4, 0]))
+    with pytest.raises(ValueError, match="1 of 2 images hold NaN, the first is 1"):
+        occluded_frequency(trained, torch.stack([images[0], images[1] * torch.nan]), labels)
+    with pytest.raises(ValueError, match="returns a tuple; needed is a tensor of logits"):
+        occluded_frequency(Pair(), images, labels)

@@ -76,3 +76,14 @@ def test_an_attack_is_beyond_noise_only_with_more_in_high_frequencies(clean):
         assert start <= value <= end and sign * start > 0 and sign * end > 0
     value, start, end = excess(clean, clean + noise, clean + noise, 50, 0)
     assert (value, start, end) == (0, 0, 0)  # the same images for both
+
+
+def test_grey_rectangles():
+    clean = torch.rand(3, 1, 8, 12, generator=torch.Generator().manual_seed(0))
+    wide = dct_matrix(8)[6][:, None] * dct_matrix(12)[9][None, :]
+    attacked = clean + 0.1 * wide
+    assert rct_map(clean, attacked).argmax() == 6 * 12 + 9
+    shares = energy_shares(clean, attacked, 4, "square")
+    torch.testing.assert_close(shares, torch.tensor([[0.0, 0, 0, 1]]).expand(3, 4))
+    assert high_to_low(rct_map(clean, attacked)) > 50
+    assert high_to_low(torch.ones(8, 12)) == pytest.approx(1)

@@ -13,7 +13,7 @@ from paperlib.freq import rct
 from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.controls import CONTROLS
 
-Change = tuple[Float[Tensor, "_ 3 height width"], Float[Tensor, "_ 3 height width"]]
+Change = tuple[Float[Tensor, "_ channels height width"], Float[Tensor, "_ channels height width"]]
 
 
 def norms(change: Change) -> Float[Tensor, " _"]:

@@ -19,7 +19,7 @@ from paperlib.freq.bands import radius
 from paperlib.freq.dct import idct2
 from paperlib.seeds import generator
 
-Images = Float[Tensor, "n 3 height width"]
+Images = Float[Tensor, "n channels height width"]
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,5 @@
+import json
+from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
@@ -18,6 +20,7 @@ from paperlib.models.training import (
     rate,
     train,
 )
+from paperlib.paths import CHECKPOINTS
 
 
 @pytest.fixture
@@ -185,3 +188,9 @@ def test_biases_and_norms_do_not_decay():
     decayed, plain = adamw(list(model.parameters()), 0.1, 0.05).param_groups
     assert [p.shape for p in decayed["params"]] == [(6, 4)] and decayed["weight_decay"] == 0.05
     assert len(plain["params"]) == 3 and plain["weight_decay"] == 0
+
+
+def test_the_defaults_are_what_the_committed_networks_were_trained_with():
+    card = json.loads((CHECKPOINTS / "openmoji-resnet20-natural.json").read_text())
+    recipe = {name: value for name, value in card["recipe"].items() if name != "start"}
+    assert asdict(Recipe(recipe["epochs"], recipe["learning_rate"])) == recipe

@@ -7,6 +7,7 @@ from segment_anything import SamPredictor
 
 from paperlib.data.coco import SegmentedImage
 from paperlib.models.sam import IMAGE, build_small_sam
+from paperlib.pedsam.small_sam import segmentation
 from paperlib.pedsam.small_sam.masks import box_prompt, mean_iou, point_prompts
 from paperlib.pedsam.small_sam.segmentation import (
     SMALLEST,
@@ -43,6 +44,20 @@ def test_draws_share_no_scene():
     assert len({image.tobytes() for image in images}) == 6
     assert (again.images[1][1].image == drawn.images[1][1].image).all()
     assert drawn.scale == "2 images, 2 draws"
+
+
+def test_draws_of_coco_share_no_photograph(monkeypatch):
+    def photographs(count, seed):
+        return [
+            SegmentedImage(np.full((8, 8, 3), k, np.uint8), np.ones((1, 8, 8), bool))
+            for k in range(count)
+        ]
+
+    monkeypatch.setattr(segmentation, "load_coco", photographs)
+    drawn = load_draws("coco", 3, 4, seed=1)
+    found = [[int(each.image[0, 0, 0]) for each in draw] for draw in drawn.images]
+    assert found == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    assert drawn.scale == "3 images, 4 draws"
 
 
 def test_remains_of_objects_are_no_targets():

@@ -43,6 +43,7 @@ from paperlib.d4c import plots
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import TITLES, calibration_images, data_free_baseline
 from paperlib.d4c.pipeline import image_steps, quantize_image, quantize_text
+from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
@@ -60,6 +61,7 @@ from paperlib.seeds import derive
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders)
+templates = zero_shot_task(dataset).templates
 draws = range(run.sizes.seeds)
 tests = load_draws(dataset, "test", run.sizes.test_images, len(draws), seed)
 data = tests[0]
@@ -123,7 +125,7 @@ for name, changes in run.sizes.encoders.items():
 rows, steps = [], {}
 for name, bits, plan, k in ((*plan, k) for *plan, chosen in plans for k in chosen):
     settings = Settings(**{**plan, **bit_widths(bits)}, seed=derive(seed, "draw", k))
-    text_done = quantize_text(*clips[name], settings, dataset)
+    text_done = quantize_text(*clips[name], settings, templates)
     texts = task_features(text_done, clips[name][1], dataset)
     for method in compared[name]:
         quantized = quantize_image(text_done, images[name, k, method], outputs_dir() / "quantized")

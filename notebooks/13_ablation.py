@@ -46,6 +46,7 @@ from paperlib.d4c import plots
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import ABLATION, TITLES, calibration_images, data_free_baseline
 from paperlib.d4c.pipeline import quantize_image, quantize_text
+from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
@@ -63,6 +64,7 @@ from paperlib.seeds import derive
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders)
+templates = zero_shot_task(dataset).templates
 draws = range(run.sizes.seeds)
 tests = load_draws(dataset, "test", run.sizes.test_images, len(draws), seed)
 settings = {}
@@ -86,7 +88,7 @@ for (name, k), method in itertools.product(settings, ABLATION):
 # %%
 rows = []
 for name, k in settings:
-    text_done = quantize_text(*clips[name], settings[name, k], dataset)
+    text_done = quantize_text(*clips[name], settings[name, k], templates)
     texts = task_features(text_done, clips[name][1], dataset)
     for method in ABLATION:
         drawn = images[name, k, method]
@@ -177,7 +179,7 @@ reported("reconstruction_seconds")[["encoder", "value", "unit"]]
 rows = []
 for name in clips:
     began = time.perf_counter()
-    text_done = quantize_text(*clips[name], settings[name, 0], dataset)
+    text_done = quantize_text(*clips[name], settings[name, 0], templates)
     middle = time.perf_counter()
     quantized = quantize_image(text_done, images[name, 0, "d4c"])
     quantized_at = time.perf_counter()

@@ -47,6 +47,7 @@ from paperlib.d4c import integer, plots
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import calibration_images
 from paperlib.d4c.pipeline import quantize_image, quantize_text
+from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import load_images, task_features, top1
@@ -63,6 +64,7 @@ from paperlib.seeds import derive
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders, torch.device("cpu"))
+templates = zero_shot_task(dataset).templates
 test = load_images(dataset, "test", run.sizes.test_images, seed)
 first = derive(seed, "draw")  # the first draw of notebooks 10, 12 and 13
 
@@ -72,7 +74,7 @@ for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.s
     settings = Settings(**{**changes, **bit_widths(bits)}, seed=first)
     arguments = "d4c", *clips[name], settings
     images = calibration_images(*arguments, folder=outputs_dir() / "calibration_images")
-    text_done = quantize_text(*clips[name], settings, dataset)
+    text_done = quantize_text(*clips[name], settings, templates)
     quantized[name, bits] = quantize_image(text_done, images, outputs_dir() / "quantized")
 
 # %% [markdown]

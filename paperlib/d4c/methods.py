@@ -5,7 +5,7 @@ synthesis without SCG and PAE, with one of them, and with both, which is D4C. So
 arXiv 2511.15411; ``d4c_clipped`` is an extension of ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import bns_images, gaussian_images, norms, pse_images, real_images
-from paperlib.d4c.prompts import GENERIC_NAMES, photo
+from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import Optimised, synthesise
 from paperlib.data import LabelledImages
@@ -38,6 +38,8 @@ class Wanted(NamedTuple):
     settings: Settings
     data: LabelledImages | None
     folder: Path | None
+    names: Sequence[str] = GENERIC_NAMES
+    template: Template = photo
 
 
 def _real(wanted: Wanted) -> Tensor:
@@ -56,8 +58,12 @@ def _baseline(make: Callable[..., Optimised], wanted: Wanted) -> Tensor:
 
 
 def _synthesised(wanted: Wanted) -> Tensor:
-    prompts = wanted.tokenizer([photo(name) for name in GENERIC_NAMES])
-    make = partial(synthesise, wanted.model, wanted.tokenizer, wanted.settings)
+    prompts = wanted.tokenizer([wanted.template(name) for name in wanted.names])
+    make = partial(
+        synthesise,
+        *(wanted.model, wanted.tokenizer, wanted.settings, wanted.names),
+        template=wanted.template,
+    )
     return _kept(make, wanted, prompts)
 
 
@@ -135,6 +141,8 @@ def calibration_images(
     settings: Settings,
     data: LabelledImages | None = None,
     folder: Path | None = None,
+    names: Sequence[str] = GENERIC_NAMES,
+    template: Template = photo,
 ) -> Float[Tensor, "n 3 size size"]:
     """`settings.images` images, normalised as the model takes them.
 
@@ -146,6 +154,7 @@ def calibration_images(
         data: of which the first are the real images; the other methods take none.
         folder: where synthesised images are kept (see `paperlib.files.cached`); an interrupted
             synthesis continues there. None keeps nothing.
+        names, template: of the prompts that guide the synthesis; words or a language of one's own.
 
     Raises:
         ValueError: unknown `method`, one that does not go with the image tower, or fewer real
@@ -157,4 +166,4 @@ def calibration_images(
         settings = settings_of(method, settings)
     deciding = [field.name for field in fields(Settings) if field.name.startswith(SYNTHESIS)]
     settings = Settings(**{name: getattr(settings, name) for name in deciding})
-    return METHODS[method].make(Wanted(model, tokenizer, settings, data, folder))
+    return METHODS[method].make(Wanted(model, tokenizer, settings, data, folder, names, template))

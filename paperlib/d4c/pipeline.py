@@ -6,6 +6,7 @@ Source: Zhang et al., arXiv 2511.15411.
 """
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import gaussian_images
-from paperlib.d4c.prompts import calibration_texts, zero_shot_task
+from paperlib.d4c.prompts import GENERIC_NAMES, Template, calibration_texts
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import Settings
@@ -22,19 +23,30 @@ from paperlib.models.clip import Tokenizer
 
 
 def quantize_text(
-    model: nn.Module, tokenizer: Tokenizer, settings: Settings, dataset: str
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    settings: Settings,
+    templates: Sequence[Template],
+    names: Sequence[str] = GENERIC_NAMES,
 ) -> QuantizedClip:
     """All weights to their nearest codes, and the text tower reconstructed.
 
-    The prompts are the generic names in the data set's templates. The image tower has ranges of
-    noise until `quantize_image` gives it those of calibration images.
+    The image tower has ranges of noise until `quantize_image` gives it those of calibration images.
+
+    Args:
+        model: a CLIP of open_clip, in float32; left as it is.
+        tokenizer: its tokenizer.
+        settings: of which `prompts` says how many texts are drawn.
+        templates: of the texts, such as a data set's (see `paperlib.d4c.prompts.zero_shot_task`).
+        names: that stand in them; of no target data set unless chosen so.
 
     Raises:
-        ValueError: unknown `dataset`, or a model that cannot be quantized.
+        ValueError: fewer templates × names than `settings.prompts`, or a model that cannot be
+            quantized.
     """
     device = next(model.parameters()).device
-    templates = zero_shot_task(dataset).templates
-    tokens = tokenizer(calibration_texts(templates, settings.prompts, settings.seed)).to(device)
+    texts = calibration_texts(templates, settings.prompts, settings.seed, names)
+    tokens = tokenizer(texts).to(device)
     noise = gaussian_images(model, 1, settings.seed).to(device)
     quantized = QuantizedClip(model, settings).to(device)
     quantized.set_ranges(noise, tokens)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from paperlib.d4c.perturbation import draw_perturbation, perturb
-from paperlib.d4c.prompts import GENERIC_NAMES, photo
+from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import Settings
 from paperlib.files import fingerprint
 from paperlib.models.clip import Tokenizer, class_features, image_size
@@ -78,6 +78,7 @@ def synthesise(
     names: Sequence[str] = GENERIC_NAMES,
     checkpoint: Path | None = None,
     snapshots: Sequence[int] = (),
+    template: Template = photo,
 ) -> Synthesis:
     """Images for calibrating a quantized CLIP, from the CLIP alone.
 
@@ -85,16 +86,17 @@ def synthesise(
         model: a CLIP of open_clip; left as it is.
         tokenizer: its tokenizer.
         settings: sizes, seed, and which of SCG (`structural`) and PAE (`perturbation`) are on.
-        names: classes of the prompts "a photo of a {name}.".
+        names: classes of the prompts.
         checkpoint: file that keeps the state of a run; an interrupted run continues from it and
             ends as if it had not been interrupted. It is deleted at the end.
         snapshots: iterations after which to keep a copy of the images.
+        template: of the prompts; the paper's is "a photo of a {name}.".
 
     Raises:
         ValueError: no `names`, a model without a visual tower, or a checkpoint of another run.
     """
     size = image_size(model)
-    texts = class_features(model, tokenizer, names, [photo])  # once, before the iterations
+    texts = class_features(model, tokenizer, names, [template])  # once, before the iterations
     draw = generator(settings.seed, "prompts, boxes and noise")
     targets = torch.randint(len(names), (settings.images,), generator=draw)
     boxes = draw_boxes(settings.images, size, settings.foreground_area, draw)
@@ -116,7 +118,7 @@ def synthesise(
 
     weights = fingerprint(model)
     with frozen(model):
-        run = {"names": list(names), "weights": weights, "method": "d4c"}
+        run = {"names": [template(name) for name in names], "weights": weights, "method": "d4c"}
         done = optimise(
             start.to(texts.device), loss, settings, run, checkpoint, snapshots, "synthesis"
         )

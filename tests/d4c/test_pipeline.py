@@ -24,7 +24,7 @@ FAST = Settings(
 
 @pytest.fixture(scope="module")
 def text(model, tokenizer):
-    return quantize_text(model, tokenizer, FAST, "openmoji")
+    return quantize_text(model, tokenizer, FAST, zero_shot_task("openmoji").templates)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,262 @@
+"""Quantize one's own CLIP without data, from the command line: synthesise, quantize, measure, save.
+
+    python -m paperlib.d4c.quantize --model RN50 --bits W4A8 --images d4c --data imagenet/val \\
+        --out rn50-w4a8.safetensors
+
+The model is one of OpenAI's, any open_clip config with its file of weights, or a checkpoint of this
+project. What is found of the images and of the image tower is kept below `--work`: an interrupted
+run goes on where it was. The defaults are the paper's settings, for which a GPU is meant; smaller
+numbers of iterations are options.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision import transforms
+
+from paperlib.d4c.fidelity import Fidelity, fidelity
+from paperlib.d4c.methods import METHODS, calibration_images
+from paperlib.d4c.pipeline import quantize_image, quantize_text
+from paperlib.d4c.prompts import GENERIC_NAMES, Template, ZeroShotTask, photo, zero_shot_task
+from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.settings import Settings, bit_widths
+from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
+from paperlib.d4c.zero_shot import load_images
+from paperlib.data import LabelledImages
+from paperlib.data.cifar import load_cifar
+from paperlib.data.class_folders import ClassFolders, load_class_folders
+from paperlib.models.clip import (
+    Tokenizer,
+    class_features,
+    image_size,
+    load_clip,
+    normalise,
+    preprocess,
+)
+from paperlib.paths import cache_dir
+from paperlib.runtime import device, peak_memory
+
+SETS = ("cifar10", "cifar100", "openmoji")  # that are named, not given as a folder
+BATCH = 64  # images in one forward pass of the measurement
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = parser().parse_args(arguments)
+    if sys.stderr.isatty():  # bars with the time left, see paperlib.runtime.progress
+        os.environ.setdefault("PAPERLIB_TTY", "/dev/tty")
+    try:
+        run(options)
+    except (ValueError, OSError) as error:  # what a user can mend, in a sentence
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    made = argparse.ArgumentParser(
+        prog="python -m paperlib.d4c.quantize", description=__doc__.splitlines()[0]
+    )
+    add = made.add_argument
+    add("--model", required=True, help="RN50, ViT-B/32, openmoji-clip-vit, an open_clip config")
+    add("--weights", type=Path, help="its file, or the folder of OpenAI's files")
+    add("--bits", default="W4A8", help="W2A2 to W8A8 (default: W4A8)")
+    add("--images", default="d4c", help=f"{', '.join(METHODS)}, or a folder with a folder a class")
+    add("--data", help=f"what to measure on: {', '.join(SETS)}, or a folder with a folder a class")
+    add("--test-images", type=int, help="draw so many of them (default: all)")
+    add("--names", type=Path, help="file of names for the prompts, a line each")
+    add("--template", help='of the prompts, such as "ein Foto von {}."')
+    add("--classes", type=Path, help="file of the classes' names, in the order of their folders")
+    add("--count", type=int, default=Settings.images, help="calibration images")
+    add("--iterations", type=int, default=Settings.synthesis_iterations, help="of the synthesis")
+    add(
+        "--reconstruction",
+        type=int,
+        default=Settings.reconstruction_iterations,
+        help="iterations a module; 0 keeps the nearest rounding",
+    )
+    add("--seed", type=int, default=0)
+    add("--work", type=Path, default=cache_dir() / "quantize", help="what is kept of a run")
+    add("--out", type=Path, help="safetensors file for the quantized model")
+    return made
+
+
+def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
+    """All stages; their times are printed.
+
+    Raises:
+        ValueError: an option that is not valid, with those that are.
+        FileNotFoundError: a file or folder that is not there.
+    """
+    settings = Settings(
+        **bit_widths(options.bits),
+        images=options.count,
+        synthesis_iterations=options.iterations,
+        reconstruction_iterations=options.reconstruction,
+        seed=options.seed,
+    )
+    if options.out and options.out.suffix != ".safetensors":
+        raise ValueError(f"--out {options.out}: valid is a name that ends in .safetensors")
+    names = _lines(options.names) or GENERIC_NAMES
+    template = photo if options.template is None else _template(options.template)
+    clip, tokenizer = load_clip(options.model, options.weights)
+    clip = clip.to(device())
+    data = options.data and test_data(options.data, options, clip)
+    given = _lines(options.classes) or ()
+    task = data and task_of(data, given, template)
+    templates = task.templates if task else (template,)
+    settings = replace(settings, prompts=min(settings.prompts, len(names) * len(templates)))
+    with _stage(f"calibration images: {options.images}"):
+        images = calibration(options.images, clip, tokenizer, settings, names, template, options)
+    with _stage("weights and text tower"):
+        text_done = quantize_text(clip, tokenizer, settings, templates, names)
+    with _stage("image tower"):
+        quantized = quantize_image(text_done, images, options.work)
+    measured = None
+    if data:
+        with _stage(f"zero-shot Top-1 on {data.source}"):
+            texts = [
+                class_features(model, tokenizer, task.names, task.templates)
+                for model in (clip, quantized)
+            ]
+            measured = fidelity(clip, quantized, *texts, batches(data, clip))
+        print(
+            f"{measured.images} images: Top-1 {measured.top1:.1%} (float {measured.float_top1:.1%})"
+            f", agreement {measured.agreement:.1%}, cosine {measured.cosine:.4f}"
+        )
+    if options.out:
+        save_quantized(quantized, options.out)
+        again = load_quantized(options.out, clip.cpu()).encode_image(images[:1].cpu())
+        same = torch.equal(again, quantized.cpu().encode_image(images[:1].cpu()))
+        size, whole = options.out.stat().st_size / 1e6, float_bytes(quantized) / 1e6
+        read = "read back: equal features" if same else "READ BACK: OTHER FEATURES"
+        print(f"{options.out}: {size:.1f} MB instead of {whole:.1f}; {read}")
+    return quantized, measured
+
+
+def calibration(
+    images: str,
+    clip: nn.Module,
+    tokenizer: Tokenizer,
+    settings: Settings,
+    names: Sequence[str],
+    template: Template,
+    options: argparse.Namespace,
+) -> Tensor:
+    """`settings.images` images by a method, or of a folder.
+
+    Raises:
+        ValueError: neither, or a folder with fewer images.
+    """
+    if images in METHODS and images != "real":
+        return calibration_images(
+            images, clip, tokenizer, settings, None, options.work, names, template
+        )
+    if not Path(images).is_dir():
+        methods = ", ".join(name for name in METHODS if name != "real")
+        raise ValueError(f"--images {images}: valid are {methods}, and a folder of real images")
+    found = load_class_folders(Path(images), settings.images, settings.seed)
+    return next(iter(found.batches(transform(clip), settings.images)))[0]
+
+
+def test_data(
+    name: str, options: argparse.Namespace, clip: nn.Module
+) -> LabelledImages | ClassFolders:
+    """The images to measure on.
+
+    Raises:
+        ValueError: no such set and no such folder, or it has fewer images than were asked for.
+    """
+    if name == "openmoji":
+        return load_images(name, "test", options.test_images or 1_000, options.seed)
+    if name in SETS:
+        found = load_cifar(name, "test")
+        return found.sample(options.test_images, options.seed) if options.test_images else found
+    if not Path(name).is_dir():
+        raise ValueError(f"--data {name}: valid are {', '.join(SETS)}, and a folder of images")
+    return load_class_folders(Path(name), options.test_images, options.seed)
+
+
+def task_of(
+    data: LabelledImages | ClassFolders, names: Sequence[str], template: Template
+) -> ZeroShotTask:
+    """Names and templates of the classes.
+
+    ImageNet's names and its 80 templates are open_clip's, where the folders are its thousand.
+
+    Raises:
+        ValueError: names that are not as many as the classes, or WordNet numbers without names.
+    """
+    if names and len(names) != len(data.classes):
+        raise ValueError(f"--classes: {len(names)} names for {len(data.classes)} classes")
+    if not isinstance(data, ClassFolders):
+        name = {100: "cifar100", 10: "cifar10"}.get(len(data.classes), "openmoji")
+        task = zero_shot_task(name)
+    elif data.is_wordnet and not names:
+        task = zero_shot_task("imagenet")
+        if len(data.classes) != len(task.names):
+            raise ValueError(
+                f"{data.source} has {len(data.classes)} folders with WordNet numbers, not "
+                "ImageNet's 1000: --classes names them"
+            )
+    else:
+        task = ZeroShotTask(data.classes, (template,))
+    return replace(task, names=tuple(names)) if names else task
+
+
+def batches(
+    data: LabelledImages | ClassFolders, clip: nn.Module
+) -> Iterable[tuple[Tensor, Tensor]]:
+    """Images as the model takes them, with their labels."""
+    if isinstance(data, ClassFolders):
+        return data.batches(transform(clip), BATCH)
+    size = image_size(clip)
+    parts = zip(data.images.split(BATCH), data.labels.split(BATCH), strict=True)
+    return ((preprocess(images, size), labels) for images, labels in parts)
+
+
+def transform(clip: nn.Module) -> Callable[[object], Tensor]:
+    """A photograph as CLIP takes it: the shorter side to its size, the middle, normalised."""
+    size = image_size(clip)
+    return transforms.Compose(
+        [
+            transforms.Resize(size, transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size),
+            transforms.ToTensor(),
+            lambda pixels: normalise(pixels[None])[0],
+        ]
+    )
+
+
+def _lines(path: Path | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    names = tuple(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())))
+    if not names:
+        raise ValueError(f"{path} has no names: valid is one a line")
+    return names
+
+
+def _template(pattern: str) -> Template:
+    if pattern.count("{}") != 1:
+        raise ValueError(f"--template {pattern!r}: valid is a text with one {{}} for the name")
+    return lambda name: pattern.replace("{}", name)
+
+
+@contextmanager
+def _stage(title: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    seconds, peak = time.monotonic() - began, peak_memory() / 1e9
+    print(f"{title}: {seconds:.0f} s, peak of memory {peak:.1f} GB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Images in one folder a class: ImageNet's validation split, or a set of one's own.
+
+Read by torchvision's `ImageFolder`, one image after the other, so that 50,000 photographs need no
+memory. Classes are named after their folders, `_` as a space; ImageNet's thousand, whose folders
+have WordNet numbers such as n01440764, by whoever knows the names in their order.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets import ImageFolder
+
+from paperlib.data.encoded import open_image
+from paperlib.seeds import draws
+
+WORDNET = re.compile(r"n\d{8}")
+FORMATS = ("PNG", "JPEG", "WEBP")
+
+# an image to what a model takes, (3, height, width)
+Transform = Callable[[Image.Image], Tensor]
+
+
+class ClassFolders(NamedTuple):
+    """A data set on disk.
+
+    Attributes:
+        samples: file and label of every image, by class and name.
+        folders: names of the folders, by label.
+        source: where it is, in words for a table.
+    """
+
+    samples: list[tuple[str, int]]
+    folders: tuple[str, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label, as texts have them."""
+        return tuple(name.replace("_", " ") for name in self.folders)
+
+    @property
+    def is_wordnet(self) -> bool:
+        """Whether the folders are named by WordNet's numbers, as ImageNet's are."""
+        return all(WORDNET.fullmatch(name) for name in self.folders)
+
+    def batches(
+        self, transform: Transform, size: int
+    ) -> Iterator[tuple[Float[Tensor, "n 3 height width"], Int[Tensor, " n"]]]:
+        """Images as a model takes them and their labels, `size` at a time.
+
+        Raises:
+            ValueError: an image cannot be decoded; with its file.
+        """
+        for start in range(0, len(self.samples), size):
+            part = self.samples[start : start + size]
+            files, labels = zip(*part, strict=True)
+            images = [transform(open_image(Path(f), f, FORMATS).convert("RGB")) for f in files]
+            yield torch.stack(images), torch.tensor(labels)
+
+
+def load_class_folders(source: Path, count: int | None = None, seed: int = 0) -> ClassFolders:
+    """The images below a folder that has one folder a class.
+
+    Args:
+        source: the folder.
+        count: draw so many without replacement, the same for the same seed; None takes all.
+        seed: of the draw.
+
+    Raises:
+        FileNotFoundError: there is no such folder, it has no folders, or one has no images.
+        ValueError: there are fewer than `count` images.
+    """
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source} is no folder: name one that has a folder a class")
+    try:
+        found = ImageFolder(str(source), is_valid_file=_is_image)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{source}: {error}. Valid is one folder a class") from None
+    samples = found.samples
+    if count is not None:
+        if not 1 <= count <= len(samples):
+            raise ValueError(f"count={count}: {source} has {len(samples)} images")
+        order = draws(len(samples), count, 1, seed)[0].tolist()
+        samples = [samples[index] for index in sorted(order)]
+    return ClassFolders(samples, tuple(found.classes), source.name)
+
+
+def _is_image(file: str) -> bool:
+    path = Path(file)
+    return path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") and path.name[0] != "."

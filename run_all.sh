@@ -32,11 +32,11 @@ for candidate in .venv/bin/python "${pythons[@]/#/python}" python3 python; do
 done
 [[ -n $any ]] || die "needs Python ${pythons[0]} or newer: none is on the PATH"
 code=0
-words=$("$any" -m paperlib.runs.options "$@") || code=$?
+words=$(PAPERLIB_CALLED_FROM=$called_from "$any" -m paperlib.runs.options "$@") || code=$?
 if [[ $code == 3 ]]; then echo "$words" && exit; fi # --help and the like
 [[ $code == 0 ]] || exit $code
-command=() # of words without spaces
-for word in $words; do command+=("$word"); done
+command=() # a word a line
+while IFS= read -r word; do command+=("$word"); done <<<"$words"
 options=("${command[@]:1}")
 
 for name in "${!PAPERLIB_@}"; do
@@ -159,6 +159,7 @@ fi
 case ${command[*]} in
   run*) exec "$python" -m paperlib.runs.graph "${options[@]+"${options[@]}"}" ;;
   publish*) exec "$python" -m paperlib.runs.publish "${options[@]+"${options[@]}"}" ;;
+  compare*) exec "$python" -m paperlib.runs.compare "${options[@]+"${options[@]}"}" ;;
   scorecard) exec "$python" -m paperlib.runs.check --mark ;;
   lab*) exec "$python" -m jupyterlab "${options[@]}" \
     --ServerApp.root_dir="$root" "${@:2}" ;;

@@ -1,9 +1,16 @@
-"""Where things are: the project's folders, the cache of downloads, the outputs of runs."""
+"""Where things are: the project's folders, the cache of downloads, the outputs of runs.
 
+Imports the standard library alone and runs under any Python from 3.9.
+"""
+
+from __future__ import annotations
+
+import hashlib
 import os
+import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-
-import platformdirs
 
 from paperlib.names import ROOT
 
@@ -15,8 +22,12 @@ FIGURES = ROOT / "figures"
 
 
 def cache_dir() -> Path:
-    """Folder for downloads: ``$PAPERLIB_CACHE``, else the user's cache folder."""
-    return Path(os.environ.get("PAPERLIB_CACHE") or platformdirs.user_cache_dir("paperlib"))
+    """Folder for downloads: ``$PAPERLIB_CACHE``, else ``paperlib`` in the user's cache folder."""
+    if named := os.environ.get("PAPERLIB_CACHE"):
+        return Path(named)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "paperlib"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paperlib"
 
 
 def outputs_dir() -> Path:
@@ -24,6 +35,12 @@ def outputs_dir() -> Path:
     return Path(os.environ.get("PAPERLIB_OUTPUTS") or ROOT / "outputs")
 
 
-def run_folder(profile: str, dataset: str, seed: int) -> str:
-    """Name of the folder of one run's results, below the outputs."""
-    return f"{profile}-{dataset}-seed{seed}"
+def run_folder(
+    profile: str, dataset: str, seed: int, changes: Mapping[str, object] | None = None
+) -> str:
+    """Name of the folder of one run's results, below the outputs; `changes` are of its sizes."""
+    text = "".join(f"-{name}={value}" for name, value in sorted((changes or {}).items()))
+    text = re.sub(r"[^\w.=-]+", "_", text)
+    if len(text) > 100:  # of the 255 that a name may have
+        text = f"-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{profile}-{dataset}-seed{seed}{text}"

@@ -11,7 +11,8 @@ Status of a claim:
 - ``reproduced``: profile paper, on the paper's data set as published, and the check holds;
 - ``scaled-down``: any other profile or data, and the check holds;
 - ``disagrees``: the check does not hold;
-- ``not run``: there is no measurement.
+- ``not run``: there is no measurement;
+- ``no status``: sizes of the profile were changed for it.
 
 `paperlib.runs.scorecard` shows them.
 """
@@ -37,7 +38,7 @@ from paperlib import paths
 from paperlib.files import FileError, read_yaml, write_files
 from paperlib.names import PROFILES, notebooks
 
-Status = Literal["reproduced", "scaled-down", "disagrees", "not run"]
+Status = Literal["reproduced", "scaled-down", "disagrees", "not run", "no status"]
 Profile = Literal[PROFILES]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -108,6 +109,8 @@ class Claim(Record):
 
     def status(self, measured: "Measurement") -> Status:
         """Status of a measurement."""
+        if measured.changed:
+            return "no status"
         if not self.check.holds(measured.mean):
             return "disagrees"
         at_scale = measured.profile == "paper" and measured.dataset == self.dataset
@@ -125,6 +128,7 @@ class Measurement(Record):
         scale: how much was measured, such as "200 images, 3 seeds".
         source: where the data came from, in words.
         note: what a reader must know beside the number; may be empty.
+        changed: sizes that are not those of the profile, such as "images=20"; empty if none.
     """
 
     claim: Id
@@ -136,6 +140,7 @@ class Measurement(Record):
     scale: Text
     source: Text
     note: str
+    changed: str = ""
 
     @property
     def mean(self) -> float:
@@ -211,6 +216,7 @@ def measure(
     folder: Path,
     altered: str = "",
     note: str = "",
+    changed: str = "",
 ) -> Measurement:
     """Write what was measured of a claim to ``folder/claims/<claim_id>.json``.
 
@@ -223,6 +229,7 @@ def measure(
         folder: the run's folder for this notebook.
         altered: what was done to the published data; empty if nothing was.
         note: what a reader must know beside the number.
+        changed: sizes that are not those of the profile.
 
     Raises:
         FileError: unknown `claim_id`; no value or one that is not finite; another wrong field.
@@ -239,9 +246,12 @@ def measure(
         "scale": scale,
         "source": source,
         "note": note,
+        "changed": changed,
     }
     measurement = _parse(Measurement, fields, str(file))
-    text = json.dumps(measurement.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    text = json.dumps(
+        measurement.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False
+    )
     write_files({file: f"{text}\n".encode()})
     return measurement
 

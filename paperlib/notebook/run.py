@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from paperlib.data import LabelledImages
 from paperlib.notebook import claims, figures, provenance
+from paperlib.notebook.parameters import CHANGES
 
 KEY = "paperlib"  # of the metadata of an output
 
@@ -44,6 +45,11 @@ class Run:
     folder: Path
     interactive: bool
     inputs: dict[str, Any] = field(repr=False)
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """Sizes that replace those of the profile's row; a run with any gives no status."""
+        return self.parameters.get(CHANGES, {})
 
     def save_figure(
         self,
@@ -102,6 +108,7 @@ class Run:
             scale=scale,
             source=data.source if data else source,
             note=note,
+            changed=", ".join(f"{name}={value}" for name, value in self.changes.items()),
             folder=self.folder,
         )
         text = claims.outcome(claims.load_claims()[claim], measured)

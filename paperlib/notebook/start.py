@@ -11,6 +11,7 @@ of ``run_all.sh``.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,22 +20,40 @@ from IPython import get_ipython
 
 from paperlib import runtime
 from paperlib.notebook import claims, figures, provenance
-from paperlib.notebook.parameters import ParameterError, check_parameters, closest, injected
+from paperlib.notebook.parameters import (
+    CHANGES,
+    ParameterError,
+    changed_row,
+    check_parameters,
+    chosen_profile,
+    closest,
+    injected,
+)
 from paperlib.notebook.run import Run
 from paperlib.paths import outputs_dir, run_folder
 
 
 def start(
-    name: str, sizes: ModuleType, *, profile: str, seed: int, dataset: str, **added: Any
+    name: str,
+    sizes: ModuleType,
+    *,
+    profile: str,
+    seed: int,
+    dataset: str,
+    changes: Mapping[str, Any] | None = None,
+    **added: Any,
 ) -> Run:
     """Check the parameters, seed everything, set threads and figure style.
 
     Args:
         name: of the notebook, without extension.
         sizes: of its paper: ``SIZES`` by notebook and profile, ``DATASETS`` by notebook.
-        profile: one of `paperlib.names.PROFILES`.
+        profile: one of `paperlib.names.PROFILES`; ``$PAPERLIB_PROFILE`` counts instead where a
+            person works, and says so.
         seed: 0 to 2³² - 1.
         dataset: one of those that the notebook takes.
+        changes: sizes that replace those of the profile's row; papermill's parameter of this name
+            counts instead. Such a run gives values and no status, and is not published.
         added: every further parameter of the notebook.
 
     Raises:
@@ -44,10 +63,18 @@ def start(
     """
     if name not in sizes.SIZES:
         raise ParameterError(f"notebook {name!r}: {closest(name, sizes.SIZES)}")
-    parameters = {"profile": profile, "seed": seed, "dataset": dataset, **added}
     shell = get_ipython()
     given = injected(shell.user_ns.get("In", [])) if shell else {}
-    check_parameters(given | parameters, parameters, sizes.DATASETS[name])
+    profile, said = chosen_profile(profile, given, os.environ)
+    parameters = {"profile": profile, "seed": seed, "dataset": dataset, **added}
+    changes = dict(given.get(CHANGES, changes) or {})
+    check_parameters(given | parameters, [*parameters, CHANGES], sizes.DATASETS[name])
+    row = sizes.SIZES[name][profile]
+    if changes:
+        row = changed_row(sizes.SIZES[name], profile, changes)
+        parameters[CHANGES] = changes
+    if said:
+        print(said)
     runtime.set_threads()
     runtime.seed_everything(seed)
     figures.style()
@@ -55,8 +82,7 @@ def start(
     inputs = provenance.handed_over()
     provenance.watch(inputs)
     interactive = not os.environ.get("PAPERLIB_BATCH")
-    by_hand = outputs_dir().resolve() / "by_hand" / run_folder(profile, dataset, seed) / name
-    folder = Path(os.environ.get("PAPERLIB_FOLDER") or by_hand)
+    by_hand = outputs_dir() / "by_hand" / run_folder(profile, dataset, seed, changes) / name
+    folder = Path(os.environ.get("PAPERLIB_FOLDER") or by_hand).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    row = sizes.SIZES[name][profile]
     return Run(name, profile, seed, dataset, parameters, row, folder, interactive, inputs)

@@ -1,4 +1,4 @@
-"""The memory that a run may use, and what the system has killed for it, from its control groups.
+"""The memory that a run may use, what the system has killed for it, and what processes have in use.
 
 A process belongs to a group of Linux (version 1 or 2, or both side by side), which lies in others;
 each may have a limit, and what its processes use counts in all that it lies in. So the room is
@@ -9,11 +9,20 @@ over the process's own group and those above it, as far as they can be seen. Els
 group has a limit, it is what the machine has.
 
 Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/memory.html there.
+
+What a kernel and its children have in use is the sum of their proportional set sizes: of a page
+that n processes share, each counts 1/n.
+
+Source: https://docs.kernel.org/filesystems/proc.html (smaps_rollup).
 """
 
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
+
+EVERY = 0.2  # seconds between two looks at what is in use
 
 # By file system: files of limit, use, and processes killed (after its word); what is in memory.stat
 # and can be given back (pages of files that nobody has used for a while).
@@ -47,6 +56,47 @@ def killed(root: Path = Path("/")) -> int:
     own = dict(reversed(_groups(root)))  # the last of a kind stays, its own
     counts = (_number(folder / FILES[kind][2], "oom_kill") for kind, folder in own.items())
     return sum(count or 0 for count in counts)
+
+
+def in_use(processes: Iterable[psutil.Process]) -> int:
+    """Memory of processes together, in bytes; one that has ended has none.
+
+    Where the system does not tell proportional sizes (macOS), what each has for itself alone.
+    """
+    total = 0
+    for process in processes:
+        try:
+            memory = process.memory_full_info()
+        except psutil.Error:
+            continue
+        total += getattr(memory, "pss", memory.uss)
+    return total
+
+
+class Peak:
+    """The most memory that the children of this process had together, while it is entered.
+
+    Attributes:
+        bytes: so far.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        this = psutil.Process()
+        while not self._over.wait(EVERY):
+            self.bytes = max(self.bytes, in_use(this.children(recursive=True)))
 
 
 def _groups(root: Path) -> list[tuple[str, Path]]:

@@ -26,10 +26,12 @@ OPTIONS = {  # of each command; lab hands on what follows it
     "check": ("--release", "--profile"),
     "publish": ("--only", "--profile"),
     "scorecard": (),
+    "compare": ("--against",),
     "lab": (),
     "list": (),
 }
 FLAGS = ("--release",)
+PLACES = ("compare",)  # commands that take files or folders without an option's name
 ANSWERS = ("--help", "--list", "--version")
 SHORT = {"-h": "--help"}
 
@@ -45,6 +47,7 @@ Commands:
   check        lint, format, notebooks paired with their .py, what of the published results is stale
   publish      run what is stale and write it into figures/, notebooks/*.ipynb and README.md
   scorecard    write README.md's scorecard anew from the published results
+  compare      [RUN]...: whether a run (without RUN: the default one) reproduces what is published
   lab          open JupyterLab on the first notebook; what follows goes to jupyter lab
   list         the notebooks
 
@@ -56,6 +59,7 @@ Options of a run:
   --seed N      a whole number; without it: 0
 Options of publish: --profile P ({published}) and --only NAME
 Options of check: --profile P ({published}) and --release, which fails on what is stale
+Option of compare: --against RUN, another run in place of what is published
 Everywhere: --help, --list, --version. --option=VALUE may be written too.
 
 Python and all packages go to .venv, or come from the active environment (conda or venv) if it has
@@ -70,6 +74,10 @@ class OptionError(ValueError):
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> list[str]:
     """The command and its options in full: every value checked, every notebook by its name.
+
+    Args:
+        arguments: the words of the command line.
+        environment: ``PAPERLIB_CALLED_FROM`` is the folder that paths start from.
 
     Returns:
         The words of the command; those of ``lab`` name the first notebook, and what follows is left
@@ -89,22 +97,25 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         raise OptionError(f"PAPERLIB_THREADS={threads}: valid are whole numbers above 0")
     if command == "lab":
         return ["lab", *(f"notebooks/{name}.ipynb" for name in notebooks()[:1])]
-    given = _options(command, words)
+    given = _options(command, words, environment.get("PAPERLIB_CALLED_FROM", ""))
     answer = next((word for word in given if word in ANSWERS), None)
     if answer or command == "list":
         return [answer or "--list"]
-    found = command.split()
+    found = [*command.split(), *given.pop("", [])]
     for option, values in given.items():
         for value in values:
             found += [option] if option in FLAGS else [option, value]
     return found
 
 
-def _options(command: str, words: Sequence[str]) -> dict[str, list[str]]:
-    """Values by option, in the order of the first ones."""
+def _options(command: str, words: Sequence[str], start: str) -> dict[str, list[str]]:
+    """Values by option, in the order of the first ones; what has no option's name is under ""."""
     given: dict[str, list[str]] = {}
     left = list(words)
     while left:
+        if command in PLACES and not left[0].startswith("-"):
+            given.setdefault("", []).append(_place(left.pop(0), start))
+            continue
         option, equals, value = left.pop(0).partition("=")
         valid = [*OPTIONS[command], *ANSWERS]
         if option not in valid and any(option in names for names in OPTIONS.values()):
@@ -121,14 +132,24 @@ def _options(command: str, words: Sequence[str]) -> dict[str, list[str]]:
             if not left or left[0].startswith("--"):
                 raise OptionError(f"{option} needs a value")
             value = left.pop(0)
+        if option == "--against":
+            value = _place(value, start)
         values = [*given.get(option, []), *_values(command, option, value)]
         given[option] = [*dict.fromkeys(values)]
     return given
 
 
+def _place(word: str, start: str) -> str:
+    """A file or folder below `start`, in full; what does not exist may be the name of a run."""
+    place = os.path.join(start, os.path.expanduser(word))
+    return os.path.abspath(place) if word and os.path.exists(place) else word
+
+
 def _values(command: str, option: str, value: str) -> list[str]:
     if option == "--only":
         return [_notebook(part.strip()) for part in value.split(",")]
+    if option == "--against":
+        return [value]
     if option == "--seed":
         if not re.fullmatch(r"0|[1-9][0-9]{0,9}", value) or int(value) > LARGEST_SEED:
             raise OptionError(f"--seed {value!r}: valid are whole numbers, 0 to {LARGEST_SEED}")

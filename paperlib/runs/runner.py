@@ -146,22 +146,22 @@ def death(ended: int | None, killed: int, needs: int) -> str:
         how = f"by signal {-ended}" if ended and ended < 0 else f"with exit code {ended}"
         return f"the kernel ended {how}"
     why = "for memory" if killed else "by signal 9, most likely for memory"
-    had, room = peak() // MEBIBYTE, memory.available() // MEBIBYTE
+    had, room = largest() // MEBIBYTE, memory.available() // MEBIBYTE
     return (
         f"the kernel was killed {why}: it had {had} MB, this process may use {room} MB; "
         f"notebooks/graph.yaml says {needs} MB for it"
     )
 
 
-def peak() -> int:
-    """Largest memory that a kernel of this process had, in bytes, once it has ended."""
+def largest() -> int:
+    """Largest resident memory that one process of a kernel had, in bytes, once it has ended."""
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return most * (1 if sys.platform == "darwin" else 1024)
 
 
-def report(name: str, outcome: str, started: float, more: str = "") -> None:
-    """Print the notebook's line: outcome, seconds, and the peak memory of its kernel."""
-    took = f"{time.monotonic() - started:5.0f} s  {peak() / MEBIBYTE:5.0f} MB"
+def report(name: str, outcome: str, started: float, peak: int, more: str = "") -> None:
+    """Print the notebook's line: outcome, seconds, and the most memory of kernel and children."""
+    took = f"{time.monotonic() - started:5.0f} s  {peak / MEBIBYTE:5.0f} MB"
     erase = ERASE_LINE if os.environ.get("PAPERLIB_TTY") else ""
     print(f"{erase}{name:<16}{outcome:<7}{took}{more}", flush=True)
 
@@ -240,8 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix=f".{options.name}-", dir=target.parent) as place:
         made = Path(place) / "made.ipynb"
         os.environ["PAPERLIB_FOLDER"] = str(folder := Path(place) / options.name)
+        peak = memory.Peak()
         try:
-            execute(notebook, given, made)
+            with peak:
+                execute(notebook, given, made)
         except (KeyboardInterrupt, asyncio.CancelledError):
             executed.unlink(missing_ok=True)
             return STOPPED
@@ -255,17 +257,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if whole:
                 os.replace(made, executed)
             see = f"\n  see {executed}" if whole else ""
-            report(options.name, "FAILED", started, f"\n  {why}{see}")
+            report(options.name, "FAILED", started, peak.bytes, f"\n  {why}{see}")
             return 1
         if missing := missing_claims(options.name, folder):
             more = f"\n  did not measure {', '.join(missing)}, which data/claims says it does"
-            report(options.name, "FAILED", started, more)
+            report(options.name, "FAILED", started, peak.bytes, more)
             return 1
         if over():
             return 1
         os.replace(made, executed)
         os.replace(folder, target)
-    report(options.name, "ok", started)
+    report(options.name, "ok", started, peak.bytes)
     return 0
 
 

@@ -37,6 +37,7 @@ class Row(BaseModel):
         memory: of its kernel, in MB, by profile.
         data: files that it reads, below ``data/``, with {dataset} to be filled in, or patterns.
         priority: those of higher ones start first.
+        clocked: columns of a figure's table, by figure, that a clock measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -45,6 +46,7 @@ class Row(BaseModel):
     memory: dict[str, Annotated[int, Field(gt=0)]]
     data: Annotated[tuple[str, ...], Field(strict=False)]
     priority: int = 0
+    clocked: dict[str, Annotated[tuple[str, ...], Field(strict=False)]] = {}
 
 
 @dataclass(frozen=True)

@@ -354,8 +354,10 @@ def test_the_claims_of_the_frequency_paper():
     assert {claim.dataset for claim in loaded.values()} <= set(DATASETS)
 
 
-def test_the_statuses_are_these_four():
-    assert get_args(claims.Status) == ("reproduced", "scaled-down", "disagrees", "not run")
+def test_the_statuses_are_these_five():
+    assert get_args(claims.Status) == (
+        *("reproduced", "scaled-down", "disagrees", "not run", "no status"),
+    )
 
 
 def test_profiles_are_those_of_the_project():

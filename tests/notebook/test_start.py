@@ -1,7 +1,10 @@
 """Parameters of a notebook, its start, and what its run saves and shows."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -18,7 +21,14 @@ from paperlib.names import PROFILES
 from paperlib.notebook import provenance
 from paperlib.notebook import run as run_module
 from paperlib.notebook import start as start_module
-from paperlib.notebook.parameters import ParameterError, assigned, check_parameters, injected
+from paperlib.notebook.parameters import (
+    ParameterError,
+    assigned,
+    changed_row,
+    check_parameters,
+    chosen_profile,
+    injected,
+)
 from paperlib.notebook.start import start
 from paperlib.paths import ROOT
 from paperlib.runs.runner import read_notebook
@@ -40,7 +50,8 @@ run = start("01_spectrum", sizes, profile=profile, seed=seed, dataset=dataset)
 @pytest.fixture
 def outputs(tmp_path, monkeypatch):
     monkeypatch.setattr(external, "_noted", {})  # what other tests have read is gone
-    for name in ("PAPERLIB_BATCH", "PAPERLIB_FOLDER", provenance.VARIABLE):
+    ours = ("PAPERLIB_BATCH", "PAPERLIB_FOLDER", "PAPERLIB_PROFILE", provenance.VARIABLE)
+    for name in ours:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PAPERLIB_OUTPUTS", str(tmp_path / "outputs"))
     threads = torch.get_num_threads()
@@ -150,6 +161,99 @@ def test_start_refuses_what_papermill_injected_and_nobody_reads(outputs, monkeyp
         start("01_spectrum", sizes, **GIVEN)
 
 
+@pytest.mark.parametrize(
+    ("given", "environment", "profile", "says"),
+    [
+        ({}, {}, "default", ""),
+        ({}, {"PAPERLIB_PROFILE": ""}, "default", ""),
+        ({}, {"PAPERLIB_PROFILE": "smoke"}, "smoke", "PAPERLIB_PROFILE counts, not the cell's de"),
+        ({}, {"PAPERLIB_PROFILE": "smoke", "PAPERLIB_BATCH": "1"}, "default", ""),
+        ({"profile": "default"}, {"PAPERLIB_PROFILE": "smoke"}, "default", "the parameter counts"),
+        ({"seed": 1}, {"PAPERLIB_PROFILE": "smoke"}, "smoke", "PAPERLIB_PROFILE counts"),
+    ],
+)
+def test_a_parameter_beats_the_variable_and_that_beats_the_cell(given, environment, profile, says):
+    chosen, said = chosen_profile("default", given, environment)
+    assert chosen == profile
+    assert says in said and bool(says) == bool(said)
+
+
+def test_a_profile_that_the_variable_names_is_taken_and_told(outputs, monkeypatch, capsys):
+    monkeypatch.setenv("PAPERLIB_PROFILE", "smoke")
+    run = start("01_spectrum", sizes, **GIVEN | {"profile": "paper"})
+    assert run.profile == run.parameters["profile"] == "smoke"
+    assert run.sizes == sizes.SIZES["01_spectrum"]["smoke"]
+    assert run.folder == outputs / "by_hand" / "smoke-openmoji-seed0" / "01_spectrum"
+    told = "Profile smoke: PAPERLIB_PROFILE counts, not the cell's paper.\n"
+    assert capsys.readouterr().out == told
+    monkeypatch.setenv("PAPERLIB_PROFILE", "smok")
+    with pytest.raises(ParameterError, match="PAPERLIB_PROFILE='smok': did you mean smoke"):
+        start("01_spectrum", sizes, **GIVEN)
+
+
+@dataclass(frozen=True)
+class Row:
+    images: int
+    rounds: int
+    share: float
+    kind: str
+    servers: tuple[int, ...]
+    steps: Mapping[str, Any]
+
+
+ROWS = {
+    "smoke": Row(2, 0, 0.5, "a", (1, 4), {"square": 10}),
+    "default": Row(20, 3, 1, "b", (1, 16), {"square": 50, "fast": True}),
+}
+
+
+def test_sizes_are_changed_by_name():
+    changes = {"images": 7, "rounds": 0, "share": 0.25, "kind": "b", "servers": [2, 8]}
+    changes |= {"steps.fast": False}
+    row = changed_row(ROWS, "smoke", changes)
+    assert row == Row(7, 0, 0.25, "b", (2, 8), {"square": 10, "fast": False})
+    assert ROWS["smoke"].steps == {"square": 10}
+    assert changed_row(ROWS, "default", {}) == ROWS["default"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("image", 3, r"size image: did you mean images\? valid are images, rounds, share, kind, "),
+        ("steps.round", 3, "size steps.round: .*valid are .*, steps.square, steps.fast"),
+        ("images", 0, "size images: 0: valid are whole numbers from 1"),
+        ("images", True, "size images: True: valid are whole numbers from 1"),
+        ("images", 2.5, "size images: 2.5: valid are whole numbers from 1"),
+        ("rounds", -1, "size rounds: -1: valid are whole numbers from 0"),
+        ("share", 0, "size share: 0: valid are numbers above 0"),
+        ("share", float("inf"), "size share: inf: valid are numbers above 0"),
+        ("kind", "c", "size kind: 'c': valid are a, b"),
+        ("servers", [], "size servers: .*: valid is a list that is not empty"),
+        ("servers", 4, "size servers: 4: valid is a list"),
+        ("servers", [1, 0], "size servers: 0: valid are whole numbers from 1"),
+        ("steps.fast", 1, "size steps.fast: 1: valid are true, false"),
+        ("steps", {}, "size steps: "),
+    ],
+)
+def test_sizes_out_of_their_range(name, value, message):
+    with pytest.raises(ParameterError, match=message):
+        changed_row(ROWS, "smoke", {name: value})
+
+
+def test_start_takes_changed_sizes(outputs, monkeypatch):
+    run = start("01_spectrum", sizes, **GIVEN, changes={"images": 30})
+    row = sizes.SIZES["01_spectrum"]["smoke"]
+    assert run.sizes == replace(row, images=30)
+    assert run.parameters == GIVEN | {"changes": {"images": 30}}
+    assert run.folder.parent == outputs / "by_hand" / "smoke-openmoji-seed0-images=30"
+    shell = SimpleNamespace(user_ns={"In": ["# Parameters\nchanges = {'seeds': 2}\n"]})
+    monkeypatch.setattr(start_module, "get_ipython", lambda: shell)
+    assert start("01_spectrum", sizes, **GIVEN).sizes == replace(row, seeds=2)
+    shell.user_ns["In"] = ["# Parameters\nchanges = {'seeds': 0}\n"]
+    with pytest.raises(ParameterError, match="size seeds: 0"):
+        start("01_spectrum", sizes, **GIVEN)
+
+
 def curve(table: pd.DataFrame) -> Figure:
     """A rising line."""
     figure, ax = plt.subplots(figsize=(2, 2))
@@ -200,6 +304,18 @@ def test_what_was_done_to_the_data_goes_with_a_measurement(outputs):
     written = json.loads((run.folder / "claims/freq-1-linear.json").read_text())
     assert (written["source"], written["altered"]) == ("scenes", "JPEG")
     assert (written["values"], written["note"]) == ([0.7, 0.8], "few")
+
+
+@pytest.mark.usefixtures("shown")
+def test_changed_sizes_go_with_a_measurement_and_leave_it_without_status(outputs, shown):
+    start("01_spectrum", sizes, **GIVEN).check("freq-1-linear", 1, scale="all", source="made up")
+    run = start("01_spectrum", sizes, **GIVEN, changes={"images": 30, "seeds": 2})
+    run.check("freq-1-linear", 1, scale="all", source="made up")
+    written = json.loads((run.folder / "claims/freq-1-linear.json").read_text())
+    assert written["changed"] == "images=30, seeds=2"
+    first, second = (data["text/markdown"] for data, _ in shown)
+    assert first.endswith("→ **scaled-down**")
+    assert second.endswith("→ **no status**")
 
 
 def test_a_typo_through_plain_papermill(outputs, tmp_path, monkeypatch):

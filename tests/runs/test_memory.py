@@ -1,5 +1,9 @@
 """The room that control groups leave, on trees laid out as Linux lays them out."""
 
+import subprocess
+import sys
+import time
+
 import psutil
 import pytest
 
@@ -139,3 +143,50 @@ def test_killed_are_those_of_the_own_group(machine):
 def test_on_this_machine():
     assert 0 < memory.available() <= psutil.virtual_memory().total
     assert memory.killed() >= 0
+
+
+HOLDER = """
+import mmap, os, sys, time
+own = bytearray(os.urandom(1)) * (40 * 2**20)
+shared = mmap.mmap(-1, 80 * 2**20)
+shared.write(b"x" * (80 * 2**20))
+os.fork()
+shared[:: 4096]  # both have its pages
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_page_that_two_processes_share_counts_once():
+    """Its parts: a copy of 40 MB is shared until one writes, 80 MB are shared for good."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE) as process:
+        first = psutil.Process(process.pid)
+        try:
+            for _ in range(2):
+                assert process.stdout.readline() == b"ready\n"
+            both = [first, *first.children()]
+            together = memory.in_use(both)
+            resident = sum(one.memory_info().rss for one in both)
+        finally:
+            for one in [*first.children(), first]:
+                one.kill()
+    assert 120 * MB < together < 150 * MB
+    assert resident > 240 * MB
+    assert memory.in_use(both) == 0
+
+
+def test_the_peak_is_of_all_children_together_and_stays(monkeypatch):
+    monkeypatch.setattr(memory, "EVERY", 0.02)
+    held = "x = bytearray(b'x') * (50 * 2**20); print(flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with memory.Peak() as peak:
+        children = [subprocess.Popen([sys.executable, "-c", held], **pipes) for _ in range(2)]
+        for child in children:
+            child.stdout.readline()
+        while peak.bytes < 100 * MB:
+            time.sleep(0.02)
+        for child in children:
+            child.communicate(b"\n")
+        first = peak.bytes
+        time.sleep(0.1)
+    assert 100 * MB < first == peak.bytes < 200 * MB

@@ -67,11 +67,12 @@ def test_cpu_of_all_is_that_of_each_image(encoder, worker, servers, monkeypatch)
 
 
 def test_modelled_by_hand():
-    one = {"edge": 0.1, "server": 0.2, "bytes_up": 1_000_000, "bytes_down": 500_000}
+    one = {"edge": 0.1, "server": 0.2, "bytes_up": 1_000_300, "bytes_down": 499_999}
     rounds = pd.DataFrame([{"image": k, "round": r, **one} for k in range(2) for r in range(3)])
     network = Network("some", up=8, down=4, round_trip=50)
     found = modelled(rounds, network, edge_factor=10)
-    assert found == pytest.approx({"edge": 3.0, "servers": 0.6, "transfer": 3 * (0.05 + 1 + 1)})
+    transfer = 3 * (0.05 + 1.0003 + 0.999998)
+    assert found == pytest.approx({"edge": 3.0, "servers": 0.6, "transfer": transfer}, rel=1e-8)
 
 
 @pytest.mark.parametrize("form", wire.FORMATS)

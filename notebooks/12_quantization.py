@@ -79,6 +79,10 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 #
 # - **real images** of the training split: what a data-free method does without;
 # - **Gaussian noise**;
+# - **natural-spectrum noise**, our control: random, but with the slopes, directions, colours and
+#   contrasts of photographs that no evaluation uses (see `paperlib.d4c.natural`). It knows neither
+#   the model nor the data and costs milliseconds: what does not beat it has not shown that a CLIP
+#   must be asked;
 # - the **data-free baseline**: BNS for ResNets, which fits the statistics of BatchNorm, PSE for
 #   ViTs, which makes similarities between patches diverse;
 # - **D4C**;
@@ -89,7 +93,7 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 
 # %%
 compared = {
-    name: ["real", "gaussian", data_free_baseline(model), "d4c", "d4c_clipped"]
+    name: ["real", "gaussian", "spectrum", data_free_baseline(model), "d4c", "d4c_clipped"]
     for name, (model, _) in clips.items()
 }
 count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
@@ -226,6 +230,11 @@ means = decisive.groupby("encoder", sort=False).mean(numeric_only=True).rename(i
 # %%
 smallest, note = decisive.groupby("draw").gain.min().tolist(), listed(means.gain.items())
 run.check("d4c-1-decisive", smallest, scale=scale, source=data, note=note)
+
+# %%
+smallest = decisive.groupby("draw")["above the spectrum"].min().tolist()
+note = listed(means["above the spectrum"].items())
+run.check("d4c-1-control", smallest, scale=scale, source=data, note=note)
 
 # %%
 smallest = decisive.groupby("draw")["above the middle"].min().tolist()

@@ -2,7 +2,7 @@
 
 Another method is one row of `METHODS`. Four of them are the rows of the paper's ablation: the
 synthesis without SCG and PAE, with one of them, and with both, which is D4C. Source: Zhang et al.,
-arXiv 2511.15411; ``d4c_clipped`` is an extension of ours.
+arXiv 2511.15411; ``d4c_clipped`` and the controls of `paperlib.d4c.natural` are extensions of ours.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +16,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import bns_images, gaussian_images, norms, pse_images, real_images
+from paperlib.d4c.natural import (
+    dead_leaves,
+    natural_spectrum_noise,
+    published_spectrum,
+    scrambled,
+)
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import Optimised, synthesise
 from paperlib.data import LabelledImages
 from paperlib.files import cache_path, cached
-from paperlib.models.clip import Tokenizer, denormalise, normalise
+from paperlib.models.clip import Tokenizer, denormalise, image_size, normalise
 
 # What decides synthesised images, by the beginnings of the settings' names.
 SYNTHESIS = (
@@ -45,12 +51,27 @@ class Wanted(NamedTuple):
 def _real(wanted: Wanted) -> Tensor:
     count, data = wanted.settings.images, wanted.data
     if data is None or len(data) < count:
-        raise ValueError(f"data: method 'real' needs {count} real images")
+        raise ValueError(f"data: this method needs {count} real images")
     return real_images(wanted.model, data.subset(torch.arange(count)))
 
 
 def _gaussian(wanted: Wanted) -> Tensor:
     return gaussian_images(wanted.model, wanted.settings.images, wanted.settings.seed)
+
+
+def _spectrum(wanted: Wanted) -> Tensor:
+    size, settings = image_size(wanted.model), wanted.settings
+    spectrum = published_spectrum()
+    return normalise(natural_spectrum_noise(spectrum, settings.images, size, settings.seed))
+
+
+def _leaves(wanted: Wanted) -> Tensor:
+    size, settings = image_size(wanted.model), wanted.settings
+    return normalise(dead_leaves(settings.images, size, settings.seed))
+
+
+def _scrambled(wanted: Wanted) -> Tensor:
+    return normalise(scrambled(denormalise(_real(wanted)).clamp(0, 1), wanted.settings.seed))
 
 
 def _baseline(make: Callable[..., Optimised], wanted: Wanted) -> Tensor:
@@ -109,6 +130,9 @@ METHODS = {
     "pgsi_pae": Method("PGSI + PAE", _synthesised, (False, True)),
     "d4c": Method("D4C", _synthesised, (True, True)),
     "d4c_clipped": Method("D4C, clipped", _clipped),
+    "spectrum": Method("natural spectrum", _spectrum),
+    "leaves": Method("dead leaves", _leaves),
+    "scrambled": Method("scrambled real", _scrambled),
 }
 ABLATION = tuple(name for name, method in METHODS.items() if method.parts is not None)
 TITLES = {name: method.title for name, method in METHODS.items()}
@@ -151,7 +175,7 @@ def calibration_images(
         model: a CLIP; left as it is.
         tokenizer: its tokenizer.
         settings: sizes and seed; SCG and PAE are those of the method.
-        data: of which the first are the real images; the other methods take none.
+        data: of which the first are the real images, scrambled or not; other methods take none.
         folder: where synthesised images are kept (see `paperlib.files.cached`); an interrupted
             synthesis continues there. None keeps nothing.
         names, template: of the prompts that guide the synthesis; words or a language of one's own.

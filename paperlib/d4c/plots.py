@@ -15,7 +15,8 @@ from paperlib.notebook.figures import BLUE, image_row
 
 PALETTE = (  # in the order of METHODS
     *("#222222", "#949494", "#de8f05", "#56b4e9", "#029e73"),
-    *("#cc78bc", "#d55e00", "#0173b2", "#ca9161", "#882255"),
+    *("#cc78bc", "#d55e00", "#0173b2", "#ca9161"),
+    *("#7f3c8d", "#6b7a1f", "#b22f5b"),
 )
 COLOURS = dict(zip(METHODS, cycle(PALETTE)))
 BROKEN = {name: title.replace(" + ", "\n+ ") for name, title in TITLES.items()}  # in two lines
@@ -138,7 +139,7 @@ def accuracy(table: pd.DataFrame) -> Figure:
             _points(left, place, decisive[decisive.method == method].top1, COLOURS[method])
             style = {"color": COLOURS[method], "label": TITLES[method], "markersize": 8}
             groups = beside[beside.method == method].groupby("bits", sort=False).top1
-            at = [x + 0.15 * (place - 2) for x in range(len(widths))]
+            at = [x + 0.13 * (place - (len(methods) - 1) / 2) for x in range(len(widths))]
             right.errorbar(at, groups.mean(), groups.std().fillna(0), fmt="o", **style)
         for ax in (left, right):
             ax.axhline(mine["float"].mean(), color="0.4", linestyle="--", linewidth=1)

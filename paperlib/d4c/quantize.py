@@ -45,6 +45,7 @@ from paperlib.paths import cache_dir
 from paperlib.runtime import device, peak_memory
 
 SETS = ("cifar10", "cifar100", "openmoji")  # that are named, not given as a folder
+DATA_FREE = tuple(name for name in METHODS if name not in ("real", "scrambled"))
 BATCH = 64  # images in one forward pass of the measurement
 
 
@@ -68,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
     add("--model", required=True, help="RN50, ViT-B/32, openmoji-clip-vit, an open_clip config")
     add("--weights", type=Path, help="its file, or the folder of OpenAI's files")
     add("--bits", default="W4A8", help="W2A2 to W8A8 (default: W4A8)")
-    add("--images", default="d4c", help=f"{', '.join(METHODS)}, or a folder with a folder a class")
+    add(
+        "--images", default="d4c", help=f"{', '.join(DATA_FREE)}, or a folder with a folder a class"
+    )
     add("--data", help=f"what to measure on: {', '.join(SETS)}, or a folder with a folder a class")
     add("--test-images", type=int, help="draw so many of them (default: all)")
     add("--names", type=Path, help="file of names for the prompts, a line each")
@@ -155,13 +158,14 @@ def calibration(
     Raises:
         ValueError: neither, or a folder with fewer images.
     """
-    if images in METHODS and images != "real":
+    if images in DATA_FREE:
         return calibration_images(
             images, clip, tokenizer, settings, None, options.work, names, template
         )
     if not Path(images).is_dir():
-        methods = ", ".join(name for name in METHODS if name != "real")
-        raise ValueError(f"--images {images}: valid are {methods}, and a folder of real images")
+        raise ValueError(
+            f"--images {images}: valid are {', '.join(DATA_FREE)}, and a folder of real images"
+        )
     found = load_class_folders(Path(images), settings.images, settings.seed)
     return next(iter(found.batches(transform(clip), settings.images)))[0]
 

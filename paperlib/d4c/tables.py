@@ -154,6 +154,7 @@ def gain_table(wide: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
     return table[["encoder", "bits", "draw"]].assign(
         **{
             "gain": table.d4c - baseline,
+            "above the spectrum": table.d4c - table.spectrum,
             "above the middle": table.d4c - (table.real + table.gaussian) / 2,
             "real minus noise": table.real - table.gaussian,
         }

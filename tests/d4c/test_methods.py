@@ -59,7 +59,8 @@ def test_every_method_gives_images_of_its_own(model, tokenizer):
     assert baseline == ("bns" if hasattr(model.visual, "attnpool") else "pse")
     data = load_images("openmoji", "train", 5, FAST.seed)
     found = {}
-    for method in ("real", "gaussian", baseline, *ABLATION):
+    controls = ("spectrum", "leaves", "scrambled")
+    for method in ("real", "gaussian", baseline, *ABLATION, *controls):
         images = calibration_images(method, model, tokenizer, FAST, data)
         assert images.shape == (3, 3, 64, 64) and images.isfinite().all()
         assert all(not torch.equal(images, other) for other in found.values())
@@ -68,8 +69,12 @@ def test_every_method_gives_images_of_its_own(model, tokenizer):
     torch.testing.assert_close(clipped, denormalise(found["d4c"]).clamp(0, 1))
     assert torch.equal(found["real"], preprocess(data.images[:3], 64))
     for few in (None, data.subset(torch.arange(2))):
-        with pytest.raises(ValueError, match="method 'real' needs 3 real images"):
-            calibration_images("real", model, tokenizer, FAST, few)
+        for method in ("real", "scrambled"):
+            with pytest.raises(ValueError, match="this method needs 3 real images"):
+                calibration_images(method, model, tokenizer, FAST, few)
+    for method in controls:
+        pixels = denormalise(found[method])
+        assert pixels.min() > -1e-6 and pixels.max() < 1 + 1e-6
     other = "pse" if baseline == "bns" else "bns"
     with pytest.raises(ValueError, match=f"{other.upper()} needs an image tower"):
         calibration_images(other, model, tokenizer, FAST)

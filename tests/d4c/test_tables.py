@@ -43,19 +43,22 @@ def measured():
         ["vit", "W4A3", 0, "gaussian", 20.0],
         ["vit", "W4A3", 0, "pse", 35.0],
         ["vit", "W4A3", 0, "d4c", 50.0],
+        ["vit", "W4A3", 0, "spectrum", 53.0],
         ["vit", "W4A3", 1, "real", 62.0],
         ["vit", "W4A3", 1, "gaussian", 20.0],
         ["vit", "W4A3", 1, "pse", 40.0],
         ["vit", "W4A3", 1, "d4c", 50.0],
+        ["vit", "W4A3", 1, "spectrum", 46.0],
     ]
     return pd.DataFrame(rows, columns=["encoder", "bits", "draw", "method", "top1"])
 
 
 def test_gains_are_over_the_baseline_of_the_encoder():
     wide = tables.by_method(measured(), ["encoder", "bits", "draw"])
-    assert list(wide) == ["real", "gaussian", "pse", "d4c"]
+    assert list(wide) == ["real", "gaussian", "pse", "d4c", "spectrum"]
     gains = tables.gain_table(wide, {"vit": "pse"})
     assert gains.gain.tolist() == [15, 10]
+    assert gains["above the spectrum"].tolist() == [-3, 4]
     assert gains["above the middle"].tolist() == [10, 9]
     assert gains["real minus noise"].tolist() == [40, 42]
     text = tables.mean_and_spread(wide, ["encoder"])
@@ -64,6 +67,7 @@ def test_gains_are_over_the_baseline_of_the_encoder():
         "Gaussian noise": "20.0 ± 0.0",
         "PSE": "37.5 ± 3.5",
         "D4C": "50.0 ± 0.0",
+        "natural spectrum": "49.5 ± 4.9",
     }
 
 

@@ -4,13 +4,15 @@ A claim stands in ``data/claims/*.yaml``: where the paper makes it, what it repo
 read that, the quantity we measure, and the check, fixed before the measurement. A notebook calls
 `measure`, which writes the values to ``<folder>/claims/<id>.json``; everything else about the
 outcome follows from the values and the claim as it stands now. The check must hold for the mean
-over the seeds; a spread that crosses the threshold is said beside it.
+over the seeds; a spread that crosses the threshold is said beside it. Where a 95 % interval was
+measured, the check must hold in all of it.
 
 Status of a claim:
 
 - ``reproduced``: profile paper, on the paper's data set as published, and the check holds;
 - ``scaled-down``: any other profile or data, and the check holds;
 - ``disagrees``: the check does not hold;
+- ``undecided``: it holds in a part of the interval only;
 - ``not run``: there is no measurement;
 - ``no status``: sizes of the profile were changed for it.
 
@@ -38,7 +40,7 @@ from paperlib import paths
 from paperlib.files import FileError, read_yaml, write_files
 from paperlib.names import PROFILES, notebooks
 
-Status = Literal["reproduced", "scaled-down", "disagrees", "not run", "no status"]
+Status = Literal["reproduced", "scaled-down", "disagrees", "undecided", "not run", "no status"]
 Profile = Literal[PROFILES]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -71,6 +73,12 @@ class Check(Record):
         if self.op in (">=", "<=") and measured == self.value:
             return True
         return measured > self.value if self.op[0] == ">" else measured < self.value
+
+    def decided(self, low: float, high: float) -> bool:
+        """Whether all from `low` to `high` passes, or none of it."""
+        if self.op == "within" and not (self.holds(low) and self.holds(high)):
+            return high < self.value - self.tolerance or low > self.value + self.tolerance
+        return self.holds(low) == self.holds(high)
 
     def __str__(self) -> str:
         if self.op == "within":
@@ -111,6 +119,8 @@ class Claim(Record):
         """Status of a measurement."""
         if measured.changed:
             return "no status"
+        if measured.interval and not self.check.decided(*measured.interval):
+            return "undecided"
         if not self.check.holds(measured.mean):
             return "disagrees"
         at_scale = measured.profile == "paper" and measured.dataset == self.dataset
@@ -129,6 +139,8 @@ class Measurement(Record):
         source: where the data came from, in words.
         note: what a reader must know beside the number; may be empty.
         changed: sizes that are not those of the profile, such as "images=20"; empty if none.
+        interval: ends of the 95 % interval of the mean, in the claim's unit, or None.
+        over: what was resampled for it, such as "variants"; empty without an interval.
     """
 
     claim: Id
@@ -141,6 +153,16 @@ class Measurement(Record):
     source: Text
     note: str
     changed: str = ""
+    interval: Annotated[tuple[FiniteFloat, FiniteFloat], Field(strict=False)] | None = None
+    over: str = ""
+
+    @model_validator(mode="after")
+    def _an_interval_is_over_something(self) -> "Measurement":
+        if (self.interval is None) != (not self.over):
+            raise ValueError("an interval needs what it is over, and only an interval does")
+        if self.interval and self.interval[0] > self.interval[1]:
+            raise ValueError("an interval begins with its lower end")
+        return self
 
     @property
     def mean(self) -> float:
@@ -217,6 +239,8 @@ def measure(
     altered: str = "",
     note: str = "",
     changed: str = "",
+    interval: tuple[SupportsFloat, SupportsFloat] | None = None,
+    over: str = "",
 ) -> Measurement:
     """Write what was measured of a claim to ``folder/claims/<claim_id>.json``.
 
@@ -230,6 +254,7 @@ def measure(
         altered: what was done to the published data; empty if nothing was.
         note: what a reader must know beside the number.
         changed: sizes that are not those of the profile.
+        interval, over: see `Measurement`.
 
     Raises:
         FileError: unknown `claim_id`; no value or one that is not finite; another wrong field.
@@ -247,6 +272,8 @@ def measure(
         "source": source,
         "note": note,
         "changed": changed,
+        "interval": interval and tuple(_six_digits(end) for end in interval),
+        "over": over,
     }
     measurement = _parse(Measurement, fields, str(file))
     text = json.dumps(
@@ -308,14 +335,20 @@ def _claim(claim_id: str, claims: dict[str, Claim], file: str) -> Claim:
 
 
 def measured_text(claim: Claim, measurement: Measurement) -> str:
-    """Mean ± standard deviation, to 3 digits of the larger, more where it rounds to the limit."""
-    mean, std = measurement.mean, measurement.std
+    """Mean ± standard deviation, or mean and 95 % interval, with what that is over.
+
+    To 3 digits of the largest, more where the mean rounds to the limit.
+    """
+    mean, std, ends = measurement.mean, measurement.std, measurement.interval
     largest = max(abs(mean), std or 0)
     decimals = min(4, max(0, 2 - math.floor(math.log10(largest)))) if largest else 0
     limits = [claim.check.value + sign * (claim.check.tolerance or 0) for sign in (-1, 1)]
     while decimals < 9 and any(round(mean, decimals) == limit != mean for limit in limits):
         decimals += 1
     shown = f"{round(mean, decimals) + 0.0:.{decimals}f}"
+    if ends:
+        low, high = (f"{round(end, decimals) + 0.0:.{decimals}f}" for end in ends)
+        return f"{shown} [{low}, {high}] (95 % over {measurement.over})"
     return shown if std is None else f"{shown} ± {std:.{decimals}f}"
 
 

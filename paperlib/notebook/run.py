@@ -85,6 +85,8 @@ class Run:
         scale: str,
         source: str | LabelledImages,
         note: str = "",
+        interval: tuple[float, float] | None = None,
+        over: str = "",
     ) -> None:
         """Check a claim of the paper against what was measured, record it and show the outcome.
 
@@ -95,6 +97,9 @@ class Run:
             source: the data, or in words where it came from if it is that of the data set as
                 published; images that were altered are another data set than the paper's.
             note: what a reader must know beside the number.
+            interval: ends of the 95 % interval; the claim is undecided if its check holds in a part
+                of it only.
+            over: what was resampled for the interval, such as "variants, trainings inside".
         """
         provenance.record(self.folder, self.inputs, self.parameters)
         data = source if isinstance(source, LabelledImages) else None
@@ -109,6 +114,8 @@ class Run:
             source=data.source if data else source,
             note=note,
             changed=", ".join(f"{name}={value}" for name, value in self.changes.items()),
+            interval=interval,
+            over=over,
             folder=self.folder,
         )
         text = claims.outcome(claims.load_claims()[claim], measured)

@@ -348,6 +348,8 @@ def test_the_claims_of_the_frequency_paper():
         "freq-3-natural-high",
         "freq-4-adversarial-low",
         "freq-5-rank",
+        "freq-5-not-adversarial",
+        "freq-5-given-clean",
         "freq-jpeg",
         "freq-lowpass",
     }
@@ -358,6 +360,46 @@ def test_the_statuses_are_these_five():
     assert get_args(claims.Status) == (
         *("reproduced", "scaled-down", "disagrees", "not run", "no status"),
     )
+        "reproduced",
+        "scaled-down",
+        "disagrees",
+        "undecided",
+        "not run",
+    )
+
+
+@pytest.mark.parametrize(
+    ("claim", "mean", "interval", "status"),
+    [
+        ("a-1", 0.2, (0.1, 0.3), "scaled-down"),
+        ("a-1", 0.2, (-0.1, 0.5), "undecided"),
+        ("a-1", -0.2, (-0.5, 0.1), "undecided"),
+        ("a-1", -0.2, (-0.5, 0.0), "disagrees"),
+        ("a-2", 10, (9.5, 10.5), "scaled-down"),
+        ("a-2", 10, (8, 12), "undecided"),
+        ("a-2", 10, (9.5, 12), "undecided"),
+        ("a-2", 12, (11.5, 13), "disagrees"),
+        ("a-2", 7, (6, 8), "disagrees"),
+    ],
+)
+def test_an_interval_decides_or_does_not(project, claim, mean, interval, status):
+    measured = take([mean], claim=claim, folder=project, interval=interval, over="variants")
+    assert load_claims()[claim].status(measured) == status
+    assert load_measurements([project], load_claims())[claim, "default"] == measured
+
+
+def test_an_interval_is_shown_with_what_it_is_over(project):
+    measured = take([0.5], folder=project, interval=(0.25, 1), over="variants")
+    shown = measured_text(load_claims()["a-1"], measured)
+    assert shown == "0.500 [0.250, 1.000] (95 % over variants)"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"interval": (0, 1)}, {"over": "images"}, {"interval": (1, 0), "over": "images"}]
+)
+def test_an_interval_without_what_it_is_over_is_refused(project, wrong):
+    with pytest.raises(FileError, match="interval"):
+        take([0.5], folder=project, **wrong)
 
 
 def test_profiles_are_those_of_the_project():

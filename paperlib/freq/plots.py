@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.controls import CONTROLS
 from paperlib.freq.variants import ARCHITECTURES, VARIANTS
+from paperlib.names import DATASETS as TITLES
 from paperlib.notebook.figures import (
     BLACK,
     BLUE,
@@ -48,6 +49,14 @@ COLOURS = {  # of attacks and variants; a training has that of the attack that i
     "gaussian": GREY,
     "fgsm_rs": ORANGE,
     "pgd": VERMILION,
+}
+KINDS = {  # of training in the zoo: colour, variants
+    "natural, weight decay": (BLUE, ("natural", "weight_decay_0", "weight_decay_5e-3")),
+    "mixed images": (SKY, ("mixup",)),
+    "noise": (GREY, ("gaussian", "gaussian_0.05", "gaussian_0.2")),
+    "low-pass, blur": (GREEN, ("low_pass", "low_pass_16", "blur")),
+    "high-pass": (PURPLE, ("high_pass",)),
+    "adversarial": (VERMILION, ("fgsm_rs", "pgd", "pgd_4")),
 }
 MARKERS = dict(zip(ARCHITECTURES, ("o", "s"), strict=True))
 
@@ -226,23 +235,28 @@ def low_shares(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def robustness(table: pd.DataFrame) -> Figure:
-    """Robust accuracy over low-frequency share at two sizes of attack, a point a network.
+def zoo(table: pd.DataFrame) -> Figure:
+    """Robust accuracy over low-frequency share, a point a network, by data set and size of attack.
 
-    Circles are ResNet-20s, squares VGGs; small points are single draws of the images, large ones
-    their mean.
+    Circles are ResNet-20s, squares VGGs; the colours are kinds of training.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8, 4), sharex=True)
-    for ax, column in zip(axes, ("robust 2/255", "robust 8/255"), strict=True):
-        for (arch, variant), rows in table.groupby(["architecture", "variant"], sort=False):
-            x, y = rows["low share"], 100 * rows[column]
-            look = {"marker": MARKERS[arch], "color": COLOURS[variant], "linestyle": ""}
-            label = VARIANTS[variant] if MARKERS[arch] == "o" else None
-            ax.plot(x, y, markersize=3, alpha=0.4, **look)
-            ax.plot(x.mean(), y.mean(), markersize=9, label=label, **look)
-        ax.set(xlabel="low-frequency share of OF", ylabel="robust accuracy (%)", ylim=(-3, 103))
-        ax.set_title(f"ε = {column.removeprefix('robust ')}")
-    axes[0].legend(fontsize=9)
+    names = list(table.dataset.unique())
+    figure, axes = plt.subplots(len(names), 2, figsize=(8, 3.6 * len(names)), squeeze=False)
+    for line, name in zip(axes, names, strict=True):
+        for ax, column in zip(line, ("robust_2", "robust_8"), strict=True):
+            panel = table[table.dataset == name]
+            for kind, (colour, variants) in KINDS.items():
+                for arch, marker in MARKERS.items():
+                    rows = panel[panel.variant.isin(variants) & (panel.architecture == arch)]
+                    label = kind if marker == "o" else None
+                    look = {"linestyle": "", "marker": marker, "color": colour, "markersize": 6}
+                    ax.plot(rows.low_logit, 100 * rows[column], label=label, alpha=0.8, **look)
+            title = f"{TITLES[name]}, ε = {column.removeprefix('robust_')}/255"
+            ax.set(title=title, xlim=(0, 1), ylim=(-3, 103))
+        line[0].set_ylabel("robust accuracy (%)")
+    for ax in axes[-1]:
+        ax.set_xlabel("low-frequency share of OF")
+    axes[0][1].legend(fontsize=9, loc="upper left")
     return figure
 
 

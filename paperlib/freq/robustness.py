@@ -6,17 +6,12 @@ arXiv 2003.01690): a single attack can fail for reasons of its own.
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from paperlib.data import LabelledImages
 from paperlib.freq.attacks import ATTACKS, attack, specification
-from paperlib.freq.occlusion import low_share, occluded_frequency
-from paperlib.freq.variants import EPSILON, LOW_CUTOFF
 from paperlib.models.classifier import as_classifier, check_labels, floats
-from paperlib.models.training import accuracy, predict
-from paperlib.seeds import derive
+from paperlib.models.training import predict
 
 
 def robust_images(
@@ -66,45 +61,3 @@ def robust_images(
 def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, **options) -> float:
     """Share of `robust_images`, 0 to 1; takes the same options."""
     return robust_images(model, images, labels, **options).float().mean().item()
-
-
-def robustness_table(
-    models: Mapping[tuple[str, str], nn.Module],
-    draws: Sequence[LabelledImages],
-    occluded_images: int,
-    steps: Mapping[str, int],
-    seed: int,
-) -> pd.DataFrame:
-    """Accuracy, robust accuracy at two bounds, and low-frequency share of Occluded Frequency.
-
-    Args:
-        models: by architecture and variant.
-        draws: images that every model is measured on.
-        occluded_images: how many of each draw, from its start, have their components occluded.
-        steps, seed: as for `robust_images`.
-
-    Returns:
-        One row a model and draw; columns architecture, variant, seed (the number of the draw), and
-        clean, robust 2/255, robust 8/255 and low share, all 0 to 1.
-    """
-    rows = []
-    for (architecture, variant), model in models.items():
-        place = next(model.parameters()).device
-        for k, data in enumerate(draws):
-            x, y = data.floats().to(place), data.labels.to(place)
-            options = {"steps": steps, "seed": derive(seed, "attacks", k)}
-            few = slice(occluded_images)
-            rows.append(
-                {
-                    "architecture": architecture,
-                    "variant": variant,
-                    "seed": k,
-                    "clean": accuracy(model, x, y),
-                    "robust 2/255": robust_accuracy(model, x, y, epsilon=EPSILON / 4, **options),
-                    "robust 8/255": robust_accuracy(model, x, y, epsilon=EPSILON, **options),
-                    "low share": low_share(occluded_frequency(model, x[few], y[few]), LOW_CUTOFF)
-                    .mean()
-                    .item(),
-                }
-            )
-    return pd.DataFrame(rows)

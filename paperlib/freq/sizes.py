@@ -57,19 +57,13 @@ class OcclusionSizes:
 
 @dataclass(frozen=True)
 class RobustnessSizes:
-    """04_robustness.
+    """04_robustness, which reads what was measured of trained networks.
 
     Attributes:
-        images: attacked for each seed.
-        occluded_images: of these, whose components are occluded.
-        seeds: draws of the images.
-        steps: of an attack by its name; one that is not here takes its usual number.
+        bootstrap: resamples of the intervals over variants and trainings.
     """
 
-    images: int
-    occluded_images: int
-    seeds: int
-    steps: Mapping[str, int]
+    bootstrap: int
 
 
 @dataclass(frozen=True)
@@ -114,9 +108,9 @@ SIZES = {
         "paper": OcclusionSizes(20, 3, 16, 1000),
     },
     "04_robustness": {
-        "smoke": RobustnessSizes(8, 1, 1, FEW_STEPS),
-        "default": RobustnessSizes(30, 3, 3, {"square": 50}),
-        "paper": RobustnessSizes(150, 6, 3, {"square": 100}),
+        "smoke": RobustnessSizes(50),
+        "default": RobustnessSizes(1000),
+        "paper": RobustnessSizes(2000),
     },
     "05_cutoffs": {
         "smoke": CutoffSizes(50, 1, 8),

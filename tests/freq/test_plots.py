@@ -18,7 +18,7 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 
 from paperlib.code import with_imports
-from paperlib.freq import plots, sizes, zoo
+from paperlib.freq import plots, sizes, zoo, zoo_recipes
 from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.controls import CONTROLS
 from paperlib.freq.variants import ARCHITECTURES, VARIANTS
@@ -87,10 +87,13 @@ SMALL = {
     "low_shares": (
         each(pd.DataFrame({"low share": [0.5], "low": [0.4], "high": [0.6]}), **NETWORKS),
     ),
-    "robustness": (
+    "zoo": (
         each(
-            pd.DataFrame({"low share": [0.2, 0.4], "robust 2/255": 0.5, "robust 8/255": [0, 0.2]}),
-            **NETWORKS,
+            each(
+                pd.DataFrame({"low_logit": [0.2, 0.4], "robust_2": 0.5, "robust_8": [0, 0.2]}),
+                **NETWORKS,
+            ),
+            dataset=["openmoji", "cifar10"],
         ),
     ),
     "cutoff_images": (
@@ -184,11 +187,20 @@ def test_curves_and_bands_are_those_of_the_table():
     assert (heights.min(), heights.max()) == (0.5, 3)
 
 
-def test_a_point_of_robustness_is_the_mean_over_draws():
-    ax = drawn("robustness").axes[1]
-    large = [line for line in ax.lines if line.get_markersize() == 9]
-    assert [line.get_ydata()[0] for line in large] == pytest.approx([10] * 4)
-    assert {line.get_marker() for line in large} == {"o", "s"}
+def test_every_network_of_the_zoo_is_a_point_in_the_panels_of_its_data_set():
+    figure = drawn("zoo")
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[0] == "OpenMoji, ε = 2/255" and titles[3] == "CIFAR-10, ε = 8/255"
+    points = [line for line in figure.axes[3].lines if len(line.get_xdata())]
+    assert sorted(y for line in points for y in line.get_ydata()) == [0] * 4 + [20] * 4
+    assert {line.get_marker() for line in points} == {"o", "s"}
+    colours = {line.get_color() for line in points}
+    assert colours == {plots.COLOURS["natural"], plots.COLOURS["pgd"]}
+
+
+def test_every_variant_of_the_zoo_is_of_one_kind():
+    drawn_variants = [name for _, variants in plots.KINDS.values() for name in variants]
+    assert sorted(drawn_variants) == sorted(zoo_recipes.VARIANTS)
 
 
 def test_the_bars_of_energy_end_at_one_in_the_order_of_the_table():

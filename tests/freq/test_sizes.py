@@ -20,14 +20,14 @@ def calls(name):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("name", ["01_spectrum", "03_occlusion", "04_robustness", "05_cutoffs"])
+@pytest.mark.parametrize("name", ["01_spectrum", "03_occlusion", "05_cutoffs"])
 def test_draws_share_no_image(name, profile):
     row, datasets = sizes.SIZES[name][profile], sizes.DATASETS[name]
     pool = TEST_IMAGES[datasets[-1] if profile == "paper" else datasets[0]]
     assert seeds.overlap(pool, row.images, row.seeds) == 0
 
 
-@pytest.mark.parametrize("name", ["01_spectrum", "04_robustness", "05_cutoffs"])
+@pytest.mark.parametrize("name", ["01_spectrum", "05_cutoffs"])
 def test_a_notebook_with_several_draws_takes_them_together(name):
     found = dict(calls(name))
     assert found["draws"] == ["run.sizes.images", "run.sizes.seeds", "seed"]

@@ -1,0 +1,100 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from paperlib.freq import zoo_evidence
+from paperlib.freq.zoo_recipes import VARIANTS
+from paperlib.freq.zoo_training import Job
+from paperlib.models.training import Recipe
+
+
+def table(low, robust, clean=None, trainings=1, noise=0.0, architectures=("resnet20",)):
+    """A table of as many variants as there are values, with noise between the trainings."""
+    draw = np.random.default_rng(0)
+    clean = low if clean is None else clean
+    rows = [
+        {"architecture": arch, "variant": f"v{i}", "training": training}
+        | dict(zip(("low_logit", "robust_2", "accuracy"), values, strict=True))
+        for arch in architectures
+        for i, each in enumerate(zip(low, robust, clean, strict=True))
+        for training in range(trainings)
+        for values in [np.array(each) + noise * draw.normal(size=3)]
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_correlations_are_those_of_scipy_and_of_residuals():
+    points = np.random.default_rng(1).normal(size=(30, 3))
+    points[:, :2] += points[:, 2:]
+    xy, partial, yz = zoo_evidence.correlations(points)
+    assert xy == pytest.approx(spearmanr(points[:, 0], points[:, 1]).statistic)
+    assert yz == pytest.approx(spearmanr(points[:, 1], points[:, 2]).statistic)
+    ranks = np.argsort(np.argsort(points, axis=0), axis=0).astype(float)
+    design = np.stack([np.ones(30), ranks[:, 2]], 1)
+    left = [r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in ranks.T[:2]]
+    assert partial == pytest.approx(np.corrcoef(left)[0, 1])
+
+
+def test_what_only_follows_clean_accuracy_is_gone_given_it():
+    draw = np.random.default_rng(2)
+    clean = draw.normal(size=400)
+    low, robust = (clean + draw.normal(size=400) for _ in range(2))
+    found = zoo_evidence.associate(table(low, robust, clean), resamples=200)
+    assert found.spearman.low > 0.3
+    assert found.partial.low < 0 < found.partial.high and abs(found.partial.value) < 0.15
+
+
+def test_more_trainings_of_few_variants_do_not_narrow_the_interval_between_variants():
+    draw = np.random.default_rng(3)
+    low = draw.normal(size=8)
+    robust = low + draw.normal(size=8)
+    width = [
+        one.high - one.low
+        for one in (
+            zoo_evidence.associate(table(low, robust, trainings=count), resamples=400).spearman
+            for count in (1, 20)
+        )
+    ]
+    assert width[1] > 0.8 * width[0] > 0.2
+
+
+def test_trainings_that_differ_widen_it():
+    low = np.arange(8.0)
+    same = zoo_evidence.associate(table(low, low), resamples=200).spearman
+    differ = table(low, low, trainings=3, noise=5.0)
+    assert same.low == pytest.approx(1) and same.value == pytest.approx(1)
+    assert zoo_evidence.associate(differ, resamples=200).spearman.low < 0.9
+
+
+def test_a_variant_brings_all_its_architectures():
+    low = np.arange(6.0)
+    both = table(low, low, architectures=("resnet20", "vgg_small"))
+    found = zoo_evidence.associate(both, resamples=50)
+    assert (found.variants, found.networks) == (6, 12)
+    with pytest.raises(ValueError, match="2 variants"):
+        zoo_evidence.associate(table(low[:2], low[:2]))
+
+
+@pytest.mark.parametrize("dataset", zoo_evidence.NAMES)
+def test_the_committed_tables_belong_together(dataset):
+    trainings = zoo_evidence.trainings(dataset)
+    keys = [*zoo_evidence.KEYS, "training"]
+    assert not trainings.duplicated(keys).any()
+    assert len(trainings) <= zoo_evidence.planned(dataset) == 140
+    assert set(trainings.variant) <= set(VARIANTS)
+    images = zoo_evidence.shares_of_images(dataset)
+    means = images.groupby(keys).low_logit.mean()
+    pd.testing.assert_series_equal(
+        trainings.set_index(keys).low_logit.sort_index(), means, atol=1e-4, rtol=0
+    )
+    job = Job(dataset, "resnet20", "pgd", 0, Recipe(1, 0.1))
+    assert zoo_evidence.row(trainings, job).variant == "pgd"
+
+
+def test_groups_are_the_architectures_with_and_without_attacks_in_training():
+    parts = zoo_evidence.groups(zoo_evidence.trainings("cifar10"))
+    assert len(parts) == 6
+    assert set(parts["VGG"].architecture) == {"vgg_small"}
+    left_out = set(parts["all"].variant) - set(parts["all, not adversarial"].variant)
+    assert left_out == set(zoo_evidence.ADVERSARIAL)

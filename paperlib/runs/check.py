@@ -1,8 +1,8 @@
 """Whether the published results are current: what decides each is compared with what stands now.
 
 ``python -m paperlib.runs.check`` lists what is stale and names what has changed; it fails when
-README shows such a result as current. With ``--release`` it fails on everything that is stale;
-with ``--mark`` it first writes README's scorecard, which marks what is stale.
+README or docs/claims.md shows such a result as current. With ``--release`` it fails on everything
+that is stale; with ``--mark`` it first writes those pages, which mark what is stale.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from paperlib.data import external
 from paperlib.names import PROFILES, STANDARD_SEED
 from paperlib.notebook import figures, provenance
 from paperlib.paths import ROOT
-from paperlib.runs import scorecard
+from paperlib.runs import pages
 from paperlib.runs.command import command
 from paperlib.runs.table import Entry, read_table
 
@@ -140,16 +140,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--release", action="store_true", help="fail on everything that is stale")
     parser.add_argument("--profile", choices=PUBLISHED, help="default: both")
-    parser.add_argument("--mark", action="store_true", help="write README's scorecard first")
+    parser.add_argument("--mark", action="store_true", help="write the pages first")
     options = parser.parse_args(arguments)
     found = states()
     if options.mark:
-        scorecard.write(ROOT / "README.md", stale(found))
+        pages.write(ROOT, stale(found))
     shown = {key: one for key, one in found.items() if options.profile in (None, key[1])}
     print("\n".join(lines(shown)) or "everything that is published is current")
     failures = [*_failures(shown)] if options.release else []
-    if not scorecard.is_current(ROOT / "README.md", stale(found)):
-        failures.append("README.md's scorecard is not today's: run ./run_all.sh scorecard")
+    if not pages.is_current(ROOT, stale(found)):
+        failures.append("README.md or docs/claims.md is not today's: run ./run_all.sh scorecard")
     print("\n".join(failures), file=sys.stderr, end="\n" if failures else "")
     return 1 if failures else 0
 

@@ -1,9 +1,9 @@
 """Publishes the results of a run: committed figures, values, notebooks' outputs and README.
 
 ``python -m paperlib.runs.publish [--profile P] [--only NAME]``: runs what is stale, copies results
-to ``figures/``, writes the default profile's outputs into ``notebooks/*.ipynb``, and README's
-scorecard. Where the values are current and only looks or words have changed, nothing is run:
-figures are drawn again from their tables, and texts written again from the claims.
+to ``figures/``, writes the default profile's outputs into ``notebooks/*.ipynb``, and README's parts
+and ``docs/claims.md``. Where the values are current and only looks or words have changed, nothing
+is run: figures are drawn again from their tables, and texts written again from the claims.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from paperlib.names import STANDARD_SEED, notebooks
 from paperlib.notebook import claims, figures, provenance
 from paperlib.notebook.run import KEY
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
-from paperlib.runs import check, graph, scorecard
+from paperlib.runs import check, graph, pages
 from paperlib.runs.command import command
 from paperlib.runs.runner import read_notebook
 from paperlib.runs.table import Entry, git_state, read_table
@@ -210,7 +210,7 @@ def _publish(table: Mapping[str, Entry], profile: str, names: Sequence[str]) -> 
         except PublishError as error:
             print(error, file=sys.stderr)
             code = 1
-    scorecard.write(ROOT / "README.md", check.stale(check.states(table=table)))
+    pages.write(ROOT, check.stale(check.states(table=table)))
     return code
 
 

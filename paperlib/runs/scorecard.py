@@ -1,8 +1,7 @@
-"""The scorecard: every claim beside what each profile measured of it, for README and terminal.
+"""The scorecard: every claim beside what each profile measured of it, as plain text.
 
-``python -m paperlib.runs.scorecard [--run FOLDER]`` prints it; `paperlib.runs.check` writes that of
+``python -m paperlib.runs.scorecard [--run FOLDER]`` prints it; `paperlib.runs.pages` writes that of
 README.
-Rows whose result is from earlier code or data are marked, never shown as current.
 """
 
 import argparse
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from paperlib import paths
-from paperlib.files import FileError, write_files
+from paperlib.files import FileError
 from paperlib.names import PROFILES
 from paperlib.notebook.claims import (
     Claim,
@@ -29,39 +28,11 @@ from paperlib.notebook.claims import (
 )
 from paperlib.runs.command import command
 
-BEGIN, END = "<!-- scorecard:begin -->", "<!-- scorecard:end -->"
 PUBLISHED = PROFILES[1:]
 EARLIER = "from earlier code"
 NONE = "–"
 Measured = Mapping[tuple[str, str], Measurement]  # by claim and profile
 Stale = Collection[tuple[str, str]]  # notebook and profile
-
-
-def markdown(stale: Stale) -> str:
-    """README's scorecard: a count, a table of one row a claim, and what the blanks mean.
-
-    Raises:
-        FileError: a claim or a measurement is wrong.
-    """
-    claims = load_claims()
-    found = _load([paths.FIGURES / profile for profile in PUBLISHED], claims, PUBLISHED)
-    heads = ["paper", "where, notebook", "claim, what we measure, what must hold", "reported"]
-    heads += ["default profile (drawn data)", "paper profile (real data)"]
-    rows = []
-    for claim in claims.values():
-        what = f"{claim.statement}<br>*{claim.quantity}*: {claim.check} ({claim.unit})"
-        where = f"{claim.where}<br>[{claim.notebook}](notebooks/{claim.notebook}.ipynb)"
-        cells = [claim.paper, where, what, _reported(claim)]
-        cells += [_cell(claim, profile, found, stale) for profile in PUBLISHED]
-        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    counts = [f"{name} profile: {_count(claims, found, name, stale)}" for name in PUBLISHED]
-    blanks = dict.fromkeys(claim.source for claim in claims.values() if claim.reported is None)
-    lines = [f"{len(claims)} claims. {'; '.join(counts).capitalize()}.", ""]
-    lines += [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads), *rows, ""]
-    lines += [f"Reported “{NONE}”: {source}." for source in blanks]
-    spread = "standard deviation over draws of images, not over trainings"
-    lines.append(f"Measured values are mean ± {spread}.")
-    return "\n".join(lines)
 
 
 def plain(claims: Mapping[str, Claim], found: Measured, profiles: Sequence[str], width: int) -> str:
@@ -87,7 +58,7 @@ def plain(claims: Mapping[str, Claim], found: Measured, profiles: Sequence[str],
                 text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
             )
     lines.append("-" * width)
-    lines += [f"{profile} profile: {_count(claims, found, profile, ())}" for profile in profiles]
+    lines += [f"{profile} profile: {_count(claims, found, profile)}" for profile in profiles]
     return "\n".join(lines)
 
 
@@ -111,33 +82,8 @@ def show(runs: Sequence[Path] = (), notebooks: Collection[str] = ()) -> None:
         profiles = [name for name in get_args(Profile) if name in measured]
         if not profiles or not claims:
             return
-    found = _load(folders, load_claims(), profiles)
+    found = load(folders, load_claims(), profiles)
     print(plain(claims, found, profiles, shutil.get_terminal_size().columns))
-
-
-def with_scorecard(readme: Path, stale: Stale) -> str:
-    """The text of a README with today's scorecard between the marks.
-
-    Raises:
-        FileError: no such file, or the marks do not stand once each and in order.
-    """
-    if not readme.is_file():
-        raise FileError(f"{readme}: no such file")
-    text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise FileError(f"{readme}: expected one line {BEGIN} and after it one line {END}")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{markdown(stale)}\n{END}{rest.split(END)[1]}"
-
-
-def is_current(readme: Path, stale: Stale) -> bool:
-    """Whether a README shows today's scorecard."""
-    return with_scorecard(readme, stale) == readme.read_text(encoding="utf-8")
-
-
-def write(readme: Path, stale: Stale) -> None:
-    """Write today's scorecard into a README."""
-    write_files({readme: with_scorecard(readme, stale).encode()})
 
 
 @command
@@ -162,7 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _load(folders: Iterable[Path], claims: dict[str, Claim], profiles: Sequence[str]) -> Measured:
+def load(folders: Iterable[Path], claims: dict[str, Claim], profiles: Sequence[str]) -> Measured:
+    """What was measured below some folders, in these profiles.
+
+    Raises:
+        FileError: a measurement is wrong, or of another profile.
+    """
     found = load_measurements(folders, claims)
     for claim_id, profile in found:
         if profile not in profiles:
@@ -173,32 +124,10 @@ def _load(folders: Iterable[Path], claims: dict[str, Claim], profiles: Sequence[
     return found
 
 
-def _reported(claim: Claim) -> str:
-    return NONE if claim.reported is None else f"{claim.reported:g} ({claim.source})"
-
-
-def _cell(claim: Claim, profile: str, found: Measured, stale: Stale) -> str:
-    measurement = found.get((claim.id, profile))
-    if measurement is None:
-        return "not run"
-    status = f"**{claim.status(measurement)}**"
-    if (claim.notebook, profile) in stale:
-        status += f" ({EARLIER})"
-    parts = [f"{measured_text(claim, measurement)}, {status}", measurement.scale]
-    said = measurement.altered in measurement.source
-    source = measurement.source if said else f"{measurement.source} ({measurement.altered})"
-    parts += [source, *notes(claim, measurement)]
-    return "<br>".join(parts)
-
-
-def _count(claims: Mapping[str, Claim], found: Measured, profile: str, stale: Stale) -> str:
-    counts: Counter[str] = Counter()
-    for claim in claims.values():
-        measurement = found.get((claim.id, profile))
-        counts[claim.status(measurement) if measurement else "not run"] += 1
-        counts[EARLIER] += bool(measurement) and (claim.notebook, profile) in stale
-    names = (*get_args(Status), EARLIER)
-    return ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
+def _count(claims: Mapping[str, Claim], found: Measured, profile: str) -> str:
+    measured = [(claim, found.get((claim.id, profile))) for claim in claims.values()]
+    counts = Counter(claim.status(one) if one else "not run" for claim, one in measured)
+    return ", ".join(f"{counts[name]} {name}" for name in get_args(Status) if counts[name])
 
 
 def _wrapped(row: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -124,7 +124,11 @@ claims:
 """,
     "notebooks/01_one.py": NOTEBOOK.format(name="01_one", values="evens"),
     "notebooks/02_two.py": NOTEBOOK.format(name="02_two", values="weights"),
-    "README.md": "# Title\n<!-- scorecard:begin -->\n<!-- scorecard:end -->\n",
+    "README.md": "# Title\n"
+    + "".join(
+        f"<!-- {name}:begin -->\n<!-- {name}:end -->\n"
+        for name in ("badges", "summary", "pictures", "scorecard")
+    ),
     ".gitignore": "outputs/\n__pycache__/\n.snakemake/\n",
 }
 COPIED = (

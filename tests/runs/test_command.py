@@ -109,7 +109,7 @@ def test_a_terminal_without_our_characters_changes_no_outcome(project):
     )
     published = project.python("paperlib.runs.publish", "--only", "01_one", **ASCII)
     assert published.returncode == 0, published.stderr
-    assert "the last × ± 1 → ∞" in (project / "README.md").read_text(encoding="utf-8")
+    assert "the last × ± 1 → ∞" in (project / "docs/claims.md").read_text(encoding="utf-8")
     for words in (("check",), ("scorecard",), ("check", "--mark")):
         done = project.python(f"paperlib.runs.{words[0]}", *words[1:], **ASCII)
         assert (done.returncode, done.stderr) == (0, ""), words

@@ -27,7 +27,7 @@ def test_what_is_published_is_current_and_fit_for_a_release(copy):
     assert {"python", "torch", "numpy"} <= set(made["versions"])
     figure = json.loads((copy / "figures/default/01_one/curve.json").read_text())
     assert figure["inputs"] == made["digest"]
-    assert "2 scaled-down" in (copy / "README.md").read_text()
+    assert "✔\u00a02\u00a0hold" in (copy / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,9 @@ def test_stale_results_are_marked_and_refused_for_a_release(copy):
     assert hidden.returncode == 1
     assert "run ./run_all.sh scorecard" in hidden.stderr
     assert copy.python("paperlib.runs.check", "--mark").returncode == 0
-    assert "(from earlier code)" in (copy / "README.md").read_text()
+    for page in ("README.md", "docs/claims.md"):
+        assert "✔ scaled-down †" in (copy / page).read_text()
+        assert "† from earlier code" in (copy / page).read_text()
     assert copy.check().returncode == 0
     released = copy.check("--release")
     assert released.returncode == 1

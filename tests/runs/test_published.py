@@ -9,6 +9,7 @@ from PIL import Image
 from paperlib.notebook import figures, provenance
 from paperlib.paths import FIGURES
 from paperlib.runs.check import PUBLISHED, saved_figures
+from paperlib.runs.pages import load_published
 
 SAVED = [
     (folder, name)
@@ -31,3 +32,13 @@ def test_a_published_picture_is_drawn_of_its_table(folder, name):
 
 def test_the_default_column_is_there():
     assert len({folder for folder, _ in SAVED if folder.parent.name == "default"}) == 14
+
+
+def test_every_paper_is_described_and_its_picture_published():
+    shown = load_published(())
+    assert None not in shown.papers.values()
+    for name, paper in shown.papers.items():
+        assert {claim.notebook for claim in shown.of(name).values()} <= set(paper.settings)
+        picture = FIGURES / "default" / paper.picture.file
+        assert picture.with_suffix(".png").is_file()
+        assert picture.with_suffix(".csv").is_file()

@@ -42,6 +42,7 @@ MARKS = {  # of a status, beside its word
     "no stake": "○",
     "undecided": "?",
     "not run": NONE,
+    "no status": NONE,  # never published
 }
 TALLY = {  # what the summary counts, and the statuses that it counts so
     "✔ {} hold": ("reproduced", "scaled-down"),

@@ -159,6 +159,12 @@ def largest() -> int:
     return most * (1 if sys.platform == "darwin" else 1024)
 
 
+def cost(peak: int) -> dict[str, int]:
+    """Seconds of processors that the kernel and what it started took, and their largest memory."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"cpu_seconds": round(used.ru_utime + used.ru_stime), "peak_mb": peak // MEBIBYTE}
+
+
 def report(name: str, outcome: str, started: float, peak: int, more: str = "") -> None:
     """Print the notebook's line: outcome, seconds, and the most memory of kernel and children."""
     took = f"{time.monotonic() - started:5.0f} s  {peak / MEBIBYTE:5.0f} MB"
@@ -265,6 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         if over():
             return 1
+        if (folder / provenance.FILE).is_file():
+            provenance.rewrite(folder, cost=cost(peak.bytes))
         os.replace(made, executed)
         os.replace(folder, target)
     report(options.name, "ok", started, peak.bytes)

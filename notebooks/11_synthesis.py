@@ -160,7 +160,8 @@ run.save_figure(plots.losses, loss_table(made))
 own_prompt_table(model, texts, ours).round(2)
 
 # %% [markdown]
-# **Deviations and limits.** Each mini-batch has an Adam of its own; the official code steps one
-# Adam over all images after every mini-batch, so that images outside of it drift on old momentum.
-# Boxes are in whole pixels. Outside the paper profile there are far fewer than the paper's
-# iterations, with larger steps.
+# **Deviations and limits.** The optimiser is the official code's: one Adam over all images, stepped
+# after every mini-batch. With eight mini-batches its rate of 0.01 moves an image as far an
+# iteration as 0.028 does with one, and one is what there is here outside the paper profile: its
+# 0.03 is the paper's step. Boxes are in whole pixels. The iterations are far fewer than the
+# paper's.

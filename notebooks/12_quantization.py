@@ -266,6 +266,5 @@ run.claims_table()
 # whatever they are calibrated with, noise apart, so the paper's setting cannot show its effect
 # here, and the decisive bit-widths are ours. Outside the paper profile images, iterations and
 # ranges are far fewer than the paper's, with larger steps, chosen on another seed; W4A8, W6A6 and
-# W8A8 have one draw, and keep the nearest rounding there. Each mini-batch of the synthesis has an
-# Adam of its own; the official code lets images drift on the momentum of others. The draws differ
+# W8A8 have one draw, and keep the nearest rounding there. The draws differ
 # in test and calibration images, not in the training of the CLIPs.

@@ -6,6 +6,7 @@ Source: Zhang et al., arXiv 2511.15411.
 """
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from torch import Tensor, nn
 
 from paperlib.d4c.baselines import gaussian_images
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, calibration_texts
-from paperlib.d4c.quantized_clip import QuantizedClip
-from paperlib.d4c.reconstruction import reconstruct
+from paperlib.d4c.quantized_clip import ModuleError, QuantizedClip
+from paperlib.d4c.quantized_layers import Tower
+from paperlib.d4c.reconstruction import ReconstructionWarning, reconstruct
 from paperlib.d4c.settings import Settings
 from paperlib.files import cache_path, cached
 from paperlib.models.clip import Tokenizer
+
+ERRORS = "errors of the modules"  # beside the tensors that are kept
 
 
 def quantize_text(
@@ -50,7 +54,7 @@ def quantize_text(
     noise = gaussian_images(model, 1, settings.seed).to(device)
     quantized = QuantizedClip(model, settings).to(device)
     quantized.set_ranges(noise, tokens)
-    reconstruct(quantized, noise, tokens, ["text"])
+    quantized.errors = _reconstruct(quantized, noise, tokens, "text")
     return quantized
 
 
@@ -73,13 +77,31 @@ def quantize_image(
 
     def make() -> dict[str, Tensor]:
         quantized.set_image_ranges(images.to(device))
-        reconstruct(quantized, images.to(device), None, ["image"], unfinished)
+        errors = _reconstruct(quantized, images.to(device), None, "image", unfinished)
         after = quantized.visual.state_dict().items()
-        return {name: value for name, value in after if not torch.equal(value, before[name])}
+        changed = {name: value for name, value in after if not torch.equal(value, before[name])}
+        rows = [error[1:] for error in errors]
+        return changed | {ERRORS: torch.tensor(rows, dtype=torch.double)}
 
     found = cached(folder, make, *decides, made_by=quantize_image)
+    rows = found.pop(ERRORS).tolist()
     quantized.visual.load_state_dict(before | found)
+    parts = [part for stage in quantized.stages("image") for part in stage.parts()]
+    errors = [ModuleError(name, *row) for (name, _), row in zip(parts, rows, strict=True)]
+    quantized.errors = [*text_done.errors, *errors]
     return quantized
+
+
+def _reconstruct(
+    model: QuantizedClip,
+    images: Tensor,
+    tokens: Tensor | None,
+    tower: Tower,
+    checkpoint: Path | None = None,
+) -> list[ModuleError]:
+    """With the warnings in what is returned alone: `learned` above `before`."""
+    with warnings.catch_warnings(action="ignore", category=ReconstructionWarning):
+        return reconstruct(model, images, tokens, [tower], checkpoint)
 
 
 def image_steps(quantized: QuantizedClip) -> Float[Tensor, " quantizers"]:

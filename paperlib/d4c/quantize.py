@@ -122,6 +122,8 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
         text_done = quantize_text(clip, tokenizer, settings, templates, names)
     with _stage("image tower"):
         quantized = quantize_image(text_done, images, options.work)
+    for error in (error for error in quantized.errors if error.learned > error.before):
+        print(f"{error.name}: keeps the nearest rounding, {error.undecided:.0%} was undecided")
     measured = None
     if data:
         with _stage(f"zero-shot Top-1 on {data.source}"):

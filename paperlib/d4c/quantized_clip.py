@@ -42,12 +42,31 @@ class Stage(NamedTuple):
         return [(name, part) for name, part in inner if isinstance(part, QuantizedLayer)]
 
 
+class ModuleError(NamedTuple):
+    """How far a module is from the float one, on all calibration samples.
+
+    Attributes:
+        name: of the module.
+        before, after: mean squared error, summed over the second axis, with the nearest rounding
+            and with what is kept.
+        learned: the same with the learned rounding; above `before` the nearest one is kept.
+        undecided: share of the rounding variables between 0.05 and 0.95 at the last iteration.
+    """
+
+    name: str
+    before: float
+    after: float
+    learned: float
+    undecided: float
+
+
 class QuantizedClip(nn.Module):
     """A copy of an open_clip model with the layers above quantized, once it has ranges.
 
     Attributes:
         clip: the copy, in eval mode and float32.
         settings: bit-widths and how ranges are searched.
+        errors: of the modules that `paperlib.d4c.pipeline` reconstructed.
 
     Raises:
         ValueError: a tower without layers of the types in `STAGES`, or with others among them; a
@@ -61,6 +80,7 @@ class QuantizedClip(nn.Module):
         found = {tower: find_stages(model, tower) for tower in ("image", "text")}
         image_size(model)
         self.settings = settings
+        self.errors: list[ModuleError] = []
         self.clip = copy.deepcopy(model).float().eval().requires_grad_(False)
         self._stages = {
             tower: [self._quantize(name, tower) for name in names] for tower, names in found.items()

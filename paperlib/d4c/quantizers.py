@@ -167,6 +167,11 @@ def _rectified_sigmoid(v: Tensor) -> tuple[Tensor, Tensor]:
     return h.clamp_(0, 1), slope
 
 
+def soft_rounding(v: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """h(V), 0 for down to 1 for up."""
+    return _rectified_sigmoid(v)[0]
+
+
 def round_weight(
     v: Float[Tensor, "out *shape"],
     lowest: Float[Tensor, "out *shape"],

@@ -6,10 +6,14 @@ input from the already quantized modules before it and is to give what the float
 $$\min_{V, s}\; \frac{1}{n} \sum \lVert \hat y - y \rVert^2 +
 \lambda \sum_i \bigl(1 - |2 h(V_i) - 1|^\beta\bigr),$$
 
-the squared error summed over channels, mean over samples and positions. After a warm-up without
-the second term β falls from 20 to 2, which drives every $h$ to 0 or 1. Adam for $V$, another with
-cosine decay for the scales $s$ of the module's activations. The scales of the softmax, which
-belongs to no layer, stay as they were found.
+the squared error summed over the second axis, as the official code has it (channels of a
+convolution, but tokens of a transformer and of the attention pool), mean over the others. After a
+warm-up without the second term β falls from 20 to 2, which drives every $h$ to 0 or 1. Adam for
+$V$, another with cosine decay for the scales $s$ of the module's inputs. The scales of q, k and v
+behind their projection and those of the softmax stay as they were found.
+
+Cut short, the penalty has not decided every rounding, and what is then rounded may be worse than
+the nearest rounding. A module that got worse keeps the nearest one, with a warning (ours).
 
 Inputs and targets of a module are computed once, from those of the stage (bottleneck, pool or
 transformer block) that it is in, so that what lies before never runs again. At most four such
@@ -17,17 +21,18 @@ tensors are held at a time: the stage's input in both models, the module's input
 Source: Zhang et al., arXiv 2511.15411, after Nagel et al., arXiv 2004.10568.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.quantized_clip import ModuleError, QuantizedClip
 from paperlib.d4c.quantized_layers import QuantizedLayer, Tower
-from paperlib.d4c.quantizers import ActivationQuantizer, rounding_penalty
+from paperlib.d4c.quantizers import ActivationQuantizer, rounding_penalty, soft_rounding
 from paperlib.d4c.settings import Settings
 from paperlib.files import fingerprint
 from paperlib.models.resume import Resume
@@ -37,18 +42,8 @@ from paperlib.seeds import generator
 HELD = 4  # tensors of activations at a time
 
 
-class ModuleError(NamedTuple):
-    """How far a module is from the float one, on all calibration samples.
-
-    Attributes:
-        name: of the module.
-        before, after: mean squared error, summed over channels, with the nearest rounding and with
-            the learned one.
-    """
-
-    name: str
-    before: float
-    after: float
+class ReconstructionWarning(UserWarning):
+    """A module that got worse keeps the nearest rounding."""
 
 
 def reconstruct(
@@ -60,7 +55,8 @@ def reconstruct(
 ) -> list[ModuleError]:
     """Learn, in place, the rounding and scales of a model that has ranges.
 
-    The result is the same for the same seed, also when an interrupted run is taken up again.
+    The result is the same for the same seed, also when an interrupted run is taken up again. A
+    `ReconstructionWarning` names every module that got worse.
 
     Args:
         model: its `settings` say how.
@@ -205,7 +201,7 @@ def _learn(
 ) -> ModuleError:
     """Learn rounding and scales of one module."""
     layers = [m for m in module.modules() if isinstance(m, QuantizedLayer)]
-    scales = [m.scale for m in module.modules() if isinstance(m, ActivationQuantizer)]
+    scales = [layer.input.scale for layer in layers]
     iterations, batch = settings.reconstruction_iterations, settings.reconstruction_batch
     warmup = int(settings.rounding_warmup * iterations)
     first_beta, last_beta = settings.rounding_beta
@@ -213,7 +209,8 @@ def _learn(
 
     before = _mean_error(module, inputs, targets, batch)
     if iterations == 0:
-        return ModuleError(name, before, before)
+        return ModuleError(name, before, before, before, 0.0)
+    nearest = {name: value.clone() for name, value in _learned(module)}
     rounding = [layer.weight_quantizer.start_rounding(layer.weight) for layer in layers]
     by_rounding = torch.optim.Adam(rounding, settings.rounding_rate, fused=True)
     by_scale = torch.optim.Adam(scales, rate)
@@ -235,17 +232,27 @@ def _learn(
         with torch.no_grad():
             for scale in scales:
                 scale.clamp_(min=1e-8)
+    shares = torch.cat([soft_rounding(v.detach()).flatten() for v in rounding])
+    undecided = ((shares > 0.05) & (shares < 0.95)).float().mean().item()
     for layer in layers:
         layer.weight_quantizer.finish_rounding()
-    return ModuleError(name, before, _mean_error(module, inputs, targets, batch))
+    learned = _mean_error(module, inputs, targets, batch)
+    if learned > before:
+        _restore(module, nearest)
+        warnings.warn(
+            f"{name}: after {iterations} iterations {undecided:.0%} of the rounding is undecided "
+            f"and the error rose from {before:.3g} to {learned:.3g}; the nearest rounding is kept",
+            ReconstructionWarning,
+            stacklevel=2,
+        )
+    return ModuleError(name, before, min(before, learned), learned, undecided)
 
 
 def _error(module: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Squared error summed over channels, mean over samples and positions."""
+    """Squared error summed over the second axis, mean over the others."""
     device = _device(module)
     outputs = module(inputs.to(device).float())
-    channels = 1 if outputs.ndim == 4 else -1
-    return (outputs - targets.to(device).float()).square().sum(channels).mean()
+    return (outputs - targets.to(device).float()).square().sum(1).mean()
 
 
 @torch.no_grad()

@@ -63,9 +63,9 @@ class Settings:
     Attributes:
         images: N, how many images are synthesised.
         prompts: how many texts reconstruct the text tower.
-        synthesis_iterations: Adam steps of every mini-batch; 0 leaves the noise as it is.
+        synthesis_iterations: Adam steps after every mini-batch; 0 leaves the noise as it is.
         synthesis_batch: images optimised together.
-        synthesis_rate: learning rate of Adam.
+        synthesis_rate: learning rate of Adam, which all mini-batches share.
         temperature: τ, which divides the cosine similarities.
         variation_weight: of the total variation.
         structural: SCG: a foreground box against the backgrounds of the mini-batch.

@@ -12,9 +12,10 @@ $$L = -\frac1{|B|}\sum_{i \in B} \log
 
 Without SCG the whole image is the foreground and there are no backgrounds; without PAE its view is
 itself. PGSI is the base of both; without it the images stay noise (`baselines.gaussian_images`).
-Source: D4C, arXiv 2511.15411. Deviation: the official code steps one Adam over all images after
-every mini-batch, so that images outside of it drift on old momentum; here each mini-batch has an
-Adam of its own.
+Source: D4C, arXiv 2511.15411. As in its official code one Adam holds all images and steps after
+every mini-batch: between two of its own steps an image drifts on old momentum, and its second
+moments average in zero gradients, so that with B mini-batches it moves √B as far an iteration as
+with an Adam of its own (a rate of 0.01 for eight mini-batches does what 0.028 does for one).
 """
 
 import contextlib
@@ -203,7 +204,10 @@ def optimise(
     snapshots: Sequence[int] = (),
     description: str = "optimising images",
 ) -> Optimised:
-    """Minimise a loss over images with Adam, one mini-batch after the other.
+    """Minimise a loss over images with one Adam, which steps after every mini-batch.
+
+    An iteration goes through all mini-batches in their order; images outside of one have a
+    gradient of zero.
 
     Args:
         start: the images to begin with.
@@ -230,26 +234,25 @@ def optimise(
         "adam": None,
     }
     images, losses = state["images"].to(start.device), state["losses"]
+    adam = torch.optim.Adam([images], settings.synthesis_rate)
+    if state["adam"] is not None:
+        adam.load_state_dict(state["adam"])
     kept = {k: snapshot.to(start.device) for k, snapshot in state["snapshots"].items()}
     plain = start.device.type == "cpu"  # of small images faster backwards than the fused one
     attention = sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
     with attention:
         for step in progress(range(state["step"], len(batches) * iterations), description):
-            number, k = divmod(step, iterations)
+            k, number = divmod(step, len(batches))
             chosen = batches[number]
-            if k == 0 or step == state["step"]:  # the mini-batch begins, or goes on
-                x = images[chosen].requires_grad_()
-                adam = torch.optim.Adam([x], settings.synthesis_rate)
-                if k:
-                    adam.load_state_dict(state["adam"])
+            x = images[chosen].requires_grad_()
             value = loss(x, chosen, generator(settings.seed, f"mini-batch {number}", k))
             losses[number, k] = value.item()
-            (x.grad,) = torch.autograd.grad(value, x)
+            images.grad = torch.zeros_like(images)
+            (images.grad[chosen],) = torch.autograd.grad(value, x)
             adam.step()
-            images[chosen] = x.detach()
-            if k + 1 in kept:
-                kept[k + 1][chosen] = x.detach()
+            if k + 1 in kept and number == len(batches) - 1:
+                kept[k + 1].copy_(images)
             now = {"step": step + 1, "images": images, "losses": losses, "snapshots": kept}
-            resume.save(lambda now=now, adam=adam: now | {"adam": adam.state_dict()})
+            resume.save(lambda now=now: now | {"adam": adam.state_dict()})
     resume.finish()
     return Optimised(images, losses, kept)

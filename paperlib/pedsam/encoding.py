@@ -1,4 +1,4 @@
-"""One image over servers of this machine, for every assignment and number of servers."""
+"""Pictures over servers of this machine, for every assignment and number of servers."""
 
 import itertools
 import json
@@ -9,30 +9,54 @@ from typing import Any
 import pandas as pd
 import torch
 from jaxtyping import Float
-from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.ledger import Ledger
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.split.encoder import PartitionedEncoder
-from paperlib.pedsam.split.partition import KINDS, WindowGrid, assign, assignment_table, neighbours
+from paperlib.pedsam.split.partition import (
+    KINDS,
+    WindowGrid,
+    area,
+    assign,
+    assignment_table,
+    bound,
+    neighbours,
+)
 from paperlib.pedsam.split.schedule import rounds
 from paperlib.pedsam.split.worker import WindowBlocks
 
 
+SHAPES = {  # width and height of pictures, as shares of the encoder's side
+    "20:1": (1, 1 / 20),
+    "21:9": (1, 9 / 21),
+    "16:9": (1, 9 / 16),
+    "4:3": (1, 3 / 4),
+    "1:1": (1, 1),
+    "3:4": (3 / 4, 1),
+    "9:16": (9 / 16, 1),
+    "1:20": (1 / 20, 1),
+}
+
+
 @dataclass(frozen=True)
 class Encoded:
-    """An image encoded over servers.
+    """Pictures encoded over servers.
 
     Attributes:
-        embeddings: by assignment and number of servers.
-        ledgers: the same, what was sent to whom; servers are numbered from 0.
+        difference: largest from the encoder's own embeddings.
+        ledgers: of the 1:1 picture by assignment and number of servers: what was sent to whom;
+            servers are numbered from 0.
+        shares: a row for each shape, assignment and number of servers: the largest share of the
+            picture's pixels that a server was sent, all rounds together, and its bound.
         log: what the first server said of its calls, an entry a line.
     """
 
-    embeddings: dict[tuple[str, int], Float[Tensor, "1 channels rows columns"]]
+    difference: float
     ledgers: dict[tuple[str, int], pd.DataFrame]
+    shares: pd.DataFrame
     log: list[dict[str, Any]]
 
 
@@ -80,41 +104,42 @@ def neighbours_table(
 @torch.inference_mode()
 def encode_over_servers(
     name: str,
-    encoder: ImageEncoderViT,
-    x: Float[Tensor, "1 3 size size"],
+    sam: Sam,
+    image: Float[Tensor, "1 3 size size"],
     servers: Sequence[int],
     secret: bytes,
 ) -> Encoded:
-    """Encode an image over real servers, each a process of its own.
+    """Encode an image, cut to each of `SHAPES`, over real servers, each a process of its own.
 
     Args:
         name: of the SAM, which the servers load.
-        encoder: the same SAM's.
-        x: the image, as ``Sam.preprocess`` gives it.
+        sam: the same.
+        image: 0 to 255, of the encoder's size.
         servers: numbers of them.
         secret: of the edge.
     """
-    worker, embeddings, ledgers = WindowBlocks(encoder), {}, {}
+    encoder, side = sam.image_encoder, image.shape[-1]
+    worker, grid = WindowBlocks(encoder), WindowGrid.from_encoder(encoder)
+    differences, ledgers, rows = [], {}, []
     with local_servers(max(servers), ["--sam", name]) as started:
         addresses = [server.address for server in started]
-        for kind, k in itertools.product(KINDS, servers):
-            with EdgeCompute(worker, addresses[:k], assignment=kind, secret=secret) as edge:
-                embeddings[kind, k] = PartitionedEncoder(encoder, edge)(x)
-            ledgers[kind, k] = _numbered(edge.ledger, addresses)
+        for shape, (width, height) in SHAPES.items():
+            size = round(height * side), round(width * side)
+            x = sam.preprocess(image[..., : size[0], : size[1]])
+            own, sizes = encoder(x), [area(box) for box in grid.contents(*size, worker.patch)]
+            for kind, k in itertools.product(KINDS, servers):
+                with EdgeCompute(worker, addresses[:k], assignment=kind, secret=secret) as edge:
+                    found = PartitionedEncoder(encoder, edge)(x)
+                differences.append((found - own).abs().max().item())
+                row = {"shape": shape, "assignment": kind, "servers": k}
+                row["share"] = edge.ledger.exposure().share.max()
+                rows.append(row | {"bound": bound(sizes, k) / sum(sizes)})
+                if shape == "1:1":
+                    ledgers[kind, k] = _numbered(edge.ledger, addresses)
         log = [json.loads(line) for line in started[0].log.read_text().splitlines()]
-    return Encoded(embeddings, ledgers, log)
+    return Encoded(max(differences), ledgers, pd.DataFrame(rows), log)
 
 
 def _numbered(ledger: Ledger, addresses: Sequence[str]) -> pd.DataFrame:
     table = ledger.table()
     return table.assign(server=table.server.map(addresses.index))
-
-
-def largest_shares(grid: WindowGrid, encoded: Encoded) -> pd.DataFrame:
-    """Largest share of the image's pixels that a server was sent, all rounds together."""
-    rows = []
-    for (kind, k), ledger in encoded.ledgers.items():
-        windows = ledger.groupby("server").window.unique()
-        pixels = max(len(grid.rows(each.tolist())) for each in windows) / grid.tokens**2
-        rows.append({"assignment": kind, "servers": k, "pixels": pixels})
-    return pd.DataFrame(rows)

@@ -39,17 +39,16 @@ def test_neighbours_of_every_assignment():
     assert share["contiguous", 2] > share["random", 2] > 0.3
 
 
-def test_every_assignment_is_encoded_over_servers(sam):
-    x = torch.randn(1, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0))
-    found = encoding.encode_over_servers("sam-small", sam.image_encoder, x, (1, 2), SECRET)
-    assert list(found.embeddings) == [(kind, k) for kind in KINDS for k in (1, 2)]
-    with torch.inference_mode():
-        expected = sam.image_encoder(x)
-    for embedding in found.embeddings.values():
-        torch.testing.assert_close(embedding, expected, atol=1e-4, rtol=0)
+def test_every_shape_and_assignment_is_encoded_over_servers(sam):
+    image = torch.rand(1, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0)) * 255
+    found = encoding.encode_over_servers("sam-small", sam, image, (1, 2), SECRET)
+    assert list(found.ledgers) == [(kind, k) for kind in KINDS for k in (1, 2)]
+    assert 0 < found.difference < 1e-4
     assert set(found.ledgers["random", 2].server) == {0, 1}
     assert "compute" in {entry["event"] for entry in found.log}
-    shares = encoding.largest_shares(WindowGrid(20, 6), found)
-    shares = shares.set_index(["assignment", "servers"]).pixels
-    assert (shares.xs(1, level="servers") == 1).all()
-    assert shares["contiguous", 2] == pytest.approx(12 * 20 / 400)
+    shares = found.shares.set_index(["shape", "assignment", "servers"])
+    assert len(shares) == len(encoding.SHAPES) * 3 * 2
+    assert (shares.xs(1, level="servers").share == 1).all()
+    two = shares.xs(2, level="servers")
+    assert (two.share <= two.bound).all() and two.share.between(0.5, 0.65).all()
+    assert two.bound["16:9", "random"] == pytest.approx((1 + 96**2 / (180 * 320)) / 2)

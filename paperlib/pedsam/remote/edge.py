@@ -5,15 +5,20 @@ for each round it sends to all of them at once and takes the results as they com
 travel together, a request to each server: of a small model, a request costs more than a window.
 Every sending is entered in the ledger first.
 
+Windows that only fill a picture up to the square stay here, in every round: in the first they are
+the same for every picture and computed once, later they are not, as global attention has mixed
+the picture into them. So do windows that would let a server see more of a picture than its limit.
+
 A server that has failed (`paperlib.pedsam.remote.request`) is not asked again for these images: its
-windows are computed here, or by a spare that has seen nothing of them. At the next images it is
-tried again, after a new check of what it is.
+windows are computed here, or by a spare that has no part in them. At the next images it is tried
+again, after a new check of what it is.
 """
 
 import logging
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Literal, get_args
@@ -27,15 +32,20 @@ from torch import Tensor
 from paperlib.pedsam.remote import pedsam_pb2 as pb
 from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.connection import Connection, ServerMismatchError
-from paperlib.pedsam.remote.ledger import Ledger
+from paperlib.pedsam.remote.ledger import ExposureError, Ledger
+from paperlib.pedsam.remote.picture import Pictures
 from paperlib.pedsam.remote.request import Call, Part, Request
-from paperlib.pedsam.split.partition import WindowGrid, assign
+from paperlib.pedsam.split.partition import EDGE, assign
 from paperlib.pedsam.split.schedule import Round
 from paperlib.pedsam.split.worker import WindowBlocks
 
 LOG = logging.getLogger("paperlib.pedsam.remote.edge")
 CHECK_SECONDS = 5.0  # that a server has to say what it is
-Fallback = Literal["edge", "spare"]
+Fallback = Literal["edge", "spare", "fail"]
+
+
+class ServerFailedError(RuntimeError):
+    """A server failed, and nothing is to be computed in its place."""
 
 
 class EdgeCompute:
@@ -53,7 +63,7 @@ class EdgeCompute:
         *,
         assignment: str = "interleaved",
         secret: bytes = b"",
-        sticky: bool = False,
+        exposure_limit: float | None = None,
         form: str = "float32",
         deadline: float = 30.0,
         fallback: str = "edge",
@@ -67,10 +77,13 @@ class EdgeCompute:
             servers: HOST:PORT of each.
             assignment: contiguous, interleaved or random (see `partition.assign`).
             secret: decides a random assignment.
-            sticky: the same assignment for every image, as for the frames of a video.
+            exposure_limit: share of a picture's pixels that a server may see, above 0, in all its
+                encodings together; `partition.bound` of the whole picture if None.
             form: of numbers on the wire: float32, float16 or int8.
             deadline: seconds that a server has for one call.
-            fallback: edge, or spare: then the edge too once no spare is left.
+            fallback: what is done with the windows of a server that fails: edge computes them;
+                spare has a spare do it, and the edge once no spare is left; fail raises, and so
+                it does at the exposure limit, where with the others the edge computes the rest.
             spares: HOST:PORT of servers that stand by.
             certificates: the client's folder (see `paperlib.pedsam.remote.certificates`).
 
@@ -79,11 +92,13 @@ class EdgeCompute:
             ServerMismatchError: a server of another version, model or weights.
         """
         if fallback not in get_args(Fallback):
-            raise ValueError(f"fallback={fallback!r}: valid are edge and spare")
+            raise ValueError(f"fallback={fallback!r}: valid are edge, spare, fail")
         if bool(spares) != (fallback == "spare"):
             raise ValueError(f"fallback={fallback!r} with {len(spares)} spares: they go together")
         if form not in wire.FORMATS:
             raise ValueError(f"form={form!r}: valid are {', '.join(wire.FORMATS)}")
+        if exposure_limit is not None and not 0 < exposure_limit <= 1:
+            raise ValueError(f"exposure_limit={exposure_limit}: above 0, up to 1 is valid")
         if deadline <= 0:
             raise ValueError(f"deadline={deadline}: seconds above 0 are valid")
         names = [*servers, *spares]
@@ -93,11 +108,11 @@ class EdgeCompute:
         self.servers, self.spares = tuple(servers), tuple(spares)
         self._how = (assignment, worker.grid.count, len(servers), worker.grid, secret)
         assign(*self._how)
-        self._share = _largest_share(worker.grid, len(servers))
-        self.sticky = sticky
-        self.ledger = Ledger(worker.grid.count)
+        self.fallback = fallback
+        self.ledger = Ledger()
         self.calls: list[Call] = []
-        self._images = 0
+        self.pictures = Pictures(worker.grid, worker.patch, len(servers), exposure_limit)
+        self._filling: dict[tuple[int, tuple[int, ...]], Tensor] = {}  # by window and blocks
         self.weights = wire.worker_fingerprint(worker)
         limit = wire.request_bytes(worker, wire.request_rows(worker))
         self.connections = {name: Connection(name, certificates, limit) for name in names}
@@ -121,23 +136,48 @@ class EdgeCompute:
 
     @property
     def batch(self) -> int:
-        """Images that go together: every server takes its windows of them in one request."""
+        """Images that go together: a server takes its windows of them in one request."""
         checked = self.connections.keys() - self.unchecked
-        limits = [self.connections[name].limit_rows // self._share for name in checked]
-        return max(1, min([self.worker.grid.batch, *limits]))
+        limits = [self.connections[name].limit_rows for name in checked]
+        return max(
+            1, min([self.worker.grid.batch, *(n // self.worker.grid.tokens**2 for n in limits)])
+        )
 
-    def begin(self, images: int) -> "EdgeSession":
-        """Start some images: assign their windows, and try again the servers that failed before."""
-        numbers = []
-        for _ in range(images):
-            frame = 0 if self.sticky else self._images
-            self._images += 1
-            numbers.append(self.ledger.begin(assign(*self._how, frame), self.servers))
+    def picture(
+        self, name: str, height: int, width: int, *, video: bool = False
+    ) -> AbstractContextManager[None]:
+        """Count all that is encoded in this context as one picture (see `Pictures.open`)."""
+        return self.pictures.open(name, height, width, video)
+
+    def crop(self, left: int, top: int, right: int, bottom: int) -> AbstractContextManager[None]:
+        """Within `picture`: what is encoded is this part of it (see `Pictures.crop`)."""
+        return self.pictures.crop(left, top, right, bottom)
+
+    def begin(self, images: Float[Tensor, "n 3 size size"]) -> "EdgeSession":
+        """Start some images: assign their windows, and try again the servers that failed before.
+
+        Raises:
+            ExposureError: at the exposure limit, with `fallback` fail.
+            ValueError: an image that is not what the open picture should show.
+        """
+        numbers = [self._enter(image) for image in images]
         try:
             self._check()
         except ServerMismatchError as error:  # it was another one when this run began
             LOG.warning("%s; it is not used", error)
         return EdgeSession(self, numbers, set(self.unchecked))
+
+    def filling(
+        self, windows: Sequence[int], blocks: tuple[int, ...]
+    ) -> Float[Tensor, "rows channels"]:
+        """What the first round makes of windows without content; computed once."""
+        grid, features = self.worker.grid, wire.pixel_features(self.worker)
+        for window in windows:
+            if (window, blocks) not in self._filling:
+                zeros = torch.zeros(len(grid.rows([window])), features)
+                with torch.no_grad():
+                    self._filling[window, blocks] = self.worker(zeros, [window], blocks, True)
+        return torch.cat([self._filling[window, blocks] for window in windows])
 
     def table(self) -> pd.DataFrame:
         """`calls`, a row each, with the fields of `Call` as columns."""
@@ -147,6 +187,22 @@ class EdgeCompute:
     def forget(self, server: str) -> None:
         """Have a server checked again before it is used for another image."""
         self.unchecked.add(server)
+
+    def _enter(self, image: Float[Tensor, "3 size size"]) -> int:
+        """Assign the windows of an image; its number in the ledger."""
+        found = self.pictures.find(image)
+        assignment = assign(
+            *self._how,
+            found.number,
+            sizes=found.sizes,
+            most=self.pictures.limit(found.sizes),
+            gains=[found.picture.gains(server, found.places) for server in self.servers],
+            rooms=[found.picture.room(server) for server in self.servers],
+        )
+        kept = [size for owner, size in zip(assignment, found.sizes, strict=True) if owner == EDGE]
+        if self.fallback == "fail" and any(kept):
+            raise ExposureError("servers have seen as much of the picture as they may")
+        return self.ledger.begin(assignment, self.servers, found.picture, found.sizes, found.places)
 
     def _check(self) -> None:
         """Check the servers that are new or have failed; those in order leave `unchecked`."""
@@ -184,8 +240,16 @@ class EdgeSession:
         self.edge, self.images, self.failed = edge, images, failed
         self.parts: dict[str, Part] = {}  # of each server that takes part
         self.own: list[Part] = []  # computed here
+        self.filling = self._part(
+            {image: edge.ledger.kept(image, content=False) for image in images}
+        )
+        kept = self._part({image: edge.ledger.kept(image, content=True) for image in images})
+        if kept.order:
+            self.own.append(kept)
         for name in edge.servers:
-            part = self._part(name)
+            part = self._part({image: edge.ledger.allowed(image, name) for image in images})
+            if not part.order:
+                continue
             if name in failed:
                 self._replace(name, part)
             else:
@@ -228,6 +292,11 @@ class EdgeSession:
                 send(name)
             for part in self.own:
                 compute(part)
+            if self.filling.order and turn.pixels:
+                rows = edge.filling(self.filling.order, turn.server_blocks)
+                out[self.filling.rows] = rows
+            elif self.filling.order:
+                compute(self.filling)
             taken = 0
             while taken < len(sent):
                 request = finished.get()
@@ -244,12 +313,14 @@ class EdgeSession:
                 request.cancel()
         return out.unflatten(0, (n, tokens))
 
-    def _part(self, name: str) -> Part:
-        """The windows that a server may see."""
-        grid, ledger = self.edge.worker.grid, self.edge.ledger
-        windows = {image: tuple(sorted(ledger.allowed(image, name))) for image in self.images}
-        rows = [k * grid.tokens**2 + grid.rows(each) for k, each in enumerate(windows.values())]
-        return Part(windows, torch.cat(rows))
+    def _part(self, windows: Mapping[int, Collection[int]]) -> Part:
+        """Some windows of each image."""
+        grid, order = (
+            self.edge.worker.grid,
+            {image: tuple(sorted(windows[image])) for image in windows},
+        )
+        rows = [k * grid.tokens**2 + grid.rows(each) for k, each in enumerate(order.values())]
+        return Part(order, torch.cat(rows))
 
     def _fail(self, name: str) -> str | None:
         """Leave a server out from now on; the spare that has its windows, None for the edge."""
@@ -260,12 +331,14 @@ class EdgeSession:
     def _replace(self, name: str, part: Part) -> str | None:
         ledger = self.edge.ledger
         for spare in self.edge.spares:
-            if spare in self.failed or any(ledger.allowed(each, spare) for each in self.images):
+            if spare in self.failed or not ledger.may_appoint(self.images, spare, name):
                 continue
             for image in self.images:
                 ledger.appoint(image, spare, instead_of=name)
             self.parts[spare] = part
             return spare
+        if self.edge.fallback == "fail":
+            raise ServerFailedError(f"{name} failed")
         self.own.append(part)
         return None
 
@@ -282,9 +355,3 @@ class EdgeSession:
         call = self._call(number, "edge", part)
         call.server_seconds, call.server_cpu = time.perf_counter() - wall, time.thread_time() - cpu
         self.edge.calls.append(call)
-
-
-def _largest_share(grid: WindowGrid, servers: int) -> int:
-    """Most rows of an image that one of the servers can get, whatever the assignment."""
-    sizes = sorted((len(grid.rows([window])) for window in range(grid.count)), reverse=True)
-    return sum(sizes[: -(-grid.count // servers)])

@@ -77,7 +77,7 @@ class _Watched:
     def __init__(self, compute: EdgeCompute) -> None:
         self.compute = compute
 
-    def begin(self, images: int) -> Session:
+    def begin(self, images: Tensor) -> Session:
         self.session = self.compute.begin(images)
         self.mark, self.edge = time.thread_time(), defaultdict(float)
         return self
@@ -121,7 +121,7 @@ def measure_rounds(
         split(x[None])
         wall = time.perf_counter() - begun
         watched.take(len(split.rounds) - 1)
-        calls = _answered(edge, first)
+        calls = _answered(edge, first).query("server != 'edge'")
         for r, part in calls.groupby("round"):
             rows.append(
                 {

@@ -3,13 +3,18 @@
 Every sending is entered before it happens, so whatever leaves the edge is in the ledger, also what
 a failing server may never have read. A window that a server may not have never leaves: the entry
 fails first. A server may have the windows of its assignment; a spare takes over those of one failed
-server, and only if it has seen nothing of the image.
+server, if it has no part in the image yet. Neither gets more content of an image than its bound
+(`paperlib.pedsam.split.partition.bound`), nor more of a picture than its limit.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
+
+from paperlib.pedsam.remote.picture import Picture
+from paperlib.pedsam.split.partition import EDGE, Box, bound
 
 COLUMNS = ("image", "round", "server", "window", "pixels")
 
@@ -18,57 +23,111 @@ class ExposureError(RuntimeError):
     """A server was about to get windows that it may not see."""
 
 
-@dataclass
-class Ledger:
-    """Entries of one edge device.
+@dataclass(frozen=True)
+class Entered:
+    """An image in the ledger.
 
     Attributes:
-        windows: of an image.
+        picture: what it shows.
+        sizes: pixels of content of each window.
+        places: of each window in the picture.
+        allowed: windows that each server may be sent.
     """
 
-    windows: int
-    _allowed: dict[int, dict[str, frozenset[int]]] = field(default_factory=dict, repr=False)
+    picture: Picture
+    sizes: Sequence[int]
+    places: Sequence[Box]
+    allowed: dict[str, frozenset[int]]
+
+
+@dataclass
+class Ledger:
+    """Entries of one edge device."""
+
+    _images: list[Entered] = field(default_factory=list, repr=False)
     _entries: list[tuple[int, int, str, int, bool]] = field(default_factory=list, repr=False)
 
-    def begin(self, assignment: Sequence[int], servers: Sequence[str]) -> int:
+    def begin(
+        self,
+        assignment: Sequence[int],
+        servers: Sequence[str],
+        picture: Picture,
+        sizes: Sequence[int],
+        places: Sequence[Box],
+    ) -> int:
         """Start an image.
 
         Args:
-            assignment: for each window the place in `servers` of the one that may see it.
+            assignment: for each window the place in `servers` of the one that may see it, or
+                `EDGE`.
             servers: their names.
+            picture: what the image shows.
+            sizes: pixels of content of each window.
+            places: of each window in `picture`.
 
         Returns:
             The image's number, from 0.
 
         Raises:
             ValueError: another number of windows, a server that does not exist or stands twice.
+            ExposureError: a server would get more than its bound or the picture's limit.
         """
-        if len(assignment) != self.windows:
-            raise ValueError(f"assignment of {len(assignment)} windows: expected {self.windows}")
+        if not len(assignment) == len(sizes) == len(places):
+            raise ValueError(f"assignment of {len(assignment)} windows: expected {len(sizes)}")
         if len(set(servers)) != len(servers):
             raise ValueError(f"servers {list(servers)}: one stands twice")
-        if not set(assignment) <= set(range(len(servers))):
+        if not set(assignment) <= {EDGE, *range(len(servers))}:
             raise ValueError(f"assignment to servers that are not 0 to {len(servers) - 1}")
-        image = len(self._allowed)
-        self._allowed[image] = {
+        allowed = {
             name: frozenset(w for w, owner in enumerate(assignment) if owner == place)
             for place, name in enumerate(servers)
         }
-        return image
+        entered = Entered(picture, sizes, places, allowed)
+        for name, windows in allowed.items():
+            if sum(sizes[window] for window in windows) > bound(sizes, len(servers)):
+                raise ExposureError(f"{name} would get more of an image than its bound")
+            if not picture.fits(name, _places(entered, windows)):
+                raise ExposureError(f"{name} would get more of a picture than its limit")
+        for name, windows in allowed.items():
+            picture.granted[name].update(_places(entered, windows))
+        self._images.append(entered)
+        return len(self._images) - 1
 
     def allowed(self, image: int, server: str) -> frozenset[int]:
         """Windows of an image that a server may be sent; none for one that has no part in it."""
-        return self._allowed[image].get(server, frozenset())
+        return self._images[image].allowed.get(server, frozenset())
+
+    def kept(self, image: int, *, content: bool) -> frozenset[int]:
+        """Windows of an image that no server may be sent: those with content, or those without."""
+        entered = self._images[image]
+        given = frozenset().union(*entered.allowed.values())
+        return frozenset(w for w, n in enumerate(entered.sizes) if bool(n) == content) - given
+
+    def may_appoint(self, images: Iterable[int], spare: str, instead_of: str) -> bool:
+        """Whether a spare can have the windows of a failed server in all of these images.
+
+        It must have no part in them, and keep the limits of their pictures.
+        """
+        places: dict[int, list[Box]] = defaultdict(list)
+        pictures = {}
+        for entered in (self._images[image] for image in images):
+            if entered.allowed.get(spare):
+                return False
+            pictures[entered.picture.number] = entered.picture
+            places[entered.picture.number] += _places(entered, entered.allowed[instead_of])
+        return all(pictures[number].fits(spare, boxes) for number, boxes in places.items())
 
     def appoint(self, image: int, spare: str, instead_of: str) -> None:
         """Let a spare have the windows of a failed server.
 
         Raises:
-            ExposureError: the spare has, or may have, windows of this image.
+            ExposureError: the spare has a part in this image, or would see too much of its picture.
         """
-        if self.allowed(image, spare):
-            raise ExposureError(f"{spare} has a part in image {image} and can take no other")
-        self._allowed[image][spare] = self.allowed(image, instead_of)
+        if not self.may_appoint([image], spare, instead_of):
+            raise ExposureError(f"{spare} can take no part in image {image}")
+        entered = self._images[image]
+        entered.allowed[spare] = entered.allowed[instead_of]
+        entered.picture.granted[spare].update(_places(entered, entered.allowed[spare]))
 
     def record(
         self, image: int, number: int, server: str, windows: Iterable[int], pixels: bool
@@ -91,7 +150,33 @@ class Ledger:
         return pd.DataFrame(self._entries, columns=list(COLUMNS))
 
     def exposure(self) -> pd.DataFrame:
-        """Per image and server: share of the windows that it was sent (0 to 1), and rounds."""
-        groups = self.table().groupby(["image", "server"])
-        table = groups.agg(windows=("window", "nunique"), rounds=("round", "nunique"))
-        return table.assign(share=table["windows"] / self.windows).reset_index()
+        """Per image and server: windows and rounds sent, and share of the content (0 to 1)."""
+        table = self.table().drop_duplicates(["image", "server", "window"])
+        sizes = [self._images[row.image].sizes for row in table.itertuples()]
+        content = [each[window] for each, window in zip(sizes, table.window, strict=True)]
+        table = table.assign(
+            share=[part / sum(each) for part, each in zip(content, sizes, strict=True)]
+        )
+        parts = table.groupby(["image", "server"]).agg(
+            windows=("window", "size"), share=("share", "sum")
+        )
+        rounds = self.table().groupby(["image", "server"])["round"].nunique()
+        return parts.join(rounds.rename("rounds")).reset_index()
+
+    def pictures(self) -> pd.DataFrame:
+        """Per picture and server: images sent, and share of the picture's pixels (0 to 1)."""
+        sent = self.table()[["image", "server", "window"]].drop_duplicates()
+        shown = [self._images[image].picture for image in sent.image]
+        sent = sent.assign(picture=[picture.number for picture in shown])
+        rows = []
+        for (number, server), part in sent.groupby(["picture", "server"]):
+            picture = self._images[part.image.iloc[0]].picture
+            boxes = {self._images[row.image].places[row.window] for row in part.itertuples()}
+            share = picture.seen(boxes) / (picture.height * picture.width)
+            images = part.image.nunique()
+            rows.append({"picture": number, "server": server, "images": images, "share": share})
+        return pd.DataFrame(rows, columns=["picture", "server", "images", "share"])
+
+
+def _places(entered: Entered, windows: Iterable[int]) -> list[Box]:
+    return [entered.places[window] for window in windows]

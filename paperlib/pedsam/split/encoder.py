@@ -37,8 +37,8 @@ class Compute(Protocol):
 
     batch: int
 
-    def begin(self, images: int) -> Session:
-        """Start with so many images."""
+    def begin(self, images: Float[Tensor, "n 3 size size"]) -> Session:
+        """Start with these images, as ``Sam.preprocess`` gives them."""
 
 
 class LocalCompute:
@@ -49,7 +49,7 @@ class LocalCompute:
         self._order = worker.grid.rows(range(worker.grid.count))
         self._back = self._order.argsort()
 
-    def begin(self, images: int) -> "LocalCompute":
+    def begin(self, images: Float[Tensor, "n 3 size size"]) -> "LocalCompute":
         """Start with some images; nothing is kept between them."""
         return self
 
@@ -125,8 +125,8 @@ class PartitionedEncoder(nn.Module):
         if x.shape[-2:] != (self.img_size, self.img_size):
             raise ValueError(f"images of {tuple(x.shape[-2:])}: the encoder takes {self.img_size}")
         patch, t = self.encoder.patch_embed.proj.kernel_size[0], self.grid.tokens
-        for values in patches(x, patch).split(self.compute.batch):
-            session = self.compute.begin(len(values))
+        for images in x.split(self.compute.batch):
+            session, values = self.compute.begin(images), patches(images, patch)
             for number, turn in enumerate(self.rounds[:rounds]):
                 tokens = session.run(number, turn, values).unflatten(1, (t, t))
                 for block in turn.edge_blocks:

@@ -13,7 +13,8 @@ import hmac
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import accumulate
 from typing import Literal, get_args
 
 import pandas as pd
@@ -27,7 +28,9 @@ ROWS = 4096  # of a request, and computed at once: the tokens of an image of the
 AssignmentKind = Literal["contiguous", "interleaved", "random"]
 KINDS = get_args(AssignmentKind)
 SERVERS = (2, 4, 8, 16)  # numbers of them that are compared
-Assignment = tuple[int, ...]  # server of each window
+Assignment = tuple[int, ...]  # server of each window, or EDGE
+EDGE = -1  # in an assignment: the window stays on the edge
+Box = tuple[int, int, int, int]  # top, left, bottom and right, the last two outside
 SIDES = ("top", "left", "bottom", "right")
 
 
@@ -70,7 +73,7 @@ class WindowGrid:
         """Images that are computed at once."""
         return max(1, ROWS // self.tokens**2)
 
-    def box(self, window: int) -> tuple[int, int, int, int]:
+    def box(self, window: int) -> Box:
         """Top, left, bottom and right of a window in tokens of the image, the last two outside.
 
         Raises:
@@ -90,6 +93,27 @@ class WindowGrid:
         """
         top, left, bottom, right = self.box(window)
         return bottom - top, right - left
+
+    def contents(self, height: int, width: int, patch: int) -> list[Box]:
+        """Where each window has content, in pixels; an empty box where it only fills up.
+
+        Args:
+            height, width: of the picture at the top left of the image, as `content_size` says.
+            patch: pixels along a side of a token.
+        """
+        boxes = []
+        for window in range(self.count):
+            top, left, bottom, right = (patch * side for side in self.box(window))
+            bottom, right = max(top, min(bottom, height)), max(left, min(right, width))
+            boxes.append((top, left, bottom, right))
+        return boxes
+
+    def beside(self, window: int) -> list[int]:
+        """The windows next to this one in its row and in its column."""
+        row, column = divmod(window, self.per_side)
+        places = [(row - 1, column), (row, column - 1), (row, column + 1), (row + 1, column)]
+        inside = range(self.per_side)
+        return [r * self.per_side + c for r, c in places if r in inside and c in inside]
 
     def layout(self, windows: Sequence[int]) -> "Layout":
         """Where the tokens of these windows, in the order in which they travel, belong.
@@ -147,6 +171,32 @@ def patches(
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, t * t, colours * patch**2)
 
 
+def content_size(image: Float[Tensor, "3 size size"]) -> tuple[int, int]:
+    """Height and width of a picture in the square that ``Sam.preprocess`` fills up with zeros.
+
+    Rows at the bottom and columns at the right that are zero in all colours are filling.
+    """
+    filled = image.ne(0).any(0)
+    ends = [
+        lines.nonzero().amax() + 1 if lines.any() else 0 for lines in (filled.any(1), filled.any(0))
+    ]
+    return int(ends[0]), int(ends[1])
+
+
+def area(box: Box) -> int:
+    """Pixels in a box."""
+    top, left, bottom, right = box
+    return (bottom - top) * (right - left)
+
+
+def bound(sizes: Sequence[int], servers: int) -> int:
+    r"""Most content that a server may get: $T/k + (1 - 1/k) m$, rounded down.
+
+    $T$ is the content of all windows, $m$ that of the largest, $k$ the number of servers.
+    """
+    return (sum(sizes) + (servers - 1) * max(sizes)) // servers
+
+
 def assign(
     kind: str,
     windows: int,
@@ -154,18 +204,38 @@ def assign(
     grid: WindowGrid,
     secret: bytes = b"",
     frame: int = 0,
+    *,
+    sizes: Sequence[int] | None = None,
+    most: int | None = None,
+    gains: Sequence[Sequence[int]] | None = None,
+    rooms: Sequence[int] | None = None,
 ) -> Assignment:
-    """Give every window to a server; no server has two windows more than another.
+    """Give every window with content to a server; none gets more content than its bound.
+
+    Windows are given away one by one, each to a server that keeps its bound with it: of those, to
+    one that gains least of the picture, then to the one that `kind` prefers. Without `most`,
+    `gains` and `rooms` there always is one: were a window of content $c$ too much for each of the
+    $k$ servers, they would have more than $k (b - c) \\ge T - c$ already, with $b$ the `bound`.
 
     Args:
-        kind: contiguous (blocks of the row-by-row order), interleaved (in turns along the
-            diagonals, so that neighbours in a row, and with two servers or more in a column too,
-            go to different servers wherever the numbers allow it) or random.
+        kind: what is preferred: contiguous (runs of the row-by-row order), interleaved (in turns
+            along the diagonals, so that neighbours in a row, and with two servers or more in a
+            column too, go to different servers wherever the numbers allow it) or random (in a
+            secret order, each window to the server with the least content so far).
         windows: how many there are, as `grid` says.
         servers: 1 to `windows`.
         grid: where the windows lie.
         secret: of the edge; decides a random assignment together with `frame`, never the image.
-        frame: number of the frame; the same for all frames keeps an assignment, "sticky".
+        frame: number of the image.
+        sizes: content of each window: the `area` of its box in `WindowGrid.contents`, or its tokens
+            if None.
+        most: content that a server may get where that is less than its `bound`.
+        gains: for each server and window, what it would see for the first time of a picture that
+            has been encoded before; nothing counts if None.
+        rooms: for each server, what it may gain.
+
+    Returns:
+        The server of each window, `EDGE` where there is no content or no server may have it.
 
     Raises:
         ValueError: unknown `kind`; no valid number of servers; random without a secret.
@@ -177,24 +247,67 @@ def assign(
             f"{servers} servers for {windows} windows: valid are the grid's {grid.count} windows "
             f"and 1 to {grid.count} servers"
         )
-    order = list(range(windows))
-    if kind == "contiguous":
-        return tuple(window * servers // windows for window in order)
-    if kind == "interleaved":
-        shift = _shift(grid.per_side, servers)
-        places = [divmod(window, grid.per_side) for window in order]
-        wished = [(row * shift + column) % servers for row, column in places]
-        if max(map(wished.count, range(servers))) - min(map(wished.count, range(servers))) <= 1:
-            return tuple(wished)
-        return tuple(window % servers for window in order)
-    if not secret:
+    if kind == "random" and not secret:
         raise ValueError("secret: a random assignment needs one, 16 random bytes or more")
-    key = hmac.new(secret, str(frame).encode(), hashlib.sha256).digest()
-    random.Random(key).shuffle(order)
-    assignment = [0] * windows
-    for place, window in enumerate(order):
-        assignment[window] = place % servers
+    if sizes is None:
+        sizes = [area(box) for box in grid.contents(grid.tokens, grid.tokens, patch=1)]
+    gains = gains or [[0] * windows] * servers
+    left = [*(rooms or [0] * servers)]
+    most = bound(sizes, servers) if most is None else min(most, bound(sizes, servers))
+    order, rank = [*range(windows)], [*range(servers)]
+    if kind == "random":
+        key = hmac.new(secret, str(frame).encode(), hashlib.sha256).digest()
+        draw = random.Random(key)
+        draw.shuffle(order)
+        draw.shuffle(rank)
+    wishes = _wishes(kind, sizes, servers, grid)
+    assignment, loads = [EDGE] * windows, [0] * servers
+
+    def preference(window: int, server: int) -> tuple[int, ...]:
+        gain, apart = gains[server][window], abs(server - wishes[window])
+        if kind == "random":
+            return gain, loads[server], rank[server]
+        if kind == "contiguous":
+            return gain, apart, -server
+        near = [assignment[each] for each in grid.beside(window)]
+        return gain, min(apart, 1), near.count(server), loads[server]
+
+    for window in (each for each in order if sizes[each]):
+        fits = [
+            server
+            for server in range(servers)
+            if loads[server] + sizes[window] <= most and gains[server][window] <= left[server]
+        ]
+        if fits:
+            server = min(fits, key=partial(preference, window))
+            assignment[window] = server
+            loads[server] += sizes[window]
+            left[server] -= gains[server][window]
     return tuple(assignment)
+
+
+def _wishes(kind: str, sizes: Sequence[int], servers: int, grid: WindowGrid) -> list[int]:
+    """The server that each window should have by `kind`."""
+    if kind == "contiguous":
+        full = [window for window, size in enumerate(sizes) if size]
+        wished = [0] * len(sizes)
+        for place, window in enumerate(full):  # equal numbers of windows
+            wished[window] = place * servers // len(full)
+        loads = [
+            sum(c for c, w in zip(sizes, wished, strict=True) if w == k) for k in range(servers)
+        ]
+        if max(loads) <= bound(sizes, servers):
+            return wished
+        before = accumulate(sizes, initial=0)  # else equal parts of the content
+        middles = [2 * start + size for start, size in zip(before, sizes, strict=False)]
+        return [min(middle * servers // (2 * sum(sizes)), servers - 1) for middle in middles]
+    shift = _shift(grid.per_side, servers)
+    places = [divmod(window, grid.per_side) for window in range(grid.count)]
+    wished = [(row * shift + column) % servers for row, column in places]
+    counts = [*map(wished.count, range(servers))]
+    if max(counts) - min(counts) <= 1:
+        return wished
+    return [window % servers for window in range(grid.count)]
 
 
 def _shift(per_side: int, servers: int) -> int:
@@ -217,9 +330,8 @@ def assignment_table(grid: WindowGrid, assignment: Assignment, patch: int) -> pd
 
 def neighbours(grid: WindowGrid, assignment: Assignment) -> float:
     """Share of the pairs of windows side by side, in a row or a column, that one server gets."""
-    owner = torch.tensor(assignment).view(grid.per_side, grid.per_side)
-    pairs = [owner[1:] == owner[:-1], owner[:, 1:] == owner[:, :-1]]
-    return torch.cat([pair.flatten() for pair in pairs]).float().mean().item()
+    pairs = [(a, b) for a in range(grid.count) for b in grid.beside(a) if a < b]
+    return sum(assignment[a] == assignment[b] != EDGE for a, b in pairs) / len(pairs)
 
 
 def owner_map(grid: WindowGrid, assignment: Assignment, patch: int) -> Int[Tensor, "size size"]:

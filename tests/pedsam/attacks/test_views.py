@@ -19,7 +19,12 @@ def test_views_are_unions_of_servers(kind, servers, colluding):
         alone = [visible_pixels(GRID, assignment, [server], 1) for server in range(servers)]
         assert possible <= {view.numpy().tobytes() for view in alone}
     corners = views[:, ::2, ::2].flatten(1).sum(1)  # a token of each window
-    assert set(corners.tolist()) == {GRID.count * colluding // servers}
+    if kind == "random":  # equal content, not equal numbers of windows
+        least, most = (49 - 3 * 4) // servers, (49 + (servers - 1) * 4) // servers
+        seen = views.flatten(1).sum(1)
+        assert (seen <= colluding * most).all() and (seen.float().mean() > colluding * least)
+    else:
+        assert set(corners.tolist()) == {GRID.count * colluding // servers}
 
 
 def test_random_views_differ_and_cover_all():

@@ -46,6 +46,13 @@ def encode(encoder, compute, image):
         return PartitionedEncoder(encoder, compute)(image)
 
 
+def assert_bound(compute):
+    """No server and no spare has more of the image than a server may have."""
+    servers = len(compute.servers)
+    share = compute.ledger.exposure()["share"].max()
+    assert share <= 1 / servers + (1 - 1 / servers) * 36 / 400
+
+
 def assert_exact(encoder, ours, image):
     expected = encode(encoder, None, image)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
@@ -77,7 +84,7 @@ def test_one_of_four_fails(encoder, worker, servers, faulty, image, fault, fallb
     if fallback == "spare":
         seen = [set(sent[sent["server"] == name]["window"]) for name in (bad, instead)]
         assert seen[0] == seen[1]
-    assert set(compute.ledger.exposure()["share"]) == {0.25}
+    assert_bound(compute)
 
 
 @pytest.mark.parametrize("fallback", ["edge", "spare"])
@@ -91,11 +98,11 @@ def test_one_of_four_fails_with_several_images(encoder, worker, servers, faulty,
         assert_exact(encoder, encode(encoder, compute, images), images)
     calls = compute.table()
     assert calls[calls["status"] != "OK"]["server"].tolist() == [addresses[0]]
-    assert (calls["images"] == 3).all() and (calls["windows"] == 12).all()
+    assert (calls["images"] == 3).all()
     if fallback == "spare":
         sent = compute.ledger.table().groupby(["server", "image"])["window"].agg(set)
         assert (sent[chosen["spares"][0]] == sent[addresses[0]]).all()
-    assert set(compute.ledger.exposure()["share"]) == {0.25}
+    assert_bound(compute)
 
 
 @pytest.mark.parametrize("fallback", ["edge", "spare"])
@@ -107,7 +114,7 @@ def test_all_four_fail_at_once(encoder, worker, servers, faulty, image, fallback
     calls = compute.table().set_index("server")
     for address, fault in zip(addresses, ("kill", "hang", "nan", "shape"), strict=True):
         assert calls.loc[address, "status"] == STATUS[fault]  # once: not asked in round 1
-    assert (compute.ledger.exposure()["share"] == 0.25).all()
+    assert_bound(compute)
     own = calls.loc[["edge"], "windows"].tolist() if "edge" in calls.index else []
     assert sum(own) == (2 * 16 if fallback == "edge" else 0)
 
@@ -121,8 +128,8 @@ def test_without_a_spare_left_the_edge_computes(encoder, worker, servers, faulty
     assert calls.loc[spares[0], "status"] == "INVALID_REPLY"
     assert calls.loc[[spares[1]], "status"].tolist() == ["OK", "OK"]
     assert "edge" in calls.index
-    shares = compute.ledger.exposure()["share"]
-    assert len(shares) == 5 and (shares <= 6 / 16).all()
+    assert len(compute.ledger.exposure()) == 5
+    assert_bound(compute)
 
 
 def test_a_failed_server_is_tried_again_at_the_next_image(encoder, worker, servers, faulty, image):

@@ -70,7 +70,9 @@ def test_servers_of_any_weights():
         addresses = [server.address for server in servers]
         with EdgeCompute(WindowBlocks(sam.image_encoder), addresses) as edge:  # checks the weights
             for _ in range(20):
-                edge.begin(1).run(0, Round((0, 1), (), True), torch.zeros(1, 400, 768))
+                edge.begin(torch.ones(1, 3, 320, 320)).run(
+                    0, Round((0, 1), (), True), torch.zeros(1, 400, 768)
+                )
         assert set(edge.table()["status"]) == {"OK"}
         assert servers[0].cpu_seconds() > before
         assert 50e6 < servers[0].peak_memory() < 5e9

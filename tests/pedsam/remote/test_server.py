@@ -394,7 +394,7 @@ def test_the_edge_refuses_a_server_of_another_authority(tls, worker, tmp_path):
     make_certificates(tmp_path, [], ["edge"])
     chosen = {"certificates": tmp_path / "clients/edge"}
     with EdgeCompute(worker, [tls[0]], **chosen) as compute:
-        session = compute.begin(1)
+        session = compute.begin(torch.ones(1, 3, IMAGE, IMAGE))
         assert session.parts == {} and len(session.own[0].order) == 16
 
 

@@ -2,12 +2,18 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from segment_anything.modeling.image_encoder import window_partition
 
 from paperlib.pedsam.split.partition import (
+    EDGE,
     WindowGrid,
+    area,
     assign,
     assignment_table,
+    bound,
+    content_size,
     neighbours,
     owner_map,
     patches,
@@ -39,14 +45,83 @@ def test_patches_are_those_of_the_convolution():
     torch.testing.assert_close(patches(x, 4) @ weight.T + convolution.bias, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_every_number_of_servers_is_served_evenly(kind, grid):
-    for servers in range(1, grid.count + 1):
-        assignment = assign(kind, grid.count, servers, grid, b"secret", 3)
-        counts = [assignment.count(server) for server in range(servers)]
-        assert sum(counts) == grid.count
+def test_windows_have_the_content_of_the_picture(grid):
+    side = 4 * grid.tokens
+    for height, width in ((side, side), (side, 1), (side // 20 + 1, side), (3, side - 5)):
+        covered = torch.zeros(side, side)
+        for window, (top, left, bottom, right) in enumerate(grid.contents(height, width, 4)):
+            covered[top:bottom, left:right] += 1
+            assert (top, left) == tuple(4 * start for start in grid.box(window)[:2])
+        assert (covered[:height, :width] == 1).all() and covered.sum() == height * width
+
+
+def test_content_is_what_is_not_filled_up_with_zeros():
+    image = torch.zeros(3, 8, 8)
+    assert content_size(image) == (0, 0)
+    image[1, 2, 4] = -0.5
+    assert content_size(image) == (3, 5)
+    assert content_size(torch.ones(3, 8, 8)) == (8, 8)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    ratio=st.floats(-1, 1).map(lambda power: 20**power),  # of width to height
+    grid=st.sampled_from(GRIDS),
+    kind=st.sampled_from(KINDS),
+    secret=st.binary(min_size=1),
+    data=st.data(),
+)
+def test_no_server_gets_more_content_than_its_bound(ratio, grid, kind, secret, data):
+    """Windows with content are all given away, filling stays on the edge."""
+    side, servers = 16 * grid.tokens, data.draw(st.integers(1, grid.count))
+    height, width = (max(1, round(side * min(1, each))) for each in (1 / ratio, ratio))
+    sizes = [area(box) for box in grid.contents(height, width, 16)]
+    found = assign(kind, grid.count, servers, grid, secret, sizes=sizes)
+    for server in range(servers):
+        mine = sum(size for size, owner in zip(sizes, found, strict=True) if owner == server)
+        share, largest = mine / (height * width), max(sizes) / (height * width)
+        assert share <= 1 / servers + (1 - 1 / servers) * largest + 1e-12
+    assert [owner == EDGE for owner in found] == [size == 0 for size in sizes]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=9, max_size=9),
+    gains=st.lists(st.lists(st.integers(0, 9), min_size=9, max_size=9), min_size=3, max_size=3),
+    rooms=st.lists(st.integers(0, 20), min_size=3, max_size=3),
+    most=st.integers(0, 30),
+    kind=st.sampled_from(KINDS),
+)
+def test_limits_of_a_picture_are_kept(sizes, gains, rooms, most, kind):
+    grid = WindowGrid(9, 3)
+    how = {"sizes": sizes, "most": most, "gains": gains, "rooms": rooms}
+    found = assign(kind, 9, 3, grid, b"secret", **how)
+    for server, room in enumerate(rooms):
+        mine = [window for window in range(9) if found[window] == server]
+        assert sum(gains[server][window] for window in mine) <= room
+        assert sum(sizes[window] for window in mine) <= min(most, bound(sizes, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_window_goes_where_it_was_seen_before(kind):
+    grid, sizes = WindowGrid(16, 5), [1] * 16
+    first = assign(kind, 16, 4, grid, b"one", 0, sizes=sizes)
+    gains = [[int(owner != server) for owner in first] for server in range(4)]
+    again = assign(kind, 16, 4, grid, b"two", 1, sizes=sizes, gains=gains, rooms=[16] * 4)
+    assert again == first
+
+
+def test_random_goes_to_the_server_with_the_least_content():
+    """Whatever the order, no window can go to one that has more: loads differ by one at most."""
+    grid = WindowGrid(16, 5)
+    for frame in range(20):
+        found = assign("random", 16, 5, grid, b"secret", frame, sizes=[1] * 16)
+        counts = [found.count(server) for server in range(5)]
         assert max(counts) - min(counts) <= 1
+    owners = [assign("random", 16, 5, grid, b"secret", t)[0] for t in range(1000)]
+    shares = torch.bincount(torch.tensor(owners)) / 1000
+    assert (shares - 1 / 5).abs().max() < 0.05  # no server is preferred
 
 
 @pytest.mark.parametrize(

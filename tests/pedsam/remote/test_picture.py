@@ -1,0 +1,308 @@
+"""What servers see of a picture adds up over sizes, repeats, crops, frames, spares and limits."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from segment_anything import SamPredictor
+
+from paperlib.models.sam import IMAGE, PATCH, build_small_sam
+from paperlib.pedsam.remote import edge as edge_module
+from paperlib.pedsam.remote.edge import EdgeCompute, ServerFailedError
+from paperlib.pedsam.remote.ledger import ExposureError
+from paperlib.pedsam.remote.picture import AutomaticMasks, Picture, move
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.partition import KINDS, WindowGrid, area
+
+SECRET = b"sixteen random b"
+OPTIONS = {"points_per_side": 2, "pred_iou_thresh": -1e9, "stability_score_thresh": -1.0}
+
+
+@pytest.fixture(scope="module")
+def addresses(servers):
+    return [server.address for server in servers]
+
+
+@pytest.fixture
+def split(encoder):
+    """A SAM whose encoder computes over an edge."""
+
+    def over(compute):
+        sam = build_small_sam()
+        sam.load_state_dict(
+            {"image_encoder." + k: v for k, v in encoder.state_dict().items()}, False
+        )
+        sam.image_encoder = PartitionedEncoder(encoder, compute)
+        return sam
+
+    return over
+
+
+def photograph(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def seen(compute, height, width, image=0):
+    """Pixels of an image that each server was sent, by the windows in the ledger, as masks."""
+    grid, sent = compute.worker.grid, compute.ledger.table().query("image == @image")
+    views = {}
+    for server, part in sent.groupby("server"):
+        views[server] = np.zeros((height, width), bool)
+        for window in part.window.unique().tolist():
+            top, left, bottom, right = (PATCH * side for side in grid.box(window))
+            views[server][top:bottom, left:right] = True
+    return views
+
+
+def test_no_server_gets_a_wide_picture(worker, addresses, split):
+    """A contiguous assignment that counted filling gave all of it to the first of two servers."""
+    with EdgeCompute(worker, addresses[:2], assignment="contiguous") as compute:
+        SamPredictor(split(compute)).set_image(photograph(180, 320))
+    views = seen(compute, 180, 320)
+    shares = compute.ledger.exposure().set_index("server").share
+    for server in addresses[:2]:
+        assert shares[server] == pytest.approx(views[server].mean())
+    assert max(shares) <= 1 / 2 + 1 / 2 * 96**2 / (180 * 320)
+    assert set(compute.ledger.table().window) == set(range(8))  # the others only fill up
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "size", [(320, 320), (240, 320), (180, 320), (320, 140), (320, 16), (1, 9)]
+)
+def test_exact_at_every_shape(encoder, worker, addresses, size, kind):
+    x = torch.zeros(1, 3, IMAGE, IMAGE)
+    x[..., : size[0], : size[1]] = torch.randn(1, 3, *size, generator=torch.Generator())
+    with (
+        torch.inference_mode(),
+        EdgeCompute(worker, addresses, assignment=kind, secret=SECRET) as compute,
+    ):
+        for _ in range(2):  # the second takes the first round's filling from the first
+            ours = PartitionedEncoder(encoder, compute)(x)
+            torch.testing.assert_close(ours, encoder(x), atol=1e-4, rtol=0)
+    kept = compute.table().query("server == 'edge'")
+    filling = {1: 1, 320: 0}.get(size[0], 1) or size[1] < IMAGE - 32
+    assert set(kept["round"]) == ({1} if filling else set())
+
+
+def test_filling_is_computed_once_in_the_first_round(encoder, worker, addresses, monkeypatch):
+    x = torch.zeros(1, 3, IMAGE, IMAGE)
+    x[..., :90, :] = 1
+    with torch.inference_mode(), EdgeCompute(worker, addresses) as compute:
+        split, computed = PartitionedEncoder(encoder, compute), []
+        run = type(worker).forward
+
+        def watched(self, values, windows, blocks, pixels):
+            computed.append((len(windows), pixels))
+            return run(self, values, windows, blocks, pixels)
+
+        monkeypatch.setattr(type(worker), "forward", watched)
+        split(x), split(x + x)
+    assert computed.count((1, True)) == 12 and computed.count((12, False)) == 2
+    assert len(computed) == 14
+
+
+def test_an_image_of_nothing_is_sent_to_nobody(encoder, worker, addresses):
+    x = torch.zeros(1, 3, IMAGE, IMAGE)
+    with torch.inference_mode(), EdgeCompute(worker, addresses) as compute:
+        ours = PartitionedEncoder(encoder, compute)(x)
+        torch.testing.assert_close(ours, encoder(x), atol=1e-4, rtol=0)
+    assert compute.ledger.table().empty
+
+
+@pytest.fixture
+def unconnected(monkeypatch, worker):
+    """An edge that enters images in its ledger without servers to send them to."""
+    monkeypatch.setattr(EdgeCompute, "_check", lambda self: self.unchecked.clear())
+    monkeypatch.setattr(edge_module.wire, "worker_fingerprint", lambda worker: "0" * 16)
+
+    def start(servers, **chosen):
+        names = [f"127.0.0.1:{port}" for port in range(1, servers + 1)]
+        spares = (
+            [f"127.0.0.1:{port}" for port in range(101, 104)]
+            if chosen.get("fallback") == "spare"
+            else []
+        )
+        return EdgeCompute(worker, names, spares=spares, secret=SECRET, **chosen)
+
+    return start
+
+
+def send(compute, images):
+    """Enter what a round sends, while every server fails, and the first spares too."""
+    session = compute.begin(images)
+    for name in list(session.parts):
+        while name is not None:
+            for image, windows in session.parts[name].windows.items():
+                compute.ledger.record(image, 0, name, windows, True)
+            name = session._fail(name)
+
+
+def boxed(picture, box):
+    """What the encoder gets of a crop (top, left, bottom, right) of a picture."""
+    top, left, bottom, right = box
+    sam = build_small_sam()
+    height, width = SamPredictor(sam).transform.get_preprocess_shape(
+        bottom - top, right - left, IMAGE
+    )
+    x = torch.zeros(1, 3, IMAGE, IMAGE)
+    x[..., :height, :width] = 1 + hash(box) % 97
+    return x
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_crops_repeats_retries_and_spares_keep_the_limit(unconnected, data):
+    """In picture pixels, over sizes from 1:20 to 20:1, every assignment and number of servers."""
+    ratio = 20 ** data.draw(st.floats(-1, 1))
+    long = data.draw(st.integers(100, 700))
+    height, width = (max(5, round(long * min(1, each))) for each in (1 / ratio, ratio))
+    servers, kind = data.draw(st.integers(1, 16)), data.draw(st.sampled_from(KINDS))
+    limit = data.draw(st.none() | st.floats(0.05, 1))
+    fallback = data.draw(st.sampled_from(["edge", "spare"]))
+    compute = unconnected(servers, assignment=kind, fallback=fallback, exposure_limit=limit)
+    with compute, compute.picture("it", height, width):
+        for _ in range(data.draw(st.integers(1, 4))):
+            rows = sorted(
+                data.draw(st.lists(st.integers(0, height), min_size=2, max_size=2, unique=True))
+            )
+            columns = sorted(
+                data.draw(st.lists(st.integers(0, width), min_size=2, max_size=2, unique=True))
+            )
+            box = (rows[0], columns[0], rows[1], columns[1])
+            with compute.crop(box[1], box[0], box[3], box[2]):
+                send(compute, boxed((height, width), box))
+        send(compute, boxed((height, width), (0, 0, height, width)))
+    pictures, images = compute.ledger.pictures(), compute.ledger.exposure()
+    grid, whole = compute.worker.grid, (0, 0, height, width)
+    size = SamPredictor(build_small_sam()).transform.get_preprocess_shape(height, width, IMAGE)
+    places = [move(each, (0, 0, *size), whole) for each in grid.contents(*size, PATCH)]
+    largest = max(map(area, places)) / (height * width)
+    due = limit or 1 / servers + (1 - 1 / servers) * largest
+    assert (pictures.share <= due + 1e-9).all()
+    for image, part in images.groupby("image"):
+        sizes = np.array(compute.ledger._images[image].sizes)
+        most = 1 / servers + (1 - 1 / servers) * sizes.max() / sizes.sum()
+        assert (part.share <= most + 1e-9).all()
+
+
+def test_equal_pixels_are_one_picture(unconnected):
+    x = torch.randn(1, 3, IMAGE, IMAGE, generator=torch.Generator())
+    with unconnected(4, assignment="random") as compute:
+        for image in (x, x, x + 1):
+            send(compute, image)
+    assert compute.ledger.pictures().groupby("picture").images.max().tolist() == [2, 1]
+    first, again, other = (compute.ledger._images[image].allowed for image in range(3))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("named_first", [True, False])
+def test_a_picture_counts_what_was_sent_of_it_without_a_name(unconnected, named_first):
+    x = boxed((240, 320), (0, 0, 240, 320))
+    with unconnected(2, assignment="random") as compute:
+        for named in (named_first, not named_first):
+            if named:
+                with compute.picture("it", 480, 640):
+                    send(compute, x)
+            else:
+                send(compute, x)
+    first, again = (compute.ledger._images[image].allowed for image in range(2))
+    assert first == again
+
+
+def test_a_crop_goes_where_its_pixels_were_seen(unconnected):
+    with unconnected(4, assignment="random") as compute, compute.picture("it", 640, 640):
+        send(compute, boxed((640, 640), (0, 0, 640, 640)))
+        before = compute.ledger.pictures().set_index("server").share
+        with compute.crop(0, 0, 192, 192):  # one window of the whole
+            send(compute, boxed((640, 640), (0, 0, 192, 192)))
+    after = compute.ledger.pictures().set_index("server").share
+    owner = next(s for s in compute.servers if 0 in compute.ledger.allowed(0, s))
+    assert compute.ledger.exposure().query("image == 1").set_index("server").share[owner] > 0.3
+    assert (after >= before).all() and (after <= 0.25 + 0.75 * 0.09 + 1e-9).all()
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.3])
+def test_at_the_exposure_limit_the_edge_computes_the_rest(encoder, worker, addresses, limit):
+    x = torch.randn(1, 3, IMAGE, IMAGE, generator=torch.Generator())
+    with (
+        torch.inference_mode(),
+        EdgeCompute(worker, addresses[:2], exposure_limit=limit) as compute,
+    ):
+        torch.testing.assert_close(
+            PartitionedEncoder(encoder, compute)(x), encoder(x), atol=1e-4, rtol=0
+        )
+    shares = compute.ledger.exposure().share
+    assert len(shares) == 2 and shares.max() <= limit and shares.min() > limit / 2
+    assert set(compute.table().query("server == 'edge'")["round"]) == {0, 1}
+
+
+def test_at_the_exposure_limit_it_can_fail(encoder, worker, addresses):
+    chosen = {"exposure_limit": 0.3, "fallback": "fail"}
+    with (
+        EdgeCompute(worker, addresses[:2], **chosen) as compute,
+        pytest.raises(ExposureError, match="as much of the picture as they may"),
+    ):
+        compute.begin(torch.ones(1, 3, IMAGE, IMAGE))
+    assert compute.ledger.table().empty
+
+
+def test_a_failing_server_can_fail_the_image(encoder, worker, addresses):
+    with (
+        torch.inference_mode(),
+        EdgeCompute(worker, [*addresses[:2], "127.0.0.1:1"], fallback="fail") as compute,
+        pytest.raises(ServerFailedError, match="127.0.0.1:1 failed"),
+    ):
+        PartitionedEncoder(encoder, compute)(torch.ones(1, 3, IMAGE, IMAGE))
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_automatic_masks_with_crops_keep_the_limit(worker, addresses, split, layers):
+    picture = photograph(240, 320)
+    with EdgeCompute(worker, addresses, assignment="random", secret=SECRET) as compute:
+        sam = split(compute)
+        with compute.picture("it", 240, 320):
+            AutomaticMasks(sam, compute, crop_n_layers=layers, **OPTIONS).generate(picture)
+    assert compute.ledger.exposure().image.nunique() == 1 + 4 * layers
+    shares = compute.ledger.pictures().share
+    assert len(shares) == 4 and shares.max() <= 0.25 + 0.75 * 96**2 / (240 * 320)
+
+
+def test_crops_that_are_not_named_are_refused(worker, addresses, split):
+    with EdgeCompute(worker, addresses) as compute, compute.picture("it", 240, 320):
+        predictor = SamPredictor(split(compute))
+        predictor.set_image(photograph(240, 320))
+        with pytest.raises(ValueError, match="other pixels than the open picture's: name its crop"):
+            predictor.set_image(photograph(240, 320)[:120, :160])
+        with pytest.raises(ValueError, match="the picture has"):
+            predictor.set_image(photograph(240, 320)[:100, :160])
+        with compute.crop(0, 0, 160, 100):
+            predictor.set_image(photograph(240, 320)[:100, :160])
+
+
+def test_wrong_pictures_are_named(unconnected):
+    with unconnected(2) as compute:
+        with pytest.raises(ValueError, match="open a picture first"), compute.crop(0, 0, 1, 1):
+            pass
+        with compute.picture("it", 10, 20):
+            with pytest.raises(ValueError, match="another one is open"), compute.picture("a", 1, 1):
+                pass
+            for box in ((0, 0, 21, 10), (5, 0, 5, 10), (-1, 0, 5, 5), (0, 0, 5, 11)):
+                with pytest.raises(ValueError, match="not in 20 × 10"), compute.crop(*box):
+                    pass
+        with pytest.raises(ValueError, match="is another one"), compute.picture("it", 20, 10):
+            pass
+
+
+def test_boxes_move_with_their_crop():
+    assert move((10, 20, 30, 40), (0, 0, 100, 100), (5, 0, 55, 200)) == (10, 40, 20, 80)
+    grid, size, whole = WindowGrid(20, 6), (203, 320), (0, 0, 417, 657)
+    picture = Picture(0, 417, 657, limit=0)
+    places = [move(box, (0, 0, *size), whole) for box in grid.contents(*size, 16)]
+    counts = sum(picture.mask([place]).astype(int) for place in places)
+    assert (counts == 1).all()  # windows tile the picture as they do the image

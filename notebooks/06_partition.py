@@ -161,14 +161,13 @@ print("largest difference from SAM's encoder below 1e-4:", difference < 1e-4)
 # ## No server gets the image
 #
 # The largest share of the picture's pixels that any server was sent, all rounds together, by the
-# ledgers; of three assignments the largest. Beside it the bound. A picture of 20:1 has four windows,
-# so that four servers and more get one each.
+# ledgers; of three assignments the largest. Beside it the bound. A picture of 20:1 has four
+# windows, so that four servers and more get one each.
 
 # %%
 shares = encoded.shares
-largest = shares.pivot_table("share", "shape", "servers", "max", sort=False)
-bounds = shares.pivot_table("bound", "shape", "servers", "max", sort=False)
-largest.round(3).join(bounds.round(3), rsuffix=", bound")
+largest = shares.pivot_table(["share", "bound"], "shape", "servers", "max", sort=False)
+largest.round(3)
 
 # %%
 scale = f"1 image in {len(largest)} shapes, 4 numbers of servers, 3 assignments"
@@ -185,7 +184,7 @@ run.claims_table()
 # %% [markdown]
 # **Deviations and limits.** That no server holds the image is true by construction; what it can
 # make of its part is the question of notebook 8. The small SAM has 16 windows where the published
-# ones have 25, so 2, 4, 8 and 16 servers stand for the paper's schemes. That filling up stays on the
-# edge, and the bound, are ours; the paper does not say what it does with padding. A frame or a wall
-# of one colour is part of the picture here: a server that gets mostly that has got less than its
-# share says.
+# ones have 25, so 2, 4, 8 and 16 servers stand for the paper's schemes. That filling up stays on
+# the edge, and the bound, are ours; the paper does not say what it does with padding. A frame or a
+# wall of one colour is part of the picture here: a server that gets mostly that has got less than
+# its share says.

@@ -28,7 +28,6 @@ from paperlib.pedsam.split.partition import (
 from paperlib.pedsam.split.schedule import rounds
 from paperlib.pedsam.split.worker import WindowBlocks
 
-
 SHAPES = {  # width and height of pictures, as shares of the encoder's side
     "20:1": (1, 1 / 20),
     "21:9": (1, 9 / 21),

@@ -154,14 +154,12 @@ class Ledger:
         table = self.table().drop_duplicates(["image", "server", "window"])
         sizes = [self._images[row.image].sizes for row in table.itertuples()]
         content = [each[window] for each, window in zip(sizes, table.window, strict=True)]
-        table = table.assign(
-            share=[part / sum(each) for part, each in zip(content, sizes, strict=True)]
-        )
-        parts = table.groupby(["image", "server"]).agg(
-            windows=("window", "size"), share=("share", "sum")
-        )
+        groups = table.assign(content=content).groupby(["image", "server"])
+        parts = groups.agg(windows=("window", "size"), content=("content", "sum"))
         rounds = self.table().groupby(["image", "server"])["round"].nunique()
-        return parts.join(rounds.rename("rounds")).reset_index()
+        parts = parts.join(rounds.rename("rounds")).reset_index()
+        total = [sum(self._images[image].sizes) for image in parts.image]
+        return parts.assign(share=parts.content / total).drop(columns="content")
 
     def pictures(self) -> pd.DataFrame:
         """Per picture and server: images sent, and share of the picture's pixels (0 to 1)."""

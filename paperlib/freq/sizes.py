@@ -81,6 +81,23 @@ class CutoffSizes:
     step: int
 
 
+@dataclass(frozen=True)
+class YourModelSizes:
+    """15_your_model.
+
+    Attributes:
+        images: classified and attacked.
+        occluded: of these, whose frequencies are occluded.
+        steps: of PGD.
+        bootstrap: resamples of the confidence intervals.
+    """
+
+    images: int
+    occluded: int
+    steps: int
+    bootstrap: int
+
+
 FEW_STEPS = {
     "pgd_linf": 5,
     "pgd_l2": 5,
@@ -117,6 +134,11 @@ SIZES = {
         "default": CutoffSizes(300, 3, 2),
         "paper": CutoffSizes(1000, 3, 1),
     },
+    "15_your_model": {
+        "smoke": YourModelSizes(20, 1, 3, 50),
+        "default": YourModelSizes(200, 20, 20, 1000),
+        "paper": YourModelSizes(500, 100, 20, 1000),
+    },
 }
 
 # That a notebook takes: the first is that of the profiles smoke and default, the last that of
@@ -127,4 +149,5 @@ DATASETS: dict[str, tuple[str, ...]] = {
     "03_occlusion": ("openmoji", "cifar10"),
     "04_robustness": ("openmoji", "cifar10"),
     "05_cutoffs": ("openmoji", "cifar10"),
+    "15_your_model": ("openmoji", "cifar10"),
 }

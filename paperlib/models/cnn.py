@@ -1,9 +1,9 @@
-"""Small CNNs for 32 × 32 images: ResNet-20, a VGG with BatchNorm, a linear classifier.
+"""Small CNNs for 32 × 32 images: ResNet-20 and -32, a VGG with BatchNorm, a linear classifier.
 
 Every model takes RGB in [0, 1], normalises it itself and returns logits, so that attacks and
 filters work in pixel space.
 
-Sources: He et al., arXiv 1512.03385, section 4.2 (ResNet-20 with option A shortcuts; parameter
+Sources: He et al., arXiv 1512.03385, section 4.2 (ResNets with option A shortcuts; parameter
 names of the checkpoints published in akamaster/pytorch_resnet_cifar10); Simonyan and Zisserman,
 arXiv 1409.1556 (VGG).
 """
@@ -59,6 +59,8 @@ class BasicBlock(nn.Module):
 class ResNet20(Normalised):
     """Three stages of three blocks, 16, 32 and 64 channels; 269,722 parameters for ten classes."""
 
+    blocks = 3
+
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
         self.conv1, self.bn1 = _conv(3, 16), nn.BatchNorm2d(16)
@@ -67,15 +69,21 @@ class ResNet20(Normalised):
         self.layer3 = self._stage(32, 64, 2)
         self.linear = nn.Linear(64, classes)
 
-    @staticmethod
-    def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+    def _stage(self, channels_in: int, channels: int, stride: int) -> nn.Sequential:
         first = BasicBlock(channels_in, channels, stride)
-        return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(2)))
+        others = (BasicBlock(channels, channels, 1) for _ in range(self.blocks - 1))
+        return nn.Sequential(first, *others)
 
     def logits(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean((2, 3)))
+
+
+class ResNet32(ResNet20):
+    """The same with five blocks a stage; 464,154 parameters for ten classes."""
+
+    blocks = 5
 
 
 class SmallVGG(Normalised):
@@ -113,6 +121,7 @@ class Linear(Normalised):
 
 CNNS: dict[str, Callable[[], Normalised]] = {
     "resnet20": ResNet20,
+    "resnet32": ResNet32,
     "vgg_small": SmallVGG,
     "linear": Linear,
 }

@@ -107,6 +107,19 @@ SMALL = {
         ),
     ),
     "jpeg": (each(each(POINTS, quality=["none", 95, 10]), **NETWORKS),),
+    "your_maps": (each(MAP, quantity=["OF", "RCT", "OF"], model=["a", "a", "b"]),),
+    "your_curves": (
+        each(CURVE, quantity=["OF", "OF", "RCT", "RCT"], model=["a", "b", "a", "white noise"]),
+    ),
+    "your_differences": (
+        each(
+            pd.DataFrame({"difference": [0.1], "from": [0.0], "to": [0.2], "images": 3}),
+            quantity=["OF 0", "OF 1", "low share", "low share"],
+            group=["all", "all", "all", "cat"],
+            model=["b", "b", "b", "b"],
+            minus=["a", "a", "a", "a"],
+        ),
+    ),
 }
 
 
@@ -216,6 +229,16 @@ def test_accuracies_are_means_over_draws_in_the_order_of_the_table():
     ax = drawn("jpeg").axes[0]
     assert ax.lines[0].get_xdata().tolist() == ["none", "95", "10"]
     assert ax.lines[0].get_ydata() == pytest.approx([60] * 3)
+
+
+def test_your_networks_have_a_colour_each_and_white_noise_is_black():
+    left, right = drawn("your_curves").axes
+    lines = {line.get_label(): line.get_color() for line in [*left.lines, *right.lines]}
+    assert lines["white noise"] == plots.BLACK and len(set(lines.values())) == 3
+    assert left.lines[0].get_color() == right.lines[0].get_color()
+    apart, groups = drawn("your_differences").axes
+    assert apart.lines[0].get_color() == lines["b"]
+    assert [tick.get_text() for tick in groups.get_yticklabels()] == ["cat", "all"]
 
 
 @pytest.fixture

@@ -41,13 +41,14 @@ def plain_norm(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
     return (x - mean) / (variance + 1e-5).sqrt() * scale + shift
 
 
-def plain_resnet20(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    """ResNet-20 for CIFAR with option A shortcuts, from the published names of the weights."""
+def plain_resnet(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """ResNets for CIFAR with option A shortcuts, from the published names of the weights."""
     x = normalised(x)
     x = F.conv2d(x, weights["conv1.weight"], padding=1)
     x = plain_norm(x, weights, "bn1").clamp(min=0)
     for stage in (1, 2, 3):
-        for block in (0, 1, 2):
+        blocks = {name.split(".")[1] for name in weights if name.startswith(f"layer{stage}.")}
+        for block in range(len(blocks)):
             name = f"layer{stage}.{block}"
             first = stage > 1 and block == 0
             y = F.conv2d(x, weights[f"{name}.conv1.weight"], padding=1, stride=2 if first else 1)
@@ -97,4 +98,9 @@ def _images():
 
 @pytest.fixture(name="plain")
 def _plain():
-    return {"resnet20": plain_resnet20, "vgg_small": plain_vgg, "linear": plain_linear}
+    return {
+        "resnet20": plain_resnet,
+        "resnet32": plain_resnet,
+        "vgg_small": plain_vgg,
+        "linear": plain_linear,
+    }

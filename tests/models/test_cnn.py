@@ -13,6 +13,12 @@ PARAMETERS = {
     + (64 * 288 + 5 * 64 * 576)
     + 2 * (7 * 16 + 6 * 32 + 6 * 64)
     + 650,
+    "resnet32": 16 * 27
+    + 10 * 16 * 144
+    + (32 * 144 + 9 * 32 * 288)
+    + (64 * 288 + 9 * 64 * 576)
+    + 2 * (11 * 16 + 10 * 32 + 10 * 64)
+    + 650,  # ibid. 0.46 M
     "vgg_small": 9 * (3 * 32 + 32 * 64 + 64**2 + 64 * 128 + 128**2 + 128 * 256 + 256**2)
     + 2 * (32 + 64 + 64 + 128 + 128 + 256 + 256)
     + 2570,
@@ -82,5 +88,7 @@ def test_other_sizes_of_images(name, randomised, images):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="'resnet18' is unknown: valid are resnet20, vgg_small"):
+    with pytest.raises(
+        ValueError, match="'resnet18' is unknown: valid are resnet20, resnet32, vgg_small"
+    ):
         build_cnn("resnet18")

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+import torch
+
+from paperlib.freq import comparison, rct
+from paperlib.freq.bands import low_mask
+from paperlib.freq.comparison import Measuring, measure
+from paperlib.freq.occlusion import occluded_frequency
+from paperlib.models.classifier import Classifier
+
+SETTINGS = Measuring(occluded=3, bands=4, epsilon=0.05, steps=5, resamples=50, seed=1)
+
+
+class Waves(torch.nn.Module):
+    """Two classes of 8 × 8 grey images by the sign of one cosine, with a little of another."""
+
+    def __init__(self, high):
+        super().__init__()
+        low, tall = (torch.cos(np.pi * (2 * torch.arange(8) + 1) * k / 16) for k in (1, 6))
+        parts = [(1 - high) * low, high * tall]
+        self.weight = torch.nn.Parameter(torch.stack(parts).sum(0)[:, None].expand(8, 8).clone())
+
+    def forward(self, x):
+        z = (x[:, 0] * self.weight).sum((1, 2))
+        return torch.stack([-z, z], 1)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    images = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return images, Waves(0.1)(images).argmax(1)
+
+
+@pytest.fixture(scope="module")
+def measured(pictures):
+    return {name: measure(Classifier(Waves(high)), *pictures, SETTINGS) for name, high in MODELS}
+
+
+MODELS = (("low", 0.1), ("high", 0.9))
+
+
+def test_what_is_measured_of_one(pictures, measured):
+    images, labels = pictures
+    found = measured["low"]
+    assert found.right.all() and found.occluded.shape == (3, 8, 8)
+    expected = occluded_frequency(Waves(0.1), images[:3], labels[:3])
+    torch.testing.assert_close(found.occluded, expected)
+    torch.testing.assert_close(found.low, (expected * low_mask(8, 2)).sum((1, 2)))
+    change = (found.attacked - images).abs().amax((1, 2, 3))
+    assert change.max() == pytest.approx(0.05, abs=1e-5) and found.fooled.any()
+    wrong = Waves(0.1)(found.attacked).argmax(1) != labels
+    assert torch.equal(found.fooled, wrong)
+    other = measured["high"]
+    assert not other.right.all()
+    assert torch.equal(other.attacked[~other.right], images[~other.right])
+    assert not (other.fooled & ~other.right).any()
+
+
+def test_bands_where_components_are_too_many(pictures, monkeypatch):
+    monkeypatch.setattr(comparison, "LARGEST", 63)
+    found = measure(Classifier(Waves(0.9)), *pictures, SETTINGS)
+    assert found.occluded.shape == (3, 4)
+    torch.testing.assert_close(found.occluded.sum(1), torch.ones(3))
+    torch.testing.assert_close(found.low, found.occluded[:, 0])
+    assert found.occluded[:, 3].min() > found.low.max()
+    whole = measure(Classifier(Waves(0.9)), *pictures, Measuring(1, 4, True, steps=1))
+    assert whole.occluded.shape == (1, 8, 8)
+
+
+def test_the_summary_says_what_each_rests_on(pictures, measured):
+    images, _ = pictures
+    table = comparison.summary(measured, images, SETTINGS)
+    assert table.accuracy["low"] == 1 and table.accuracy["high"] < 1
+    assert table["low share"]["low"] > 0.5 > 0.3 > table["low share"]["high"]
+    for name, found in measured.items():
+        assert table["low share"][name] == pytest.approx(found.low.mean().item())
+        share = found.fooled.sum() / found.right.sum()
+        assert table.fooled[name] == pytest.approx(share.item())
+    assert (table["low from"] <= table["low share"]).all()
+    assert table.RCT["high"] > table.RCT["low"]
+
+
+def test_differences_are_paired(pictures, measured):
+    images, labels = pictures
+    names = ["down", "up"]
+    table = comparison.differences(measured, images, labels, names, SETTINGS)
+    table = table.set_index(["quantity", "group"])
+    low = (measured["high"].low - measured["low"].low).numpy()
+    row = table.loc["low share", "all"]
+    assert (row.model, row.minus, row.images) == ("high", "low", 3)
+    assert row.difference == pytest.approx(low.mean())
+    assert low.min() <= row["from"] <= row.difference <= row.to <= low.max()
+    for label, name in enumerate(names):
+        of_class = low[(labels[:3] == label).numpy()]
+        if len(of_class):
+            assert table.loc["low share", name].difference == pytest.approx(of_class.mean())
+    both = (measured["high"].right & measured["low"].right)[:3].numpy()
+    assert table.loc["low share", "right by both"].images == both.sum()
+    fooled = measured["low"].fooled & measured["high"].fooled
+    ratios = [
+        rct.high_to_low(rct.rct_map(images[fooled], measured[name].attacked[fooled]))
+        for name in ("high", "low")
+    ]
+    row = table.loc["RCT", "fooled in both"]
+    assert row.images == fooled.sum() and row.difference == pytest.approx(ratios[0] - ratios[1])
+    rings = [table.loc[f"OF {ring}", "all"].difference for ring in range(4)]
+    expected = (measured["high"].rings - measured["low"].rings).mean(0)
+    assert rings == pytest.approx(expected.tolist())
+
+
+def test_a_network_is_no_other_than_itself(pictures, measured):
+    images, labels = pictures
+    twice = {"first": measured["low"], "second": measured["low"]}
+    table = comparison.differences(twice, images, labels, ["down", "up"], SETTINGS)
+    assert (table.difference == 0).all() and not table[["from", "to"]].fillna(0).to_numpy().any()
+
+
+def test_curves_and_maps_stand_beside_white_noise(pictures, measured):
+    images, _ = pictures
+    curves, side = comparison.curves(measured, images, SETTINGS)
+    assert side == 8
+    assert [*curves] == [
+        *(("OF", "low"), ("OF", "high")),
+        *(("RCT", "low"), ("RCT", "high"), ("RCT", "white noise")),
+    ]
+    fooled = measured["low"].fooled.sum()
+    assert curves["RCT", "white noise"].shape == (fooled, 4)
+    maps = comparison.maps(measured, images)
+    assert set(maps) == {(q, name) for q in ("OF", "RCT") for name in ("low", "high")}
+    torch.testing.assert_close(maps["OF", "high"], measured["high"].occluded.mean(0))
+
+
+def test_without_fooled_images_there_is_no_rct(pictures):
+    images, labels = pictures
+    found = {"same": measure(Classifier(Waves(0.1)), images, 1 - labels, SETTINGS)}
+    assert not found["same"].right.any() and torch.equal(found["same"].attacked, images)
+    table = comparison.summary(found, images, SETTINGS)
+    assert table.loc["same", ["fooled", "RCT", "RCT from", "RCT to"]].isna().all()
+    assert ("RCT", "same") not in comparison.curves(found, images, SETTINGS)[0]
+
+
+def test_the_cost_is_said_before(pictures):
+    images = torch.rand(2, 3, 224, 224)
+    model = Classifier(torch.nn.Sequential(torch.nn.AvgPool2d(224), torch.nn.Flatten()))
+    hours = comparison.cost(model, images, Measuring(1000, components=True))
+    assert "by components: 100,352 forward passes a network" in hours
+    assert "by bands: 32 forward passes" in comparison.cost(model, images, Measuring(1000))
+    assert (
+        comparison._words(7200) == "about 2.0 hours"
+        and comparison._words(90) == "about 1.5 minutes"
+    )

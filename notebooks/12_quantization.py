@@ -47,7 +47,14 @@ from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.tables import by_method, gain_table, listed, mean_and_spread, widening
+from paperlib.d4c.tables import (
+    by_method,
+    gain_table,
+    mean_and_spread,
+    over_draws,
+    rounding_table,
+    widening,
+)
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
 from paperlib.paths import outputs_dir
 from paperlib.seeds import derive
@@ -85,15 +92,14 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 #   must be asked;
 # - the **data-free baseline**: BNS for ResNets, which fits the statistics of BatchNorm, PSE for
 #   ViTs, which makes similarities between patches diverse;
-# - **D4C**;
-# - **D4C, clipped**, our extension: the same with pixels beyond black and white set to these.
+# - **D4C**.
 #
 # Images that notebook 10 or 13 made before, with the same settings and code, are taken from there.
 # Where both run at once, each waits for what the other is making.
 
 # %%
 compared = {
-    name: ["real", "gaussian", "spectrum", data_free_baseline(model), "d4c", "d4c_clipped"]
+    name: ["real", "gaussian", "spectrum", data_free_baseline(model), "d4c"]
     for name, (model, _) in clips.items()
 }
 count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
@@ -119,14 +125,14 @@ for name, changes in reversed(run.sizes.encoders.items()):  # notebook 10 goes t
 # tower is the same for all of them. What was found is kept as the images are.
 
 # %%
-few = draws[: run.sizes.beside_seeds]
 plans = []  # encoder, bit-widths, settings, draws
 for name, changes in run.sizes.encoders.items():
     plans.append([name, run.sizes.decisive[name], changes, draws])
-    plans += [[name, bits, {**changes, **run.sizes.beside}, few] for bits in run.sizes.bits]
+    beside = {**changes, **run.sizes.beside}
+    plans += [[name, bits, beside, draws[:few]] for bits, few in run.sizes.bits.items()]
 
 # %%
-rows, steps = [], {}
+rows, steps, errors = [], {}, {}
 for name, bits, plan, k in ((*plan, k) for *plan, chosen in plans for k in chosen):
     settings = Settings(**{**plan, **bit_widths(bits)}, seed=derive(seed, "draw", k))
     text_done = quantize_text(*clips[name], settings, templates)
@@ -136,6 +142,15 @@ for name, bits, plan, k in ((*plan, k) for *plan, chosen in plans for k in chose
         accuracy = 100 * top1(quantized, texts, tests[k])
         rows.append([name, bits, settings.reconstruction_iterations, k, method, accuracy])
         steps[name, bits, k, method] = image_steps(quantized)
+        if bits == run.sizes.decisive[name]:
+            errors[name, k, method] = [e for e in quantized.errors if ".visual." in e.name]
+
+# %% [markdown]
+# Cut short, the learned rounding has not decided everything, and a module that got worse than with
+# the nearest rounding keeps that (ours; the official code takes 20,000 iterations):
+
+# %%
+rounding_table(errors).rename(index=TITLES | ENCODERS)
 
 # %% [markdown]
 # ## Main table
@@ -209,37 +224,32 @@ widths.groupby(keys, sort=False).mean().rename(index=TITLES | ENCODERS).round(2)
 
 # %% [markdown]
 # ## Claims
+#
+# One row an encoder, with the 95 % interval over draws (Student's t): each has calibration images,
+# prompts and test images of its own. Beside a claim stands what is at stake: what real images gain
+# over the same opponent. Where that is under a point (three for noise), nobody can win.
 
 # %%
-encoders = ", ".join(ENCODERS[name] for name in clips)
-images_of = f"{encoders}; {run.sizes.test_images} images"
-scale = f"{images_of}, {len(few)} of {len(draws)} draws"
+at_stake = {"gain": "real minus baseline", "above the spectrum": "real minus spectrum"}
+at_stake["above the middle"] = "real minus noise"
+claimed = {"decisive": "gain", "control": "above the spectrum", "real": "above the middle"}
 
 # %%
-at_w4a8 = measured[measured.bits == "W4A8"]
-smallest = gains[gains.bits == "W4A8"].groupby("draw").gain.min().tolist()
-note = f"{at_w4a8.iterations.iloc[0]} iterations of reconstruction"
-run.check("d4c-1-w4a8", smallest, scale=scale, source=data, note=note)
+for name, bits in run.sizes.decisive.items():
+    mine = gains[(gains.encoder == name) & (gains.bits == bits)]
+    scale = f"{ENCODERS[name]}, {bits}; {run.sizes.test_images} images, {len(mine)} draws"
+    for claim, column in claimed.items() if len(mine) else ():
+        ends = over_draws(mine[column]), over_draws(mine[at_stake[column]])
+        told = {"interval": ends[0], "over": "draws" if ends[0] else "", "stake": ends[1]}
+        run.check(f"d4c-1-{claim}-{name}", mine[column].tolist(), scale=scale, source=data, **told)
 
 # %%
-scale = f"{images_of}, {len(draws)} draws"
-names = {name: f"{ENCODERS[name]}, {run.sizes.decisive[name]}" for name in clips}
-decisive = gains[gains.bits == gains.encoder.map(dict(run.sizes.decisive))]
-means = decisive.groupby("encoder", sort=False).mean(numeric_only=True).rename(index=names)
-
-# %%
-smallest, note = decisive.groupby("draw").gain.min().tolist(), listed(means.gain.items())
-run.check("d4c-1-decisive", smallest, scale=scale, source=data, note=note)
-
-# %%
-smallest = decisive.groupby("draw")["above the spectrum"].min().tolist()
-note = listed(means["above the spectrum"].items())
-run.check("d4c-1-control", smallest, scale=scale, source=data, note=note)
-
-# %%
-smallest = decisive.groupby("draw")["above the middle"].min().tolist()
-note = f"real minus noise: {listed(means['real minus noise'].items(), sign='')} points"
-run.check("d4c-1-real", smallest, scale=scale, source=data, note=note)
+for name, mine in gains[gains.bits == "W4A8"].groupby("encoder", sort=False):
+    scale = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
+    ends = over_draws(mine.gain), over_draws(mine["real minus baseline"])
+    told = {"interval": ends[0], "over": "draws" if ends[0] else "", "stake": ends[1]}
+    told["note"] = f"{plans[1][2]['reconstruction_iterations']} iterations of reconstruction"
+    run.check(f"d4c-1-w4a8-{name}", mine.gain.tolist(), scale=scale, source=data, **told)
 
 # %% [markdown]
 # ## Outcome

@@ -64,14 +64,12 @@ class QuantizationSizes(DecisiveSizes):
     """12_quantization.
 
     Attributes:
-        bits: the paper's bit-widths.
+        bits: the paper's bit-widths, with so many of the draws at each.
         beside: settings that differ for these.
-        beside_seeds: so many of the seeds at these.
     """
 
-    bits: tuple[str, ...]
+    bits: Mapping[str, int]
     beside: Mapping[str, Any]
-    beside_seeds: int
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ NEAREST = {"reconstruction_iterations": 0}  # the nearest rounding
 # Noise falls 10 points or more behind real images there, on seed 1000.
 DECISIVE = {"resnet": "W4A3", "vit": "W4A3"}
 DECISIVE_CIFAR = {"resnet": "W4A3", "vit": "W4A3"}
-PAPER_BITS = ("W4A8", "W6A6", "W8A8")
+PAPER_BITS = {"W4A8": 5, "W6A6": 1, "W8A8": 1}
 SIZES = {
     "10_limits": {
         "smoke": LimitsSizes(TINY_CLIPS, 1, 8, 4),
@@ -167,9 +165,9 @@ SIZES = {
         "paper": SynthesisSizes({"resnet": LONGER_D4C}, (0, 10, 100), 8),
     },
     "12_quantization": {
-        "smoke": QuantizationSizes(TINY_CLIPS, DECISIVE, 1, 20, ("W4A8",), NEAREST, 1),
-        "default": QuantizationSizes(SHORT_CLIPS, DECISIVE, 3, 300, PAPER_BITS, NEAREST, 1),
-        "paper": QuantizationSizes(LONGER_CLIPS, DECISIVE_CIFAR, 3, 1000, PAPER_BITS, {}, 1),
+        "smoke": QuantizationSizes(TINY_CLIPS, DECISIVE, 1, 20, {"W4A8": 1}, NEAREST),
+        "default": QuantizationSizes(SHORT_CLIPS, DECISIVE, 5, 300, PAPER_BITS, NEAREST),
+        "paper": QuantizationSizes(LONGER_CLIPS, DECISIVE_CIFAR, 5, 1000, PAPER_BITS, {}),
     },
     "13_ablation": {
         "smoke": AblationSizes(TINY_CLIPS, DECISIVE, 1, 20, 2),

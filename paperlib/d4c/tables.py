@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from scipy.stats import t as student
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
 from paperlib.d4c.prompts import GENERIC_NAMES
+from paperlib.d4c.quantized_clip import ModuleError
 from paperlib.d4c.semantics import embed, prompt_similarities
 from paperlib.d4c.synthesis import Synthesis
 
@@ -157,8 +159,41 @@ def gain_table(wide: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
             "above the spectrum": table.d4c - table.spectrum,
             "above the middle": table.d4c - (table.real + table.gaussian) / 2,
             "real minus noise": table.real - table.gaussian,
+            "real minus baseline": table.real - baseline,
+            "real minus spectrum": table.real - table.spectrum,
         }
     )
+
+
+def over_draws(values: Iterable[float]) -> tuple[float, float] | None:
+    """Ends of the 95 % interval of the mean, by Student's t; None of a single draw."""
+    found = np.asarray(list(values), float)
+    if len(found) < 2:
+        return None
+    half = student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5
+    return float(found.mean() - half), float(found.mean() + half)
+
+
+def rounding_table(
+    errors: Mapping[tuple[str, int, str], Sequence[ModuleError]],
+) -> pd.DataFrame:
+    """How far the learned rounding had decided when it was cut, mean over draws.
+
+    Args:
+        errors: of the modules of the image tower, by encoder, draw and method.
+    """
+    rows = [
+        {
+            "encoder": encoder,
+            "method": method,
+            "undecided roundings (%)": 100 * np.mean([each.undecided for each in found]),
+            "modules": len(found),
+            "of them worse, kept nearest": sum(each.learned > each.before for each in found),
+        }
+        for (encoder, _, method), found in errors.items()
+    ]
+    table = pd.DataFrame(rows).groupby(["encoder", "method"], sort=False).mean()
+    return table.round({"undecided roundings (%)": 0, "modules": 0}).round(1)
 
 
 def part_gains(wide: pd.DataFrame) -> pd.DataFrame:

@@ -5,14 +5,17 @@ read that, the quantity we measure, and the check, fixed before the measurement.
 `measure`, which writes the values to ``<folder>/claims/<id>.json``; everything else about the
 outcome follows from the values and the claim as it stands now. The check must hold for the mean
 over the seeds; a spread that crosses the threshold is said beside it. Where a 95 % interval was
-measured, the check must hold in all of it.
+measured, the check must hold in all of it. A claim that compares two may say how much must be at
+stake for that, such as what real images gain over the opponent: where there is nothing to win, who
+wins says nothing.
 
 Status of a claim:
 
 - ``reproduced``: profile paper, on the paper's data set as published, and the check holds;
 - ``scaled-down``: any other profile or data, and the check holds;
 - ``disagrees``: the check does not hold;
-- ``undecided``: it holds in a part of the interval only;
+- ``undecided``: it holds in a part of the interval only, or whether anything is at stake is open;
+- ``no stake``: the whole 95 % interval of the stake lies under what the claim asks for;
 - ``not run``: there is no measurement;
 - ``no status``: sizes of the profile were changed for it.
 
@@ -40,7 +43,10 @@ from paperlib import paths
 from paperlib.files import FileError, read_yaml, write_files
 from paperlib.names import PROFILES, notebooks
 
-Status = Literal["reproduced", "scaled-down", "disagrees", "undecided", "not run", "no status"]
+Status = Literal[
+    *("reproduced", "scaled-down", "disagrees"),
+    *("no stake", "undecided", "not run", "no status"),
+]
 Profile = Literal[PROFILES]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -99,6 +105,7 @@ class Claim(Record):
         quantity: what we measure, in words.
         unit: of `reported`, the check and the measurement.
         check: what must hold.
+        stake: what must be at stake at least, in `unit`; None where the claim compares nothing.
         dataset: the paper's data set; on any other no result counts as reproduced.
         notebook: the notebook that measures it.
     """
@@ -112,6 +119,7 @@ class Claim(Record):
     quantity: Text
     unit: Text
     check: Check
+    stake: Annotated[FiniteFloat, Field(gt=0)] | None = None
     dataset: Text
     notebook: Annotated[str, StringConstraints(pattern=r"^\d\d_[a-z0-9_]+$")]
 
@@ -119,6 +127,12 @@ class Claim(Record):
         """Status of a measurement."""
         if measured.changed:
             return "no status"
+        if self.stake and measured.stake:
+            low, high = measured.stake
+            if high < self.stake:
+                return "no stake"
+            if low < self.stake:
+                return "undecided"
         if measured.interval and not self.check.decided(*measured.interval):
             return "undecided"
         if not self.check.holds(measured.mean):
@@ -141,6 +155,7 @@ class Measurement(Record):
         changed: sizes that are not those of the profile, such as "images=20"; empty if none.
         interval: ends of the 95 % interval of the mean, in the claim's unit, or None.
         over: what was resampled for it, such as "variants"; empty without an interval.
+        stake: ends of the 95 % interval of what is at stake, in the claim's unit, or None.
     """
 
     claim: Id
@@ -155,6 +170,7 @@ class Measurement(Record):
     changed: str = ""
     interval: Annotated[tuple[FiniteFloat, FiniteFloat], Field(strict=False)] | None = None
     over: str = ""
+    stake: Annotated[tuple[FiniteFloat, FiniteFloat], Field(strict=False)] | None = None
 
     @model_validator(mode="after")
     def _an_interval_is_over_something(self) -> "Measurement":
@@ -162,6 +178,8 @@ class Measurement(Record):
             raise ValueError("an interval needs what it is over, and only an interval does")
         if self.interval and self.interval[0] > self.interval[1]:
             raise ValueError("an interval begins with its lower end")
+        if self.stake and self.stake[0] > self.stake[1]:
+            raise ValueError("the interval of the stake begins with its lower end")
         return self
 
     @property
@@ -241,6 +259,7 @@ def measure(
     changed: str = "",
     interval: tuple[SupportsFloat, SupportsFloat] | None = None,
     over: str = "",
+    stake: tuple[SupportsFloat, SupportsFloat] | None = None,
 ) -> Measurement:
     """Write what was measured of a claim to ``folder/claims/<claim_id>.json``.
 
@@ -254,7 +273,7 @@ def measure(
         altered: what was done to the published data; empty if nothing was.
         note: what a reader must know beside the number.
         changed: sizes that are not those of the profile.
-        interval, over: see `Measurement`.
+        interval, over, stake: see `Measurement`.
 
     Raises:
         FileError: unknown `claim_id`; no value or one that is not finite; another wrong field.
@@ -274,6 +293,7 @@ def measure(
         "changed": changed,
         "interval": interval and tuple(_six_digits(end) for end in interval),
         "over": over,
+        "stake": stake and tuple(_six_digits(end) for end in stake),
     }
     measurement = _parse(Measurement, fields, str(file))
     text = json.dumps(
@@ -358,7 +378,9 @@ def notes(claim: Claim, measurement: Measurement) -> list[str]:
     other = sum(claim.check.holds(value) != holds for value in measurement.values)
     seeds = len(measurement.values)
     unclear = f"not clear of the threshold in {other} of {seeds} seeds" if other else ""
-    return [text for text in (measurement.note, unclear) if text]
+    ends = measurement.stake
+    stake = f"at stake: {ends[0]:.3g} to {ends[1]:.3g} {claim.unit} (95 %)" if ends else ""
+    return [text for text in (measurement.note, stake, unclear) if text]
 
 
 def outcome(claim: Claim, measurement: Measurement) -> str:

@@ -87,6 +87,7 @@ class Run:
         note: str = "",
         interval: tuple[float, float] | None = None,
         over: str = "",
+        stake: tuple[float, float] | None = None,
     ) -> None:
         """Check a claim of the paper against what was measured, record it and show the outcome.
 
@@ -100,6 +101,7 @@ class Run:
             interval: ends of the 95 % interval; the claim is undecided if its check holds in a part
                 of it only.
             over: what was resampled for the interval, such as "variants, trainings inside".
+            stake: ends of the 95 % interval of what is at stake, where the claim asks for a stake.
         """
         provenance.record(self.folder, self.inputs, self.parameters)
         data = source if isinstance(source, LabelledImages) else None
@@ -116,6 +118,7 @@ class Run:
             changed=", ".join(f"{name}={value}" for name, value in self.changes.items()),
             interval=interval,
             over=over,
+            stake=stake,
             folder=self.folder,
         )
         text = claims.outcome(claims.load_claims()[claim], measured)

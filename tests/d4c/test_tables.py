@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import wasserstein_distance
+from scipy.stats import ttest_1samp, wasserstein_distance
 
 from paperlib.d4c import tables
+from paperlib.d4c.quantized_clip import ModuleError
 from paperlib.d4c.tables import REFERENCE
 
 VALUES = {
@@ -61,6 +62,8 @@ def test_gains_are_over_the_baseline_of_the_encoder():
     assert gains["above the spectrum"].tolist() == [-3, 4]
     assert gains["above the middle"].tolist() == [10, 9]
     assert gains["real minus noise"].tolist() == [40, 42]
+    assert gains["real minus baseline"].tolist() == [25, 22]
+    assert gains["real minus spectrum"].tolist() == [7, 16]
     text = tables.mean_and_spread(wide, ["encoder"])
     assert text.loc["vit"].to_dict() == {
         "real images": "61.0 ± 1.4",
@@ -69,6 +72,21 @@ def test_gains_are_over_the_baseline_of_the_encoder():
         "D4C": "50.0 ± 0.0",
         "natural spectrum": "49.5 ± 4.9",
     }
+
+
+def test_what_was_left_undecided():
+    learned = [ModuleError("a", 2.0, 1.0, 1.0, 0.5), ModuleError("b", 2.0, 2.0, 3.0, 0.3)]
+    better = [ModuleError("a", 2.0, 1.0, 1.0, 0.0), ModuleError("b", 2.0, 1.5, 1.5, 0.0)]
+    found = tables.rounding_table({("vit", 0, "d4c"): learned, ("vit", 1, "d4c"): better})
+    assert found.loc[("vit", "d4c")].tolist() == [20, 2, 0.5]
+
+
+def test_the_interval_over_draws_is_student_s():
+    found = tables.over_draws([1.0, 2.0, 3.0, 4.0, 5.0])
+    expected = ttest_1samp([1, 2, 3, 4, 5], 0).confidence_interval(0.95)
+    assert found == pytest.approx((expected.low, expected.high))
+    assert tables.over_draws([0.0, 0.0]) == (0, 0)
+    assert tables.over_draws([3.0]) is None and tables.over_draws([]) is None
 
 
 def test_each_part_is_added_to_pgsi_alone_and_to_the_other():

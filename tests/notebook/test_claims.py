@@ -356,10 +356,44 @@ def test_the_claims_of_the_frequency_paper():
     assert {claim.dataset for claim in loaded.values()} <= set(DATASETS)
 
 
-def test_the_statuses_are_these_six():
+def test_the_statuses_are_these():
     assert get_args(claims.Status) == (
-        *("reproduced", "scaled-down", "disagrees", "undecided", "not run", "no status"),
+        *("reproduced", "scaled-down", "disagrees"),
+        *("no stake", "undecided", "not run", "no status"),
     )
+
+
+@pytest.mark.parametrize(
+    ("mean", "stake", "status"),
+    [
+        (0.2, (3.0, 9.0), "scaled-down"),
+        (-0.2, (3.1, 9.0), "disagrees"),
+        (0.2, (-1.0, 2.9), "no stake"),
+        (-0.2, (-9.0, -5.0), "no stake"),
+        (0.2, (2.9, 9.0), "undecided"),
+        (0.2, None, "scaled-down"),
+    ],
+)
+def test_where_nothing_is_at_stake_nobody_wins(project, mean, stake, status):
+    write_claims(project, [ROW | {"stake": 3.0}])
+    measured = take([mean], folder=project, stake=stake)
+    claim = load_claims()["a-1"]
+    assert claim.status(measured) == status
+    assert load_measurements([project], load_claims())["a-1", "default"] == measured
+    text = "; ".join(notes(claim, measured))
+    assert ("at stake" in text) == (stake is not None)
+    if stake:
+        assert f"at stake: {stake[0]:.3g} to {stake[1]:.3g} share (95 %)" in text
+    write_claims(project, [ROW])  # a claim that asks for none
+    assert load_claims()["a-1"].status(measured) in ("scaled-down", "disagrees")
+
+
+def test_the_interval_counts_where_there_is_a_stake(project):
+    write_claims(project, [ROW | {"stake": 3.0}])
+    there = take([0.2], folder=project, interval=(-1, 1), over="draws", stake=(4, 5))
+    assert load_claims()["a-1"].status(there) == "undecided"
+    with pytest.raises(FileError, match="stake begins with its lower end"):
+        take([0.5], folder=project, stake=(2, 1))
 
 
 @pytest.mark.parametrize(

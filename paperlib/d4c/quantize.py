@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add("--template", help='of the prompts, such as "ein Foto von {}."')
     add("--classes", type=Path, help="file of the classes' names, in the order of their folders")
     add("--count", type=int, default=Settings.images, help="calibration images")
+    add("--prompts", type=int, default=Settings.prompts, help="texts for the text tower")
     add("--iterations", type=int, default=Settings.synthesis_iterations, help="of the synthesis")
     add(
         "--reconstruction",
@@ -115,7 +116,7 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
     given = _lines(options.classes) or ()
     task = data and task_of(data, given, template)
     templates = task.templates if task else (template,)
-    settings = replace(settings, prompts=min(settings.prompts, len(names) * len(templates)))
+    settings = replace(settings, prompts=min(options.prompts, len(names) * len(templates)))
     with _stage(f"calibration images: {options.images}"):
         images = calibration(options.images, clip, tokenizer, settings, names, template, options)
     with _stage("weights and text tower"):

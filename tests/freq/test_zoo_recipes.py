@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
-from paperlib.freq.zoo_recipes import mixed
+from paperlib.freq.variants import EPSILON
+from paperlib.freq.zoo_recipes import VARIANTS, mixed
 
 
 def test_mixed_labels_say_what_the_images_are_mixed_of():
@@ -13,3 +15,11 @@ def test_mixed_labels_say_what_the_images_are_mixed_of():
     torch.testing.assert_close(shares.sum(1), torch.ones(10))
     torch.testing.assert_close(images[:, 0, 0, 0], shares @ (labels / 10))
     assert ((shares > 0).sum(1) == 2).any()
+
+
+@pytest.mark.parametrize(("name", "reach"), [("fgsm_rs", 1), ("pgd", 1), ("pgd_4", 0.5)])
+def test_attacked_variants_reach_the_edge_of_their_ball_and_do_not_jump_over_it(name, reach):
+    """A step is at most 1.25 of the radius, as in FGSM-RS; all steps together reach across."""
+    epsilon, steps, step_size = VARIANTS[name].prepare.args
+    assert epsilon == reach * EPSILON
+    assert 0.5 * epsilon < step_size <= 1.25 * epsilon and steps * step_size > epsilon

@@ -1,5 +1,6 @@
 import torch
 
+from paperlib.models import augmentation
 from paperlib.models.augmentation import MIXED, mix, warp_and_colour
 
 
@@ -19,6 +20,18 @@ def test_half_of_the_images_are_mirrored_and_crops_lie_inside():
     assert 0.45 < (slope < 0).float().mean() < 0.55
     width = slope.abs().mean() / 0.75  # of the ramp; a crop's mean width is about 0.78
     assert 0.65 < width < 0.85
+
+
+def test_crops_lie_all_over_the_image_both_ways(monkeypatch):
+    monkeypatch.setattr(augmentation, "COLOUR", 0.0)
+    spread = []
+    for axis in (2, 3):
+        torch.manual_seed(0)
+        ramp = torch.linspace(0, 1, 32).view(1, 1, *(32 if k == axis else 1 for k in (2, 3)))
+        middle = warp_and_colour(ramp.expand(2_000, 3, 32, 32))[:, :, 12:20, 12:20].mean((1, 2, 3))
+        assert 0.48 < middle.mean() < 0.52 and middle.min() > 0 and middle.max() < 1
+        spread.append(middle.std())
+    assert spread[0] > 0.06 and abs(spread[0] / spread[1] - 1) < 0.15
 
 
 def test_colours_change_about_one():

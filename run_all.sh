@@ -47,34 +47,23 @@ for name in "${!PAPERLIB_@}"; do
 done
 
 # has_pins PYTHON: whether its packages are those of the lock; with CUDA or without
-has_pins() {
-  "$1" - requirements-cpu.lock 2>/dev/null <<'END'
-import importlib.metadata
-import re
-import sys
-from packaging.requirements import Requirement
+has_pins() { "$1" -m paperlib.runs.doctor --pins >/dev/null 2>&1; }
 
-installed = {}
-for distribution in importlib.metadata.distributions():
-    name = re.sub("[-_.]+", "-", distribution.metadata["Name"]).lower()
-    installed.setdefault(name, distribution.version)
-for line in open(sys.argv[1]):
-    if line.strip() and not line.startswith("#"):
-        pin = Requirement(line)
-        version = installed.get(pin.name)
-        if (pin.marker is None or pin.marker.evaluate()) and version not in pin.specifier:
-            sys.exit(1)
-END
+# Sets `python` to that of the active environment, if that has what is needed.
+active() {
+  local candidate
+  for candidate in "${VIRTUAL_ENV:-}" "${CONDA_PREFIX:-}"; do
+    python=$candidate/bin/python
+    if [[ -n $candidate ]] && usable "$python" && has_pins "$python"; then return; fi
+  done
+  return 1
 }
 
 # Sets `python`. The stamp holds what .venv was made from; without it an installation that was
 # broken off goes on where it was.
 set_up() {
   local stamp=.venv/made-from candidate base=
-  for candidate in "${VIRTUAL_ENV:-}" "${CONDA_PREFIX:-}"; do
-    python=$candidate/bin/python
-    if [[ -n $candidate ]] && usable "$python" && has_pins "$python"; then return; fi
-  done
+  if active; then return; fi
   python=$root/.venv/bin/python
   if cat requirements.lock pyproject.toml | cmp -s - "$stamp" && usable "$python"; then
     return
@@ -145,6 +134,10 @@ install_debian() {
   DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}"
 }
 
+if [[ ${command[0]} == doctor ]]; then # before anything is installed, too
+  active || python=$any
+  exec "$python" -m paperlib.runs.doctor
+fi
 [[ ${command[*]} != "test system" ]] || install_debian
 set_up
 export JUPYTER_PREFER_ENV_PATH=1 # this environment's kernel, not one of the user's

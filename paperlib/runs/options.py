@@ -20,17 +20,18 @@ from paperlib.names import DATASETS, LARGEST_SEED, PROFILES, ROOT, notebooks
 ANSWERED = 3  # exit code: there is nothing left to do
 PUBLISHED = PROFILES[1:]
 OPTIONS = {  # of each command; lab hands on what follows it
-    "run": ("--profile", "--dataset", "--only", "--seed"),
+    "run": ("--profile", "--dataset", "--only", "--seed", "--jobs", "--dry-run", "--quiet"),
     "test": (),
     "test system": (),
     "check": ("--release", "--profile"),
     "publish": ("--only", "--profile"),
     "scorecard": (),
     "compare": ("--against",),
+    "doctor": (),
     "lab": (),
     "list": (),
 }
-FLAGS = ("--release",)
+FLAGS = ("--release", "--dry-run", "--quiet")
 PLACES = ("compare",)  # commands that take files or folders without an option's name
 ANSWERS = ("--help", "--list", "--version")
 SHORT = {"-h": "--help"}
@@ -48,6 +49,7 @@ Commands:
   publish      run what is stale and write it into figures/, notebooks/*.ipynb and README.md
   scorecard    write README.md's scorecard anew from the published results
   compare      [RUN]...: whether a run (without RUN: the default one) reproduces what is published
+  doctor       what this machine has, what is missing and how large that is; installs nothing
   lab          open JupyterLab on the first notebook; what follows goes to jupyter lab
   list         the notebooks
 
@@ -57,6 +59,9 @@ Options of a run:
                 without it: openmoji, in profile paper the real data of each notebook
   --only NAME   this notebook alone, by name or number (3); more by --only 3,5 or --only 3 --only 5
   --seed N      a whole number; without it: 0
+  --jobs N      at most so many notebooks side by side; without it: as many as there are cores
+  --dry-run     only say what would run, and why
+  --quiet       only say what fails
 Options of publish: --profile P ({published}) and --only NAME
 Options of check: --profile P ({published}) and --release, which fails on what is stale
 Option of compare: --against RUN, another run in place of what is published
@@ -149,6 +154,10 @@ def _values(command: str, option: str, value: str) -> list[str]:
     if option == "--only":
         return [_notebook(part.strip()) for part in value.split(",")]
     if option == "--against":
+        return [value]
+    if option == "--jobs":
+        if not re.fullmatch(r"[1-9][0-9]{0,3}", value):
+            raise OptionError(f"--jobs {value!r}: valid are whole numbers, 1 to 9999")
         return [value]
     if option == "--seed":
         if not re.fullmatch(r"0|[1-9][0-9]{0,9}", value) or int(value) > LARGEST_SEED:

@@ -25,6 +25,10 @@ from paperlib.runs import options
         ("--only 03,14", "run --only 03_occlusion --only 14_deployment"),
         ("--only 3 --seed 1 --only=2", "run --only 03_occlusion --only 02_rct --seed 1"),
         ("--only 3,03_occlusion --only 3", "run --only 03_occlusion"),
+        ("--jobs 2 --dry-run --quiet", "run --jobs 2 --dry-run --quiet"),
+        ("compare", "compare"),
+        ("compare a-run --against b c", "compare a-run c --against b"),
+        ("doctor", "doctor"),
         ("test", "test"),
         ("test system", "test system"),
         ("check --release --profile paper", "check --release --profile paper"),
@@ -66,6 +70,14 @@ def test_a_command_in_full(given, words):
         ("--only 3_oclusion", "did you mean 03_occlusion? valid are 01_spectrum, "),
         ("--only 99", "--only '99': valid are 01_spectrum, "),
         ("--only 3,", "--only '': valid are 01_spectrum, "),
+        ("--jobs 0", "--jobs '0': valid are whole numbers, 1 to 9999"),
+        ("--jobs=two", "--jobs 'two': valid are whole numbers, 1 to 9999"),
+        ("--dry-run --dry-run", "--dry-run is given twice"),
+        ("--quiet=1", "--quiet takes no value"),
+        ("publish --quiet", "publish takes no --quiet: valid are "),
+        ("compare --against", "--against needs a value"),
+        ("compare --against a --against b", "--against is given twice"),
+        ("doctor all", "option 'all': valid are --help, --list, --version"),
         ("--seed -1", "--seed '-1': valid are whole numbers, 0 to 4294967295"),
         ("--seed 4294967296", "--seed '4294967296': valid are whole numbers, 0 to 4294967295"),
         ("--seed 01", "--seed '01': valid are whole numbers"),
@@ -87,6 +99,20 @@ def test_threads_are_checked_too(threads):
         options.parse([], {"PAPERLIB_THREADS": threads})
     assert options.parse([], {"PAPERLIB_THREADS": ""}) == ["run"]
     assert options.parse([], {"PAPERLIB_THREADS": "2"}) == ["run"]
+
+
+def test_folders_are_those_of_where_it_is_called_and_others_are_names_of_runs(tmp_path):
+    (tmp_path / "a run").mkdir()
+    called = {"PAPERLIB_CALLED_FROM": str(tmp_path)}
+    words = ["compare", "a run", "default-openmoji-seed0", "--against", "./a run"]
+    found = options.parse(words, called)
+    there = str(tmp_path / "a run")
+    assert found == ["compare", there, "default-openmoji-seed0", "--against", there]
+
+
+def test_the_profile_of_a_run_is_not_taken_from_the_variable():
+    assert options.parse([], {"PAPERLIB_PROFILE": "smoke"}) == ["run"]
+    assert options.parse(["publish"], {"PAPERLIB_PROFILE": "smoke"}) == ["publish"]
 
 
 def test_answers(capsys):

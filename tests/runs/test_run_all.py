@@ -175,6 +175,8 @@ def ready(clone):
             "-m paperlib.runs.publish --profile paper --only 01_one",
         ),
         ("scorecard", "-m paperlib.runs.check --mark"),
+        ("compare some-run", "-m paperlib.runs.compare some-run"),
+        ("doctor", "-m paperlib.runs.doctor"),
         (
             "lab --no-browser",
             "-m jupyterlab notebooks/01_one.ipynb --ServerApp.root_dir={} --no-browser",
@@ -185,6 +187,27 @@ def test_what_is_handed_on(ready, given, handed):
     done = ready.run(*given.split())
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == handed.format(ready.folder) + "\n"
+
+
+def test_a_path_with_a_space_stays_one_word(ready):
+    (ready.folder.parent / "my runs").mkdir()
+    ready.run("compare", "my runs")
+    assert ready.asked(f"-m paperlib.runs.compare {ready.folder.parent}/my runs")
+    assert ready.run("compare", "my runs", "--aginst", "x").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "profile"),
+    [
+        ({"MEM_LIMIT": "2147483648"}, "smoke"),
+        ({"MEM_LIMIT": "8589934592"}, ""),
+        ({"MEM_LIMIT": "2147483648", "PAPERLIB_PROFILE": "default"}, "default"),
+    ],
+)
+def test_a_small_session_of_binder_takes_the_smallest_sizes(given, profile):
+    words = [ROOT / "start", "bash", "-c", 'echo "$PAPERLIB_PROFILE" "$@"', "bash", "a b"]
+    done = subprocess.run(words, env=environment(**given), capture_output=True, text=True)
+    assert done.stdout == f"{profile} a b\n"
 
 
 def test_check_hands_its_options_to_the_check_of_results(ready):

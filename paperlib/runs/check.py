@@ -17,7 +17,7 @@ from paperlib.notebook import figures, provenance
 from paperlib.paths import ROOT
 from paperlib.runs import pages
 from paperlib.runs.command import command
-from paperlib.runs.table import Entry, read_table
+from paperlib.runs.table import Entry, changed_parts, read_table
 
 PUBLISHED = PROFILES[1:]
 
@@ -44,11 +44,6 @@ class State:
     def stale(self) -> bool:
         """Whether the values are from earlier code or data."""
         return bool(self.changed or self.data)
-
-
-def changed_parts(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the parts that differ, are new, or are gone."""
-    return tuple(name for name in sorted({*then, *now}) if then.get(name) != now.get(name))
 
 
 def state(entry: Entry, profile: str) -> State:

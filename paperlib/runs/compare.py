@@ -27,9 +27,8 @@ from paperlib.names import STANDARD_SEED
 from paperlib.notebook import provenance
 from paperlib.notebook.claims import Claim, Measurement, load_claims, load_measurement
 from paperlib.paths import outputs_dir, run_folder
-from paperlib.runs.check import changed_parts
 from paperlib.runs.command import command
-from paperlib.runs.table import Entry, read_table
+from paperlib.runs.table import Entry, changed_parts, read_table
 
 RELATIVE, SPREAD = 0.01, 0.02
 OUTSIDE = 0.02

@@ -16,21 +16,29 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from paperlib.data import cifar
+from paperlib.data.download import DownloadError, RemoteFile, fetch
 from paperlib.files import FileError, write_files
+from paperlib.models import sam
 from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
-from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
-from paperlib.runs import memory, scorecard
+from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir
+from paperlib.runs import memory, outside, scorecard
 from paperlib.runs.command import command
-from paperlib.runs.table import Entry, git_state, read_table
+from paperlib.runs.table import Entry, Job, changed_parts, git_state, read_table
 
 SNAKEFILE = NOTEBOOKS / "Snakefile"
 MEBIBYTE = 2**20
+REMOTE: dict[str, Callable[[], RemoteFile]] = {  # of what is in `outside` and can be downloaded
+    "cifar10": lambda: cifar.EDITIONS["cifar10"].archive,
+    "sam": lambda: sam.PUBLISHED["vit_b"],
+}
 STOPPED = 130  # exit code of a run that a person stopped
 
 
@@ -40,9 +48,9 @@ def cores() -> int:
 
 
 def chosen(
-    table: Mapping[str, Entry], profile: str, dataset: str | None, only: Sequence[str]
-) -> dict[str, str]:
-    """Data set by notebook: all of them or `only` some, on `dataset` or the profile's own.
+    table: Mapping[str, Entry], profile: str, dataset: str | None, only: Sequence[str], seed: int
+) -> list[Job]:
+    """All notebooks or `only` some, on `dataset` or the profile's own.
 
     Raises:
         FileError: one of `only` does not take `dataset`, or sizes are missing.
@@ -50,46 +58,117 @@ def chosen(
     for name in only if dataset else ():
         if dataset not in table[name].datasets:
             raise FileError(f"{name} takes the data sets {', '.join(table[name].datasets)}")
-    return {
-        name: dataset or entry.dataset(profile)
+    return [
+        Job(entry, profile, dataset or entry.dataset(profile), seed)
         for name, entry in table.items()
         if (not only or name in only) and (dataset is None or dataset in entry.datasets)
-    }
+    ]
 
 
-def plan(entry: Entry, profile: str, dataset: str, seed: int, outputs: Path) -> bool:
-    """Hand over what decides a run's values in ``NAME.inputs.json``; whether it must run.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for a job.
+
+    Attributes:
+        job: the run of a notebook.
+        parts: what decides its values, each with its hash.
+        folder: of its results.
+        why: what has changed since they were made; nothing if they are current.
+    """
+
+    job: Job
+    parts: dict[str, str]
+    folder: Path
+    why: tuple[str, ...]
+
+
+def plan(jobs: Sequence[Job], outputs: Path) -> list[Plan]:
+    """What is to be done for each job; writes nothing.
+
+    Raises:
+        FileError: a file that a notebook needs is missing.
+    """
+    files: dict[tuple[str, str], dict[str, str]] = {}  # read once for all jobs
+    plans = []
+    for job in jobs:
+        key = job.entry.name, job.dataset
+        if key not in files:
+            files[key] = job.entry.files(job.dataset)
+        folder, parts = outputs / job.run / job.entry.name, job.parts(files[key])
+        why = changed_parts(provenance.load(folder)["parts"], parts)
+        if not _done(folder).is_file():
+            why = ("not run",)
+        plans.append(Plan(job, parts, folder, why))
+    return plans
+
+
+def provide(jobs: Sequence[Job]) -> None:
+    """Fetch what these jobs take from outside and can be downloaded, before any of them starts.
+
+    Raises:
+        FileError: something is not here and cannot be fetched; with what to do for each.
+    """
+    takes = [
+        name for job in jobs for name in outside.needed(job.entry.name, job.profile, job.dataset)
+    ]
+    told = outside.missing(takes)
+    for name in [*told]:
+        if outside.OUTSIDE[name].fetched and outside.variable(name) not in os.environ:
+            print(f"downloading {told[name]}", file=sys.stderr)
+            try:
+                fetch(REMOTE[name]())
+                del told[name]
+            except DownloadError as error:
+                told[name] = str(error)
+    if told:
+        raise FileError("\n".join(["nothing was run; what it takes is missing:", *told.values()]))
+
+
+def hand_over(plan: Plan) -> None:
+    """Hand over what decides a run's values in ``NAME.inputs.json``.
 
     The file is written anew only when the results beside it are not those of these inputs, so that
     its time tells Snakemake to run the notebook.
-
-    Raises:
-        FileError: a file that the notebook needs is missing.
     """
-    folder = outputs / run_folder(profile, dataset, seed) / entry.name
-    for unfinished in folder.parent.glob(f".{entry.name}-*"):  # left by a runner that was killed
+    folder = plan.folder
+    for unfinished in folder.parent.glob(f".{folder.name}-*"):  # left by a runner that was killed
         shutil.rmtree(unfinished, ignore_errors=True)
-    parts = entry.parts(profile, dataset, seed)
-    made = provenance.load(folder)
-    stale = made["digest"] != provenance.digest_of(parts) or not _done(folder).is_file()
-    handed = folder.with_name(f"{entry.name}.inputs.json")
-    if stale or not handed.is_file():
-        commit, clean = git_state(parts)
-        text = json.dumps({"commit": commit, "clean": clean, "parts": parts}, indent=1)
+    handed = folder.with_name(f"{folder.name}.inputs.json")
+    if plan.why or not handed.is_file():
+        commit, clean = git_state(plan.parts)
+        text = json.dumps({"commit": commit, "clean": clean, "parts": plan.parts}, indent=1)
         write_files({handed: text.encode()})
         _done(folder).unlink(missing_ok=True)
-    return stale
 
 
 def _done(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.done")
 
 
-def run(table: Mapping[str, Entry], profile: str, datasets: Mapping[str, str], seed: int) -> int:
-    """Run what is not up to date of these notebooks; returns the exit code.
+def configuration(jobs: Sequence[Job]) -> dict[str, Any]:
+    """What ``notebooks/Snakefile`` reads: by notebook, and there by run."""
+    found: dict[str, Any] = {}
+    for job in jobs:
+        row = job.entry.row
+        notebook = found.setdefault(
+            job.entry.name, {"priority": row.priority, "given": {}, "memory": {}}
+        )
+        given = [("-p", name, json.dumps(value)) for name, value in job.parameters.items()]
+        notebook["given"][job.run] = [word for words in given for word in words]
+        notebook["memory"][job.run] = row.memory[job.profile]
+    return {"notebooks": found}
+
+
+def run(jobs: Sequence[Job], most: int | None = None, quiet: bool = False) -> int:
+    """Run what is not up to date of these; returns the exit code.
 
     Stopped by a signal, it lets Snakemake stop every notebook. Killed, its notebooks stop by
     themselves: each looks whether the lock is still held by the run that started it.
+
+    Args:
+        jobs: a run of a notebook each.
+        most: so many notebooks side by side; None takes the cores.
+        quiet: only failures are told.
 
     Raises:
         FileError: a file that a notebook needs is missing.
@@ -106,26 +185,19 @@ def run(table: Mapping[str, Entry], profile: str, datasets: Mapping[str, str], s
         token = uuid.uuid4().hex
         write_over(lock, token)
         own = {"PAPERLIB_RUN": token, "PAPERLIB_PYTHON": sys.executable}
-        own |= {"PAPERLIB_OUTPUTS": str(outputs)}
+        own |= {"PAPERLIB_OUTPUTS": str(outputs), "PAPERLIB_QUIET": "1" if quiet else ""}
         places = [str(ROOT), os.environ.get("PYTHONPATH", "")]  # notebooks import this very code
         os.environ |= own | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
-        entries = [table[name] for name in datasets]
-        stale = [e for e in entries if plan(e, profile, datasets[e.name], seed, outputs)]
-        config = {
-            "run": {e.name: run_folder(profile, datasets[e.name], seed) for e in entries},
-            "parameters": {
-                e.name: {"profile": profile, "dataset": datasets[e.name], "seed": seed}
-                for e in entries
-            },
-            "memory": {e.name: e.row.memory[profile] for e in entries},
-            "priority": {e.name: e.row.priority for e in entries},
-        }
+        plans = plan(jobs, outputs)
+        provide([each.job for each in plans if each.why])
+        for each in plans:
+            hand_over(each)
         settings = outputs / "snakemake.json"
-        write_files({settings: json.dumps(config).encode()})
+        write_files({settings: json.dumps(configuration(jobs)).encode()})
         words = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
         words += ["--directory", str(outputs), "--configfile", str(settings)]
         room = memory.available() // MEBIBYTE
-        words += ["--cores", str(cores()), "--resources", f"mem_mb={room}"]
+        words += ["--cores", str(min(most or cores(), cores())), "--resources", f"mem_mb={room}"]
         words += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime"]
         with open(log, "w") as messages:
             if any((outputs / ".snakemake" / "locks").glob("*")):  # left by a run that was killed
@@ -136,10 +208,10 @@ def run(table: Mapping[str, Entry], profile: str, datasets: Mapping[str, str], s
         print("stopped; what was finished is kept", file=sys.stderr)
     elif code:
         _explain(log)
-    else:
-        for entry in entries:
-            if entry not in stale:
-                print(f"{entry.name:<16}unchanged")
+    elif not quiet:
+        for each in plans:
+            if not each.why:
+                print(f"{each.job.entry.name:<16}unchanged")
     return code
 
 
@@ -196,14 +268,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=STANDARD_SEED)
     parser.add_argument("--only", choices=notebooks(), action="append", default=[])
+    parser.add_argument("--jobs", type=int, help="notebooks side by side, at most the cores")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    parser.add_argument("--quiet", action="store_true", help="only failures are told")
     options = parser.parse_args(arguments)
     table = read_table()
-    datasets = chosen(table, options.profile, options.dataset, options.only)
-    code = run(table, options.profile, datasets, options.seed)
-    if code != STOPPED:
-        runs = {run_folder(options.profile, data, options.seed) for data in datasets.values()}
-        scorecard.show([outputs_dir().resolve() / run for run in sorted(runs)], [*datasets])
+    jobs = chosen(table, options.profile, options.dataset, options.only, options.seed)
+    outputs = outputs_dir().resolve()
+    if options.dry_run:
+        print("\n".join(described(plan(jobs, outputs))))
+        return 0
+    code = run(jobs, options.jobs, options.quiet)
+    if code != STOPPED and not options.quiet:
+        if options.profile == "smoke":
+            print("smoke profile: what it measures is too little to judge a claim by")
+        else:
+            runs = sorted({outputs / job.run for job in jobs})
+            scorecard.show(runs, [job.entry.name for job in jobs])
     return code
+
+
+def described(plans: Sequence[Plan]) -> list[str]:
+    """What would be done, a line a job, and how much of it."""
+    lines = []
+    for each in plans:
+        job, changed = each.job, sorted(each.why)
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        why = f"run: {', '.join(changed[:3])}{more}" if changed else "unchanged"
+        lines.append(f"{job.entry.name:<16}{job.run}: {why}")
+    stale = [each.job for each in plans if each.why]
+    largest = max((job.entry.row.memory[job.profile] for job in stale), default=0)
+    return [*lines, f"{len(stale)} of {len(plans)} would run, with up to {largest} MB each"]
 
 
 if __name__ == "__main__":

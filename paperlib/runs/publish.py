@@ -200,8 +200,7 @@ def _publish(table: Mapping[str, Entry], profile: str, names: Sequence[str]) -> 
     stale = [name for name, one in found.items() if one.stale or not one.published]
     code = 0
     if stale:
-        datasets = {name: table[name].dataset(profile) for name in stale}
-        code = graph.run(table, profile, datasets, STANDARD_SEED)
+        code = graph.run(graph.chosen(table, profile, None, stale, STANDARD_SEED))
         if code == graph.STOPPED:
             return code
     for name in names:

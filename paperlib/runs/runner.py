@@ -33,7 +33,13 @@ from nbclient.exceptions import DeadKernelError
 
 from paperlib.files import FileError
 from paperlib.notebook import provenance
-from paperlib.notebook.parameters import ParameterError, assigned, check_parameters, closest
+from paperlib.notebook.parameters import (
+    CHANGES,
+    ParameterError,
+    assigned,
+    check_parameters,
+    closest,
+)
 from paperlib.paths import NOTEBOOKS, outputs_dir
 from paperlib.runs import memory
 from paperlib.runs.command import command, reason
@@ -110,7 +116,7 @@ def execute(notebook: Any, given: dict[str, Any], output: Path) -> None:
     papermill.execute_notebook(
         notebook,
         str(output),
-        parameters={name: value for name, value in given.items() if value != defaults[name]},
+        parameters={name: value for name, value in given.items() if value != defaults.get(name)},
         kernel_name="python3",
         progress_bar=False,
         cwd=NOTEBOOKS,
@@ -166,7 +172,12 @@ def cost(peak: int) -> dict[str, int]:
 
 
 def report(name: str, outcome: str, started: float, peak: int, more: str = "") -> None:
-    """Print the notebook's line: outcome, seconds, and the most memory of kernel and children."""
+    """Print the notebook's line: outcome, seconds, and the most memory of kernel and children.
+
+    Where ``$PAPERLIB_QUIET`` is set, only of one that failed.
+    """
+    if os.environ.get("PAPERLIB_QUIET") and outcome == "ok":
+        return
     took = f"{time.monotonic() - started:5.0f} s  {peak / MEBIBYTE:5.0f} MB"
     erase = ERASE_LINE if os.environ.get("PAPERLIB_TTY") else ""
     print(f"{erase}{name:<16}{outcome:<7}{took}{more}", flush=True)
@@ -228,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         notebook = read_notebook(NOTEBOOKS / f"{options.name}.py")
         entry = read_table()[options.name]
         parameters = parameters_of(notebook)
-        check_parameters(given, parameters, entry.datasets)
+        check_parameters(given, [*parameters, CHANGES], entry.datasets)
     except (ParameterError, FileError) as error:
         print(f"{options.name}: {error}", file=sys.stderr)
         return 2

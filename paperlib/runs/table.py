@@ -13,7 +13,7 @@ import hashlib
 import importlib
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,8 @@ from paperlib.files import FileError, fingerprint, read_yaml
 from paperlib.names import PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
 from paperlib.notebook.claims import load_claims, problems
-from paperlib.paths import DATA, FIGURES, NOTEBOOKS, ROOT
+from paperlib.notebook.parameters import CHANGES, changed_row
+from paperlib.paths import DATA, FIGURES, NOTEBOOKS, ROOT, run_folder
 
 TABLE = NOTEBOOKS / "graph.yaml"
 
@@ -104,22 +105,65 @@ class Entry:
         Raises:
             FileError: the notebook or a file that it needs is missing.
         """
+        return Job(self, profile, dataset, seed).parts(self.files(dataset))
+
+    def files(self, dataset: str) -> dict[str, str]:
+        """Of what decides the values, the code and the files of ``data/``, each with its hash.
+
+        Raises:
+            FileError: the notebook or a file that it needs is missing.
+        """
         source = NOTEBOOKS / f"{self.name}.py"
         if not source.is_file():
             raise FileError(f"{source} is missing; {TABLE} lists it")
-        row = self.sizes.SIZES[self.name][profile]
-        parts = {
-            f"notebooks/{source.name}": code_hash(source),
-            "parameters": f"{profile} {dataset} {seed}",
-            "sizes": fingerprint(asdict(row) if is_dataclass(row) else row),
-        }
-        for file in with_imports([source]) - {source}:
-            if file.name != "sizes.py":
-                parts[file.relative_to(ROOT).as_posix()] = code_hash(file)
-        for pattern in self.row.data:
-            for file in _matches(pattern.format(dataset=dataset)):
-                parts[file.relative_to(ROOT).as_posix()] = _content_hash(file)
-        return dict(sorted(parts.items()))
+        code = {file for file in with_imports([source]) if file.name != "sizes.py"}
+        data = {file for name in self.row.data for file in _matches(name.format(dataset=dataset))}
+        found = {file: code_hash(file) for file in code}
+        found |= {file: _content_hash(file) for file in data}
+        return {file.relative_to(ROOT).as_posix(): digest for file, digest in found.items()}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one notebook.
+
+    Attributes:
+        entry: the notebook.
+        profile, dataset, seed: its parameters.
+        changes: sizes that replace those of the profile's row.
+    """
+
+    entry: Entry
+    profile: str
+    dataset: str
+    seed: int
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> str:
+        """Name of the folder that its results go to, with those of other notebooks."""
+        return run_folder(self.profile, self.dataset, self.seed, self.changes)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the notebook is given."""
+        given = {"profile": self.profile, "dataset": self.dataset, "seed": self.seed}
+        return given | ({CHANGES: dict(self.changes)} if self.changes else {})
+
+    def parts(self, files: Mapping[str, str]) -> dict[str, str]:
+        """What decides its values, each with its hash; `files` are those of `Entry.files`.
+
+        Raises:
+            ParameterError: there is no such size, or it does not take the value.
+        """
+        row = changed_row(self.entry.sizes.SIZES[self.entry.name], self.profile, self.changes)
+        parts = {"parameters": f"{self.profile} {self.dataset} {self.seed}"}
+        return dict(sorted((parts | {"sizes": fingerprint(asdict(row))} | files).items()))
+
+
+def changed_parts(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the parts that differ, are new, or are gone."""
+    return tuple(name for name in sorted({*then, *now}) if then.get(name) != now.get(name))
 
 
 def _matches(pattern: str) -> list[Path]:

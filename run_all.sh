@@ -154,8 +154,10 @@ case ${command[*]} in
   publish*) exec "$python" -m paperlib.runs.publish "${options[@]+"${options[@]}"}" ;;
   compare*) exec "$python" -m paperlib.runs.compare "${options[@]+"${options[@]}"}" ;;
   scorecard) exec "$python" -m paperlib.runs.check --mark ;;
-  lab*) exec "$python" -m jupyterlab "${options[@]}" \
-    --ServerApp.root_dir="$root" "${@:2}" ;;
+  lab*)
+    "$python" -m paperlib.runs.pairs
+    exec "$python" -m jupyterlab "${options[@]}" --ServerApp.root_dir="$root" "${@:2}"
+    ;;
   check*) check "${options[@]+"${options[@]}"}" ;;
   test) run_tests ;;
   "test system") step "system tests" "$python" -m pytest -q tests/system ;;

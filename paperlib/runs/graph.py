@@ -31,6 +31,7 @@ from paperlib.notebook import provenance
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir
 from paperlib.runs import memory, outside, scorecard
 from paperlib.runs.command import command
+from paperlib.runs.pairs import settle
 from paperlib.runs.table import Entry, Job, changed_parts, git_state, read_table
 
 SNAKEFILE = NOTEBOOKS / "Snakefile"
@@ -278,6 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         print("\n".join(described(plan(jobs, outputs))))
         return 0
+    settle(job.entry.name for job in jobs)
     code = run(jobs, options.jobs, options.quiet)
     if code != STOPPED and not options.quiet:
         if options.profile == "smoke":

@@ -8,9 +8,7 @@ is run: figures are drawn again from their tables, and texts written again from 
 
 import argparse
 import base64
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,13 +17,14 @@ from typing import Any
 import nbformat
 
 from paperlib.code import source_hash
-from paperlib.files import FileError, write_files
+from paperlib.files import write_files
 from paperlib.names import STANDARD_SEED, notebooks
 from paperlib.notebook import claims, figures, provenance
 from paperlib.notebook.run import KEY
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
 from paperlib.runs import check, graph, pages
 from paperlib.runs.command import command
+from paperlib.runs.pairs import pair, settle
 from paperlib.runs.runner import read_notebook
 from paperlib.runs.table import Entry, git_state, read_table
 
@@ -43,7 +42,10 @@ def code_of(notebook: Any) -> list[str]:
 
 
 def with_outputs(source: Any, executed: Any, name: str) -> Any:
-    """The notebook `source` with the outputs of `executed`, and no metadata of the execution.
+    """The notebook `source` with the outputs and the language of `executed`, and no other metadata.
+
+    The language has the version of Python: under another one JupyterLab marks the notebook as not
+    saved when it opens it.
 
     Args:
         source: what `read_notebook` gave; its text may be newer than that of `executed`.
@@ -70,6 +72,8 @@ def with_outputs(source: Any, executed: Any, name: str) -> Any:
             if WIDGET in output.get("data", {}):
                 raise PublishError(f"{where} shows a widget, which a page cannot show")
         cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    if "language_info" in executed.metadata:  # without it JupyterLab adds it, and sees a change
+        source.metadata["language_info"] = executed.metadata["language_info"]
     return source
 
 
@@ -109,28 +113,6 @@ def write_notebook(source: Path, executed: Any, folder: Path) -> None:
         write_files({source.with_suffix(".ipynb"): draft.read_bytes()})
     finally:
         draft.unlink(missing_ok=True)
-
-
-def pair(source: Path, notebook: Path) -> None:
-    """Bring an ``.ipynb`` in the folder of a ``.py`` up to date with it; outputs stay.
-
-    Raises:
-        FileError: jupytext failed.
-    """
-    words = [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "ipynb"]
-    words += ["--output", notebook.name, source.name]
-    done = subprocess.run(
-        words,
-        cwd=source.parent,
-        env=os.environ | {"PYTHONUTF8": "1"},  # notebooks are UTF-8, whatever the terminal takes
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["jupytext failed"])[-1]
-        raise FileError(f"{notebook}: {last}")
 
 
 def publish(entry: Entry, profile: str) -> None:
@@ -192,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=notebooks(), action="append", default=[])
     options = parser.parse_args(arguments)
     table = read_table()
+    settle(options.only or [*table])
     return _publish(table, options.profile, options.only or [*table])
 
 

@@ -179,6 +179,7 @@ def ready(clone):
         ("doctor", "-m paperlib.runs.doctor"),
         (
             "lab --no-browser",
+            "-m paperlib.runs.pairs\n"
             "-m jupyterlab notebooks/01_one.ipynb --ServerApp.root_dir={} --no-browser",
         ),
     ],

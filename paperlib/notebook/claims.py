@@ -17,7 +17,7 @@ Status of a claim:
 - ``undecided``: it holds in a part of the interval only, or whether anything is at stake is open;
 - ``no stake``: the whole 95 % interval of the stake lies under what the claim asks for;
 - ``not run``: there is no measurement;
-- ``no status``: sizes of the profile were changed for it.
+- ``no status``: profile smoke, which measures too little, or sizes were changed.
 
 `paperlib.runs.scorecard` shows them.
 """
@@ -125,7 +125,7 @@ class Claim(Record):
 
     def status(self, measured: "Measurement") -> Status:
         """Status of a measurement."""
-        if measured.changed:
+        if measured.changed or measured.profile == "smoke":
             return "no status"
         if self.stake and measured.stake:
             low, high = measured.stake

@@ -281,7 +281,7 @@ def test_a_figure_is_saved_with_where_it_comes_from_and_shown(outputs, shown):
 
 
 def test_a_claim_is_checked_and_shown(outputs, shown):
-    run = start("01_spectrum", sizes, **GIVEN)
+    run = start("01_spectrum", sizes, **GIVEN | {"profile": "default"})
     run.check("freq-1-linear", 0.7, scale="all", source="made up")
     run.claims_table()
     written = json.loads((run.folder / "claims/freq-1-linear.json").read_text())
@@ -308,8 +308,9 @@ def test_what_was_done_to_the_data_goes_with_a_measurement(outputs):
 
 @pytest.mark.usefixtures("shown")
 def test_changed_sizes_go_with_a_measurement_and_leave_it_without_status(outputs, shown):
-    start("01_spectrum", sizes, **GIVEN).check("freq-1-linear", 1, scale="all", source="made up")
-    run = start("01_spectrum", sizes, **GIVEN, changes={"images": 30, "seeds": 2})
+    given = GIVEN | {"profile": "default"}
+    start("01_spectrum", sizes, **given).check("freq-1-linear", 1, scale="all", source="made up")
+    run = start("01_spectrum", sizes, **given, changes={"images": 30, "seeds": 2})
     run.check("freq-1-linear", 1, scale="all", source="made up")
     written = json.loads((run.folder / "claims/freq-1-linear.json").read_text())
     assert written["changed"] == "images=30, seeds=2"

@@ -35,6 +35,7 @@ def executed(source):
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="hello\n")]
         cell.metadata["papermill"] = {"duration": 1}
     notebook.metadata["papermill"] = {"version": "2"}
+    notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
     return notebook
 
 
@@ -43,6 +44,7 @@ def test_outputs_are_kept_and_no_trace_of_the_run(source, executed, tmp_path):
     text = source.with_suffix(".ipynb").read_text(encoding="utf-8")
     assert "papermill" not in text
     published = nbformat.reads(text, as_version=4)
+    assert published.metadata.language_info.version == "3.11.7"
     assert [cell.execution_count for cell in published.cells[1:]] == [1, 2]
     assert published.cells[2].outputs[0].text == "hello\n"
     assert published.cells[1].metadata == {"tags": ["parameters"]}

@@ -76,7 +76,7 @@ def test_show_prints_the_profile_of_the_run(project, capsys):
     measure("a-1", [0.1], folder=folder, profile="smoke", **RUN)
     assert scorecard.main(["--run", str(project / "run")]) == 0
     shown = capsys.readouterr().out
-    assert "smoke profile: 1 no status, 1 not run" in shown
+    assert "smoke profile: 1 not run, 1 no status" in shown
     assert "paper profile" not in shown
     take(project, [0.1], profile="paper")
     assert scorecard.main([]) == 0

@@ -154,6 +154,7 @@ case ${command[*]} in
   publish*) exec "$python" -m paperlib.runs.publish "${options[@]+"${options[@]}"}" ;;
   compare*) exec "$python" -m paperlib.runs.compare "${options[@]+"${options[@]}"}" ;;
   scorecard) exec "$python" -m paperlib.runs.check --mark ;;
+  site) exec "$python" -m paperlib.runs.site ;;
   lab*)
     "$python" -m paperlib.runs.pairs
     exec "$python" -m jupyterlab "${options[@]}" --ServerApp.root_dir="$root" "${@:2}"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from paperlib.names import notebooks
-from paperlib.paths import ROOT
+from paperlib.paths import FIGURES, ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
@@ -27,7 +27,8 @@ def test_every_link_within_the_repository_leads_somewhere(page):
             continue
         place, _, anchor = link.partition("#")
         target = (page.parent / place).resolve() if place else page
-        assert target.exists(), link
+        to_come = target.parent == FIGURES / "default" and target.name in notebooks()
+        assert target.exists() or to_come, link
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
 

@@ -55,7 +55,13 @@ def locked(name: str) -> dict[str, tuple[str, str, int]]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("paperlib", []), ("notebooks", []), ("benchmarks", ["dev"]), ("tests", ["dev"])],
+    [
+        ("paperlib", ["site"]),
+        ("docs", ["site"]),
+        ("notebooks", []),
+        ("benchmarks", ["dev"]),
+        ("tests", ["dev"]),
+    ],
 )
 def test_what_is_imported_is_declared(folder, extras):
     optional = [PROJECT["optional-dependencies"][extra] for extra in extras]
@@ -69,7 +75,7 @@ def test_what_is_imported_is_declared(folder, extras):
 
 def test_what_is_declared_is_locked_with_hashes():
     lock = locked("requirements.lock")
-    wanted = declared(PROJECT["dependencies"], PROJECT["optional-dependencies"]["dev"])
+    wanted = declared(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
     assert wanted <= set(lock)
     assert [name for name, (_, _, hashes) in lock.items() if not hashes] == []
 

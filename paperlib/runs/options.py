@@ -26,6 +26,7 @@ OPTIONS = {  # of each command; lab hands on what follows it
     "check": ("--release", "--profile"),
     "publish": ("--only", "--profile"),
     "scorecard": (),
+    "site": (),
     "compare": ("--against",),
     "doctor": (),
     "lab": (),
@@ -47,7 +48,8 @@ Commands:
   test system  tests that need packages of Debian or rights of root; as root it installs them
   check        lint, format, notebooks paired with their .py, what of the published results is stale
   publish      run what is stale and write it into figures/, notebooks/*.ipynb and README.md
-  scorecard    write README.md's scorecard anew from the published results
+  scorecard    write README.md's scorecard and docs/claims.md anew from the published results
+  site         build outputs/site: notebooks, scorecard and API as pages to be opened from disk
   compare      [RUN]...: whether a run (without RUN: the default one) reproduces what is published
   doctor       what this machine has, what is missing and how large that is; installs nothing
   lab          open JupyterLab on the first notebook; what follows goes to jupyter lab

@@ -31,8 +31,6 @@ def test_the_claims_of_the_paper():
         *(f"d4c-1-{claim}-{tower}" for claim in CLAIMED for tower in ("resnet", "vit")),
         "d4c-2-semantics",
         "d4c-2-diversity",
-        "d4c-2-information-resnet",
-        "d4c-2-information-vit",
         "d4c-3-order",
     }
     gains = reported("gain_w4a8")

@@ -34,6 +34,7 @@ from paperlib.runs import options
         ("check --release --profile paper", "check --release --profile paper"),
         ("publish --only 3 --profile default", "publish --only 03_occlusion --profile default"),
         ("scorecard", "scorecard"),
+        ("site", "site"),
         ("lab", "lab notebooks/01_spectrum.ipynb"),
         ("lab --no-browser --seed x", "lab notebooks/01_spectrum.ipynb"),
         ("list", "--list"),

@@ -177,6 +177,7 @@ def ready(clone):
         ("scorecard", "-m paperlib.runs.check --mark"),
         ("compare some-run", "-m paperlib.runs.compare some-run"),
         ("doctor", "-m paperlib.runs.doctor"),
+        ("site", "-m paperlib.runs.site"),
         (
             "lab --no-browser",
             "-m paperlib.runs.pairs\n"

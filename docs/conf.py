@@ -1,0 +1,76 @@
+"""How Sphinx builds the site that paperlib.runs.site assembles; nothing is fetched from outside."""
+
+import re
+from importlib.metadata import distribution
+
+project = "Papers as notebooks"
+author = copyright = "the paperlib authors"
+language = "en"
+root_doc = "index"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+nb_execution_mode = "off"  # what is committed is shown
+myst_enable_extensions = ["dollarmath", "html_image"]
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+default_role = "py:obj"
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+add_module_names = False
+napoleon_use_ivar = True  # attributes are documented once
+
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_context = {"default_mode": "auto"}
+mathjax_path = "tex-svg.js"  # one file, fonts included
+mathjax_file = distribution("django-static-mathjax").locate_file("mathjax/static/mathjax/es5")
+html_static_path = ["_static", str(mathjax_file / mathjax_path)]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_search_summary = False  # a summary fetches its page, which file:// refuses
+html_theme_options = {
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_end": [],
+    "show_nav_level": 1,
+    "navigation_with_keys": True,
+}
+
+
+INLINE = re.compile(r"``.+?``|`[^`]+`|\$\$(.+?)\$\$|\$([^$]+)\$|\||(?<=\w)_(?!\w)", re.DOTALL)
+TABLE = re.compile(r"((?:^ *\|.*\n?)+)", re.MULTILINE)
+
+
+def _docstring(app, what, name, obj, options, lines):
+    """Docstrings are Markdown with $equations$; reStructuredText wants them otherwise."""
+
+    def inline(found):
+        block, equation = (part and " ".join(part.split()) for part in found.groups())
+        if block:
+            return f"\n\n.. math::\n\n    {block}\n\n"
+        if equation:
+            return f"\\ :math:`{equation}`\\ "
+        return found[0] if "`" in found[0] else "\\" + found[0]
+
+    parts = TABLE.split("\n".join(lines))
+    for place, part in enumerate(parts):
+        if place % 2:
+            quoted = re.sub("^", "    ", part.rstrip(), flags=re.MULTILINE)
+            parts[place] = f"\n::\n\n{quoted}\n\n"
+        else:
+            parts[place] = INLINE.sub(inline, part)
+    lines[:] = "".join(parts).split("\n")
+
+
+def setup(app):
+    """Connect to Sphinx, before napoleon reads the sections."""
+    app.connect("autodoc-process-docstring", _docstring, priority=400)

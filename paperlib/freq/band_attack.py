@@ -12,6 +12,8 @@ $\varepsilon$ too. After Guo et al., arXiv 1809.08758, and Sharma et al., arXiv 
 confine attacks to low frequencies.
 """
 
+from collections.abc import Mapping
+
 import foolbox
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from paperlib.freq.bands import filter_components
 from paperlib.models.classifier import Images, as_classifier, check_labels, floats
 from paperlib.models.frozen import frozen
+from paperlib.models.training import predict
 from paperlib.seeds import generator
 
 Mask = Bool[Tensor, "height width"]
@@ -73,3 +76,30 @@ def band_noise(
     noise = filter_components(noise, mask.to(images.device))
     norms = noise.flatten(1).norm(dim=1)[:, None, None, None]
     return (images + epsilon * noise / norms).clamp(0, 1)
+
+
+def fooled(
+    model: nn.Module,
+    images: Images,
+    labels: Int[Tensor, " n"],
+    masks: Mapping[str, Mask],
+    epsilon: float,
+    steps: int,
+    seed: int,
+) -> dict[tuple[str, str], Bool[Tensor, " right"]]:
+    """Which of the images classified right are wrong after attack or noise in each band.
+
+    Returns:
+        By "attack" or "noise", and name of the mask; arguments as above.
+    """
+    images = floats(images)
+    right = predict(model, images) == labels
+    x, y = images[right], labels[right]
+    found = {}
+    for name, mask in masks.items():
+        after = {
+            "attack": band_attack(model, x, y, mask, epsilon, steps),
+            "noise": band_noise(x, mask, epsilon, seed),
+        }
+        found |= {(how, name): (predict(model, z) != y).cpu() for how, z in after.items()}
+    return found

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
+from torch import Tensor, nn
 
+from paperlib.data import LabelledImages
+from paperlib.freq.bands import band_energy
 from paperlib.freq.cutoffs import jpeg
+from paperlib.freq.dct import dct2
+from paperlib.models.training import predict
 from paperlib.seeds import derive
 
 Pixels = np.ndarray  # (n, 3, height, width), 0 to 1
@@ -62,6 +66,34 @@ def corrupt(
     pixels = corruption.call(images.cpu().numpy() / 255.0, constant, random)
     # A little is added before rounding down, so that 8-bit values stay as they are.
     return torch.from_numpy((255 * pixels.clip(0, 1) + 1e-6).astype(np.uint8)).to(images.device)
+
+
+def outcomes(
+    model: nn.Module, data: LabelledImages, severity: int, seed: int
+) -> Bool[np.ndarray, "n columns"]:
+    """Which images a model gets right, uncorrupted and under each of `CORRUPTIONS`, in order."""
+    images = [data.images, *(corrupt(name, data.images, severity, seed) for name in CORRUPTIONS)]
+    found = [predict(model, pixels.float() / 255) == data.labels for pixels in images]
+    return torch.stack(found, 1).numpy()
+
+
+def high_shares(data: LabelledImages, severity: int, seed: int) -> Float[np.ndarray, " columns"]:
+    """Share of each corruption's change in high frequencies, of its energy over all images.
+
+    High are components with max(u, v) of at least half of the shorter side.
+    """
+    shares = []
+    for name in CORRUPTIONS:
+        changed = corrupt(name, data.images, severity, seed).float() / 255
+        energy = band_energy(dct2(changed - data.floats()), 2, "square").sum((0, 1))
+        shares.append((energy[1] / energy.sum()).item())
+    return np.array(shares)
+
+
+def lost(right: Bool[np.ndarray, "n columns"]) -> Float[np.ndarray, " corruptions"]:
+    """Accuracy lost to each corruption, 0 to 1; `right` as of `outcomes`."""
+    shares = right.mean(0)
+    return shares[0] - shares[1:]
 
 
 def _gaussian_noise(x: Pixels, c: float, random: np.random.Generator) -> Pixels:

@@ -298,6 +298,61 @@ def jpeg(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def fourier_maps(table: pd.DataFrame) -> Figure:
+    """Error rate under noise of one frequency, a map a network, no frequency in the middle.
+
+    The title says the error rate without noise.
+    """
+    names = list(table.variant.unique())
+    figure, axes = plt.subplots(1, len(names), figsize=(1 + 3.4 * len(names), 3.4), squeeze=False)
+    for ax, name in zip(axes[0], names, strict=True):
+        rows = table[table.variant == name]
+        values = 100 * rows.pivot(index="i", columns="j", values="error")
+        ends = values.columns.min(), values.columns.max(), values.index.max(), values.index.min()
+        image = ax.imshow(values, vmin=0, vmax=100, extent=ends, interpolation="nearest")
+        ax.set_title(f"{_title(name)}, {100 * rows.clean.iloc[0]:.0f} % without", fontsize=11)
+        ax.set(xlabel="periods across", ylabel="periods down")
+    figure.colorbar(image, ax=axes, label="error rate (%)", shrink=0.8)
+    return figure
+
+
+def corruptions(table: pd.DataFrame) -> Figure:
+    """Accuracy lost to each corruption over the share of its change in high frequencies.
+
+    A point a corruption and network; a line joins the two networks under the same corruption.
+    """
+    figure, ax = plt.subplots(figsize=(7.5, 4))
+    for title, rows in table.groupby("corruption", sort=False):
+        ax.plot(rows["high share"], 100 * rows.lost, color="0.8", linewidth=1, zorder=0)
+        top = rows.loc[rows.lost.idxmax()]
+        place = (top["high share"], 100 * top.lost)
+        look = {"fontsize": 8, "ha": "center", "textcoords": "offset points"}
+        ax.annotate(title, place, xytext=(0, 6), **look)
+    for name, rows in table.groupby("variant", sort=False):
+        look = {"color": COLOURS[name], "label": _title(name)}
+        ax.plot(rows["high share"], 100 * rows.lost, "o", **look)
+    ax.axhline(0, color="0.6", linewidth=1, zorder=0)
+    ax.set(xlabel="share of the change's energy in max(u, v) ≥ 16", ylabel="accuracy lost (points)")
+    ax.legend(fontsize=9)
+    return figure
+
+
+def band_attacks(table: pd.DataFrame) -> Figure:
+    """Bars of how often PGD within a band of frequencies fools each network; noise is pale."""
+    figure, ax = plt.subplots(figsize=(7, 3.6))
+    bands, names = list(table.band.unique()), list(table.variant.unique())
+    for k, (name, how) in enumerate((n, h) for n in names for h in ("attack", "noise")):
+        rows = table[(table.variant == name) & (table.how == how)].set_index("band").loc[bands]
+        places = np.arange(len(bands)) + 0.2 * (k - 1.5)
+        pale = {"alpha": 1.0 if how == "attack" else 0.35}
+        label = f"{_title(name)}, {how}"
+        ax.bar(places, 100 * rows.fooled, 0.19, color=COLOURS[name], label=label, **pale)
+    ax.set(xlabel="max(u, v)", ylabel="fooled (%)", ylim=(0, 103))
+    ax.set_xticks(range(len(bands)), bands)
+    ax.legend(fontsize=9)
+    return figure
+
+
 def your_maps(table: pd.DataFrame) -> Figure:
     """Maps over frequencies, a column a network: Occluded Frequency, and the RCT of PGD on it."""
     quantities, names = list(table.quantity.unique()), list(table.model.unique())

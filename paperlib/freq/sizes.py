@@ -74,11 +74,17 @@ class CutoffSizes:
         images: classified at every cut-off, for each seed.
         seeds: draws of the images.
         step: from one cut-off to the next, in component indices.
+        few: images under waves and under attacks within a band.
+        wave_step: from one wave to the next, in periods an image.
+        bootstrap: resamples of the confidence intervals.
     """
 
     images: int
     seeds: int
     step: int
+    few: int
+    wave_step: int
+    bootstrap: int
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,9 @@ SIZES = {
         "paper": RobustnessSizes(2000),
     },
     "05_cutoffs": {
-        "smoke": CutoffSizes(50, 1, 8),
-        "default": CutoffSizes(300, 3, 2),
-        "paper": CutoffSizes(1000, 3, 1),
+        "smoke": CutoffSizes(50, 1, 8, 10, 8, 50),
+        "default": CutoffSizes(300, 3, 2, 60, 2, 1000),
+        "paper": CutoffSizes(1000, 3, 1, 200, 1, 1000),
     },
     "15_your_model": {
         "smoke": YourModelSizes(20, 1, 3, 50),

@@ -107,6 +107,27 @@ SMALL = {
         ),
     ),
     "jpeg": (each(each(POINTS, quality=["none", 95, 10]), **NETWORKS),),
+    "fourier_maps": (
+        each(
+            pd.DataFrame(
+                {"i": np.repeat([-1, 0, 1], 3), "j": [-1, 0, 1] * 3, "error": 0.5, "clean": 0.1}
+            ),
+            variant=["natural", "pgd"],
+        ),
+    ),
+    "corruptions": (
+        each(
+            pd.DataFrame({"corruption": ["a", "b"], "high share": [0.1, 0.7], "lost": [0.2, 0.4]}),
+            variant=["natural", "pgd"],
+        ),
+    ),
+    "band_attacks": (
+        each(
+            pd.DataFrame({"band": ["low", "high"], "fooled": [0.25, 0.75]}),
+            variant=["natural", "natural", "pgd", "pgd"],
+            how=["attack", "noise"] * 2,
+        ),
+    ),
     "your_maps": (each(MAP, quantity=["OF", "RCT", "OF"], model=["a", "a", "b"]),),
     "your_curves": (
         each(CURVE, quantity=["OF", "OF", "RCT", "RCT"], model=["a", "b", "a", "white noise"]),
@@ -229,6 +250,16 @@ def test_accuracies_are_means_over_draws_in_the_order_of_the_table():
     ax = drawn("jpeg").axes[0]
     assert ax.lines[0].get_xdata().tolist() == ["none", "95", "10"]
     assert ax.lines[0].get_ydata() == pytest.approx([60] * 3)
+
+
+def test_bars_and_points_of_the_last_parts_are_those_of_the_table():
+    bars = drawn("band_attacks").axes[0].patches
+    assert [bar.get_height() for bar in bars] == [25, 75] * 4
+    points = [line for line in drawn("corruptions").axes[0].lines if line.get_marker() == "o"]
+    assert [line.get_ydata().tolist() for line in points] == [[20, 40]] * 2
+    maps = drawn("fourier_maps").axes
+    assert maps[0].images[0].get_array().max() == 50
+    assert "10 % without" in maps[0].get_title()
 
 
 def test_your_networks_have_a_colour_each_and_white_noise_is_black():

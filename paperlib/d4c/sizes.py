@@ -171,8 +171,8 @@ SIZES = {
     },
     "13_ablation": {
         "smoke": AblationSizes(TINY_CLIPS, DECISIVE, 1, 20, 2),
-        "default": AblationSizes({"resnet": SHORT_D4C}, DECISIVE, 3, 300, 20),
-        "paper": AblationSizes(LONGER_CLIPS, DECISIVE_CIFAR, 3, 1000, 20),
+        "default": AblationSizes({"resnet": SHORT_D4C}, DECISIVE, 5, 300, 20),
+        "paper": AblationSizes(LONGER_CLIPS, DECISIVE_CIFAR, 5, 1000, 20),
     },
     "14_deployment": {
         "smoke": DeploymentSizes(TINY_CLIPS, ("W4A8",), 20, 16, 0.1),

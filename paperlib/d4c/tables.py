@@ -219,8 +219,3 @@ def with_parts(table: pd.DataFrame) -> pd.DataFrame:
         has = {method: "✓" if METHODS[method].parts[place] else "" for method in ABLATION}
         table = table.assign(**{part: table.method.map(has)})
     return table
-
-
-def listed(pairs: Iterable[tuple[str, float]], digits: int = 1, sign: str = "+") -> str:
-    """Names with their numbers, for a note: "ResNet, W4A3: -2.4; ViT, W4A3: +3.9"."""
-    return "; ".join(f"{name}: {value:{sign}.{digits}f}" for name, value in pairs)

@@ -42,7 +42,7 @@ import torch
 from IPython.display import display
 
 from paperlib.models.sam import PUBLISHED, build_sam, load_sam
-from paperlib.pedsam import encoding, plots
+from paperlib.pedsam import encoding, exposure, plots
 from paperlib.pedsam.explorer import explorer
 from paperlib.pedsam.small_sam.scenes import load_draws
 from paperlib.pedsam.split.partition import SERVERS, WindowGrid
@@ -174,6 +174,57 @@ scale = f"1 image in {len(largest)} shapes, 4 numbers of servers, 3 assignments"
 run.check("pedsam-no-server", shares.share.max(), scale=scale, source=drawn.source)
 run.check("pedsam-bound", (shares.share - shares.bound).max(), scale=scale, source=drawn.source)
 run.check("pedsam-exact", 1e6 * difference, scale=scale, source=drawn.source)
+
+# %% [markdown]
+# ## One picture, many encodings
+#
+# SAM finds everything in a picture by encoding it whole and then in overlapping crops, four in the
+# first layer and sixteen in the second. A crop is a picture of its own to an edge that is not told
+# better, so a server may get the left of the sky in one encoding and its right in the next. The
+# caller can *open* a picture: then whatever is encoded adds up in its pixels, a window goes to the
+# server that has seen most of it already, and what would lift a server over the bound of the whole
+# picture is computed on the edge.
+
+# %%
+large = torch.nn.functional.interpolate(image.float()[..., :240, :], (480, 640), mode="bilinear")
+photograph = large[0].permute(1, 2, 0).byte().numpy()
+crops = exposure.crops_table("sam-small", sam, photograph, (2, 4), run.sizes.layers, secret)
+
+# %%
+rows = ["servers", "layers of crops", "encodings", "bound"]
+crops.pivot(index=rows, columns="picture", values=["share", "edge"]).round(3)
+
+# %% [markdown]
+# Left the largest share of the picture's 640 × 480 pixels that a server was sent; right the share
+# of the content of all encodings that stayed on the edge, which is the price.
+
+# %%
+opened = crops[crops.picture == "open"]
+scale = f"1 image, 2 and 4 servers, {opened.encodings.max()} encodings"
+run.check("pedsam-crops", (opened.share - opened.bound).max(), scale=scale, source=drawn.source)
+
+# %% [markdown]
+# ## Servers that lie
+#
+# A reply must be finite, of the right shape, and within the range that the weights allow: LayerNorm
+# bounds what a block can add to a token. That stops what would break SAM's decoder, not a server
+# that answers with zeros. So the edge computes $r$ of the $n$ windows of an image once more,
+# chosen after all have been sent. If $m$ are false, it notices with probability
+#
+# $$1 - \binom{n - m}{r} \Big/ \binom{n}{r}.$$
+#
+# Measured with a server that answers with zeros for $m$ of the 16 windows, in one round; and what
+# the checks cost the edge.
+
+# %%
+x = sam.preprocess(image.float())
+checks = exposure.checks_table(sam.image_encoder, x, run.sizes.trials, secret)
+checks.set_index(["false", "checked"]).round(3)
+
+# %%
+off = (checks.measured - checks.formula).abs().max()
+scale = f"{run.sizes.trials} rounds in each of {len(checks)} settings"
+run.check("pedsam-spot-checks", off, scale=scale, source=drawn.source)
 
 # %% [markdown]
 # ## Outcome

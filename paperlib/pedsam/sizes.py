@@ -10,9 +10,13 @@ class PartitionSizes:
 
     Attributes:
         frames: that random assignments are drawn for.
+        layers: of crops, at most.
+        trials: rounds in which spot checks are measured.
     """
 
     frames: int
+    layers: int
+    trials: int
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,9 @@ class LatencySizes:
 
 SIZES = {
     "06_partition": {
-        "smoke": PartitionSizes(20),
-        "default": PartitionSizes(1000),
-        "paper": PartitionSizes(1000),
+        "smoke": PartitionSizes(20, 1, 10),
+        "default": PartitionSizes(1000, 2, 200),
+        "paper": PartitionSizes(1000, 2, 200),
     },
     "07_segmentation": {
         "smoke": SegmentationSizes("sam-small", ("sam-small-pixels_once",), 2, 1, (1, 4)),

@@ -1,8 +1,8 @@
 """Servers that are not to be trusted, each in a process of its own: ``faulty_server.py FAULTS``.
 
 FAULTS are separated by commas: kill (itself, in mid-call), kill_later (in the second call), hang,
-slow, nan, shape, format, bytes. Each server says its fault and its process id first, and a slow
-one when it computes.
+slow, nan, shape, format, bytes, or one of `LIES`, of which 3e38 is said in the last round alone.
+Each server says its fault and its process id first, and a slow one when it computes.
 """
 
 import json
@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 
+from paperlib.pedsam.attacks.lying import LIES, LyingService
 from paperlib.pedsam.remote import pedsam_pb2 as pb
 from paperlib.pedsam.remote.server import main
 from paperlib.pedsam.remote.service import WindowService
@@ -54,7 +55,12 @@ if __name__ == "__main__":
             line = json.dumps({"fault": fault, "pid": os.getpid()})
             sys.stdout.write(f"{line}\n")  # whole: all of them write to the same pipe
             sys.stdout.flush()
-            os._exit(main(sys.argv[2:], partial(FaultyService, fault=fault)))
+            service = partial(FaultyService, fault=fault)
+            if fault in LIES:
+                service = partial(LyingService, lie=LIES[fault])
+            if fault == "3e38":
+                service = partial(service, blocks=[3, 4])
+            os._exit(main(sys.argv[2:], service))
     while True:
         try:
             os.wait()

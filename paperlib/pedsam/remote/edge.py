@@ -11,11 +11,13 @@ the picture into them. So do windows that would let a server see more of a pictu
 
 A server that has failed (`paperlib.pedsam.remote.request`) is not asked again for these images: its
 windows are computed here, or by a spare that has no part in them. At the next images it is tried
-again, after a new check of what it is.
+again, after a new check of what it is. One whose reply cannot be honest
+(`paperlib.pedsam.remote.honesty`) is not used any more.
 """
 
 import logging
 import queue
+import random
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -32,6 +34,7 @@ from torch import Tensor
 from paperlib.pedsam.remote import pedsam_pb2 as pb
 from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.connection import Connection, ServerMismatchError
+from paperlib.pedsam.remote.honesty import Range, agrees
 from paperlib.pedsam.remote.ledger import ExposureError, Ledger
 from paperlib.pedsam.remote.picture import Pictures
 from paperlib.pedsam.remote.request import Call, Part, Request
@@ -54,6 +57,7 @@ class EdgeCompute:
     Attributes:
         ledger: what was sent to whom.
         calls: every request so far, in the order of its end.
+        distrusted: servers and spares that have lied.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class EdgeCompute:
         assignment: str = "interleaved",
         secret: bytes = b"",
         exposure_limit: float | None = None,
+        checks: int | Literal["strict"] = 0,
         form: str = "float32",
         deadline: float = 30.0,
         fallback: str = "edge",
@@ -76,9 +81,12 @@ class EdgeCompute:
             worker: the same blocks as the servers', for what the edge computes itself.
             servers: HOST:PORT of each.
             assignment: contiguous, interleaved or random (see `partition.assign`).
-            secret: decides a random assignment.
+            secret: decides a random assignment and which windows are checked; without one the
+                latter come from the system.
             exposure_limit: share of a picture's pixels that a server may see, above 0, in all its
                 encodings together; `partition.bound` of the whole picture if None.
+            checks: windows of an image that are computed again here in each round, to compare with
+                the replies; strict: all of them.
             form: of numbers on the wire: float32, float16 or int8.
             deadline: seconds that a server has for one call.
             fallback: what is done with the windows of a server that fails: edge computes them;
@@ -99,6 +107,8 @@ class EdgeCompute:
             raise ValueError(f"form={form!r}: valid are {', '.join(wire.FORMATS)}")
         if exposure_limit is not None and not 0 < exposure_limit <= 1:
             raise ValueError(f"exposure_limit={exposure_limit}: above 0, up to 1 is valid")
+        if checks != "strict" and checks < 0:
+            raise ValueError(f"checks={checks}: a number from 0, or strict, is valid")
         if deadline <= 0:
             raise ValueError(f"deadline={deadline}: seconds above 0 are valid")
         names = [*servers, *spares]
@@ -108,7 +118,9 @@ class EdgeCompute:
         self.servers, self.spares = tuple(servers), tuple(spares)
         self._how = (assignment, worker.grid.count, len(servers), worker.grid, secret)
         assign(*self._how)
-        self.fallback = fallback
+        self.fallback, self.checks = fallback, checks
+        self.draw = random.Random(secret) if secret else random.SystemRandom()  # of what is checked
+        self.range, self.distrusted = Range(worker), set[str]()
         self.ledger = Ledger()
         self.calls: list[Call] = []
         self.pictures = Pictures(worker.grid, worker.patch, len(servers), exposure_limit)
@@ -209,7 +221,7 @@ class EdgeCompute:
         ask, seconds = pb.DescribeRequest().SerializeToString(), min(self.deadline, CHECK_SECONDS)
         asked = {
             name: self.connections[name].describe.future(ask, timeout=seconds)
-            for name in sorted(self.unchecked)
+            for name in sorted(self.unchecked - self.distrusted)
         }
         mismatches = []
         for name, answer in asked.items():
@@ -227,7 +239,11 @@ class EdgeCompute:
 
 
 class EdgeSession:
-    """Some images, round after round."""
+    """Some images, round after round.
+
+    Attributes:
+        largest: size of tokens that the wire's number format carries.
+    """
 
     def __init__(self, edge: EdgeCompute, images: Sequence[int], failed: set[str]) -> None:
         """Give the windows of `failed` servers to others.
@@ -238,6 +254,7 @@ class EdgeSession:
             failed: servers and spares that are not to be asked.
         """
         self.edge, self.images, self.failed = edge, images, failed
+        self.largest = wire.LARGEST[edge.form]
         self.parts: dict[str, Part] = {}  # of each server that takes part
         self.own: list[Part] = []  # computed here
         self.filling = self._part(
@@ -272,6 +289,7 @@ class EdgeSession:
         edge, (n, tokens, _) = self.edge, values.shape
         values = values.flatten(0, 1)
         out = torch.empty(n * tokens, edge.worker.channels)
+        self._sample = {image: self._draw(image) for image in self.images}
         finished: queue.SimpleQueue[Request] = queue.SimpleQueue()
         sent: list[Request] = []
 
@@ -286,6 +304,9 @@ class EdgeSession:
 
         def compute(part: Part) -> None:
             self._compute_here(number, part, turn, values, out)
+
+        def believe(request: Request, reply: Tensor) -> bool:
+            return self._believe(request, turn, values, reply)
 
         try:
             for name in self.parts:
@@ -302,8 +323,8 @@ class EdgeSession:
                 request = finished.get()
                 taken += 1
                 edge.calls.append(request.call)
-                if not request.take(out):
-                    spare = self._fail(request.call.server)
+                if not request.take(out, believe):
+                    spare = self._fail(request.call)
                     if spare is None:
                         compute(request.part)
                     else:
@@ -311,7 +332,49 @@ class EdgeSession:
         finally:
             for request in sent:
                 request.cancel()
+        self._out = out
         return out.unflatten(0, (n, tokens))
+
+    def again(
+        self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
+    ) -> Float[Tensor, "n tokens channels"]:
+        """Compute all windows of the last round here; servers whose replies differ have lied.
+
+        Args:
+            number, turn, values: as of the last `run`.
+        """
+        (n, tokens, _), replies = values.shape, self._out
+        values, out = values.flatten(0, 1), replies.clone()
+        for name, part in list(self.parts.items()):
+            self._compute_here(number, part, turn, values, out)
+            if not agrees(replies[part.rows], out[part.rows], self.edge.form):
+                LOG.warning("image %d: %s has lied", self.images[0], name)
+                self._fail(self._call(number, name, part, status="FALSE_REPLY"))
+        return out.unflatten(0, (n, tokens))
+
+    def _draw(self, image: int) -> set[int]:
+        """Windows of an image that are computed again in a round."""
+        given = [w for name in self.parts for w in self.parts[name].windows[image]]
+        if self.edge.checks == "strict":
+            return set(given)
+        return set(self.edge.draw.sample(given, min(self.edge.checks, len(given))))
+
+    def _believe(self, request: Request, turn: Round, values: Tensor, reply: Tensor) -> bool:
+        """Whether a reply is within the range, and what was drawn of it as computed here."""
+        edge, part, begun = self.edge, request.part, time.thread_time()
+        windows = [(image, window) for image, each in part.windows.items() for window in each]
+        drawn = [window in self._sample[image] for image, window in windows]
+        sizes = torch.tensor([len(edge.worker.grid.rows([window])) for _, window in windows])
+        rows = torch.tensor(drawn).repeat_interleave(sizes)
+        honest = edge.range.holds(reply, values[part.rows], turn)
+        if honest and any(drawn):
+            order = [window for (_, window), mine in zip(windows, drawn, strict=True) if mine]
+            read = wire.as_read(values[part.rows[rows]], edge.form)
+            with torch.no_grad():
+                due = edge.worker(read, order, turn.server_blocks, turn.pixels)
+            honest, request.call.checked = agrees(reply[rows], due, edge.form), len(order)
+        request.call.check = time.thread_time() - begun
+        return honest
 
     def _part(self, windows: Mapping[int, Collection[int]]) -> Part:
         """Some windows of each image."""
@@ -322,8 +385,11 @@ class EdgeSession:
         rows = [k * grid.tokens**2 + grid.rows(each) for k, each in enumerate(order.values())]
         return Part(order, torch.cat(rows))
 
-    def _fail(self, name: str) -> str | None:
+    def _fail(self, call: Call) -> str | None:
         """Leave a server out from now on; the spare that has its windows, None for the edge."""
+        name = call.server
+        if call.status == "FALSE_REPLY":
+            self.edge.distrusted.add(name)
         self.failed.add(name)
         self.edge.forget(name)
         return self._replace(name, self.parts.pop(name))
@@ -342,8 +408,8 @@ class EdgeSession:
         self.own.append(part)
         return None
 
-    def _call(self, number: int, server: str, part: Part) -> Call:
-        return Call(self.images[0], len(self.images), number, server, len(part.order))
+    def _call(self, number: int, server: str, part: Part, status: str = "OK") -> Call:
+        return Call(self.images[0], len(self.images), number, server, len(part.order), status)
 
     def _compute_here(
         self, number: int, part: Part, turn: Round, values: Tensor, out: Tensor

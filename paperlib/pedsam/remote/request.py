@@ -1,12 +1,14 @@
 """One request to one server, and its reply, of which nothing is believed.
 
-What comes back must be a message of the asked number format and shape with finite values; anything
-else, and a server that cannot be reached, misses the deadline or refuses, is a failure.
+What comes back must be a message of the asked number format and shape with finite values that an
+honest server could have computed; anything else, and a server that cannot be reached, misses the
+deadline or refuses, is a failure.
 """
 
 import logging
 import queue
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
@@ -31,11 +33,14 @@ class Call:
         images: how many.
         server: its address.
         windows: how many, of all images.
-        status: OK, a gRPC status, or INVALID_REPLY.
+        status: OK, a gRPC status, INVALID_REPLY (not what was asked for) or FALSE_REPLY (it cannot
+            be an honest server's, see `paperlib.pedsam.remote.honesty`).
         bytes_up, bytes_down: of the serialised messages.
         serialise, deserialise: seconds on the edge.
         wait: seconds from sending until the reply, or the failure, was taken up.
         server_seconds, server_cpu: of reading, computing and writing, as the server says.
+        checked: windows that were computed again here.
+        check: CPU seconds of that, and of comparing with the range.
     """
 
     image: int
@@ -51,6 +56,8 @@ class Call:
     deserialise: float = 0.0
     server_seconds: float = 0.0
     server_cpu: float = 0.0
+    checked: int = 0
+    check: float = 0.0
 
 
 @dataclass
@@ -129,8 +136,10 @@ class Request:
         """Wait for it no longer; nothing happens if it has ended."""
         self._future.cancel()
 
-    def take(self, out: Float[Tensor, "tokens channels"]) -> bool:
-        """Put the reply in its place in `out`; whether it could be used."""
+    def take(
+        self, out: Float[Tensor, "tokens channels"], believe: "Callable[[Request, Tensor], bool]"
+    ) -> bool:
+        """Put the reply in its place in `out` if `believe` says so; whether it could be used."""
         begun, call, rows = time.perf_counter(), self.call, self.part.rows
         try:
             data = self._future.result()
@@ -143,10 +152,12 @@ class Request:
             call.status = error.code().name
         except (DecodeError, wire.WireError):
             call.status = "INVALID_REPLY"
-        else:
+        call.deserialise = time.perf_counter() - begun
+        if call.status == "OK" and not believe(self, wire.tensor(array)):
+            call.status = "FALSE_REPLY"
+        if call.status == "OK":
             out.numpy()[rows.numpy()] = array
             call.server_seconds, call.server_cpu = reply.seconds, reply.cpu_seconds
-        call.deserialise = time.perf_counter() - begun
         if call.status != "OK":
             LOG.warning("image %d: %s failed: %s", call.image, call.server, call.status)
         return call.status == "OK"

@@ -23,6 +23,7 @@ HEADER_BYTES = 16_384  # room in a message for all but its matrix
 WireFormat = Literal["float32", "float16", "int8"]
 FORMATS = {"float32": pb.FORMAT_FLOAT32, "float16": pb.FORMAT_FLOAT16, "int8": pb.FORMAT_INT8}
 NAMES = {number: name for name, number in FORMATS.items()}
+LARGEST = {"float32": 3e38, "float16": 65504.0, "int8": 3e38}  # value that a format carries
 TYPES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "int8": np.dtype("i1")}
 
 
@@ -101,6 +102,11 @@ def decode(message: pb.Tensor, rows: int, features: int) -> Float32[np.ndarray, 
     if not np.isfinite(array).all():
         raise WireError("values: not finite")
     return array
+
+
+def as_read(values: Float[Tensor, "rows features"], form: str) -> Float[Tensor, "rows features"]:
+    """What the other side reads of values that are sent."""
+    return tensor(decode(encode(values, form), *values.shape))
 
 
 def tensor(array: Float32[np.ndarray, "rows features"]) -> Float32[Tensor, "rows features"]:

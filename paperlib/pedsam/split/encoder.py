@@ -19,12 +19,23 @@ from paperlib.pedsam.split.worker import WindowBlocks, global_block
 
 @runtime_checkable
 class Session(Protocol):
-    """The windowed blocks of some images, round after round."""
+    """The windowed blocks of some images, round after round.
+
+    Attributes:
+        largest: size of tokens that can go into the next round.
+    """
+
+    largest: float
 
     def run(
         self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
     ) -> Float[Tensor, "n tokens channels"]:
         """All tokens of the images, row by row, through the servers' blocks of round `number`."""
+
+    def again(
+        self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
+    ) -> Float[Tensor, "n tokens channels"]:
+        """The same once more, believing nobody, as what followed from the first cannot be right."""
 
 
 @runtime_checkable
@@ -44,6 +55,8 @@ class Compute(Protocol):
 class LocalCompute:
     """Everything in this process."""
 
+    largest = float("inf")
+
     def __init__(self, worker: WindowBlocks) -> None:
         self.worker, self.batch = worker, worker.grid.batch
         self._order = worker.grid.rows(range(worker.grid.count))
@@ -61,6 +74,8 @@ class LocalCompute:
         rows = values[:, self._order].flatten(0, 1)
         out = self.worker(rows, n * windows, turn.server_blocks, turn.pixels)
         return out.unflatten(0, (n, -1))[:, self._back]
+
+    again = run
 
 
 class PartitionedEncoder(nn.Module):
@@ -128,8 +143,15 @@ class PartitionedEncoder(nn.Module):
         for images in x.split(self.compute.batch):
             session, values = self.compute.begin(images), patches(images, patch)
             for number, turn in enumerate(self.rounds[:rounds]):
-                tokens = session.run(number, turn, values).unflatten(1, (t, t))
-                for block in turn.edge_blocks:
-                    tokens = global_block(self.encoder.blocks[block], tokens)
-                values = tokens.flatten(1, 2)
-            yield tokens
+                tokens = self._global(turn, session.run(number, turn, values))
+                if not tokens.detach().abs().amax() <= session.largest:  # nor if it is NaN
+                    tokens = self._global(turn, session.again(number, turn, values))
+                values = tokens
+            yield tokens.unflatten(1, (t, t))
+
+    def _global(self, turn: Round, tokens: Tensor) -> Tensor:
+        """Tokens, row by row, through the edge's blocks of a round."""
+        maps = tokens.unflatten(1, (self.grid.tokens, self.grid.tokens))
+        for block in turn.edge_blocks:
+            maps = global_block(self.encoder.blocks[block], maps)
+        return maps.flatten(1, 2)

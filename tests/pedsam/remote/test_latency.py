@@ -38,8 +38,9 @@ def test_global_blocks_count_to_the_round_before_them(encoder, worker, servers, 
     monkeypatch.setattr(latency.time, "thread_time", lambda: next(seconds))
     with EdgeCompute(worker, [servers[0].address]) as edge:
         found = measure_rounds(encoder, edge, "exact", IMAGES[:1])
-    # a tick before, in and after each run; what is between two runs is of the first
-    assert found.edge.tolist() == [3, 2]
+    # a tick before, in and after each run, two in the look at a reply; what is between two runs
+    # is of the first
+    assert found.edge.tolist() == [5, 4]
 
 
 def test_a_failing_server_is_no_measurement(encoder, worker, start_faulty):

@@ -136,7 +136,7 @@ def send(compute, images):
         while name is not None:
             for image, windows in session.parts[name].windows.items():
                 compute.ledger.record(image, 0, name, windows, True)
-            name = session._fail(name)
+            name = session._fail(session._call(0, name, session.parts[name]))
 
 
 def boxed(picture, box):

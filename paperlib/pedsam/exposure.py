@@ -14,8 +14,8 @@ from segment_anything.utils.amg import generate_crop_boxes
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-from paperlib.pedsam.attacks.lying import LIES, LyingService
 from paperlib.pedsam.remote.edge import LOG, EdgeCompute
+from paperlib.pedsam.remote.lying import LIES, LyingService
 from paperlib.pedsam.remote.picture import Picture, move
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.remote.server import Server

@@ -14,8 +14,8 @@ from functools import partial
 
 import torch
 
-from paperlib.pedsam.attacks.lying import LIES, LyingService
 from paperlib.pedsam.remote import pedsam_pb2 as pb
+from paperlib.pedsam.remote.lying import LIES, LyingService
 from paperlib.pedsam.remote.server import main
 from paperlib.pedsam.remote.service import WindowService
 

@@ -14,6 +14,8 @@ that images with large scores do not outweigh the others. The signed changes $\d
 `component_changes` and `band_changes`.
 """
 
+import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -28,6 +30,9 @@ from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
 
 Score = Literal["logit", "probability"]
+Without = Callable[[Int[Tensor, " pairs"], Int[Tensor, " pairs"]], Tensor]
+"""From numbers of images and of parts to those images without those parts."""
+LONG = 1800  # seconds: a measurement that takes longer is announced
 
 
 def occluded_frequency(
@@ -88,6 +93,16 @@ def component_changes_by_score(
 ) -> dict[Score, Float[Tensor, "n height width"]]:
     """`component_changes` of several scores, from the same forward passes."""
     images = floats(images)
+    size = images.shape[-2:]
+    pairs = _all_pairs(images, size.numel())
+    changes = changes_of_pairs(
+        model, images, labels, without_component(images), *pairs, scores, batch
+    )
+    return {score: change.view(len(images), *size) for score, change in changes.items()}
+
+
+def without_component(images: Float[Tensor, "n channels height width"]) -> Without:
+    """A function from numbers of images and of components (row by row) to those images without."""
     height, width = images.shape[-2:]
     coefficients = dct2(images).flatten(2)  # (n, channels, height · width)
     rows = dct_matrix(height, images.dtype, images.device)
@@ -99,8 +114,7 @@ def component_changes_by_score(
         size = coefficients[image, :, component][:, :, None, None]
         return torch.addcmul(images[image], size, wave[:, None], value=-1)
 
-    changes = _changes(model, images, labels, without, height * width, scores, batch)
-    return {score: change.unflatten(1, (height, width)) for score, change in changes.items()}
+    return without
 
 
 def changes_loop(
@@ -143,7 +157,9 @@ def band_changes(
     def without(image: Tensor, band: Tensor) -> Tensor:
         return idct2(coefficients[image] * kept[band][:, None])
 
-    return _changes(model, images, labels, without, len(masks), (score,), batch)[score]
+    pairs = _all_pairs(images, len(masks))
+    changes = changes_of_pairs(model, images, labels, without, *pairs, (score,), batch)[score]
+    return changes.view(len(images), len(masks))
 
 
 def normalise(changes: Float[Tensor, "n *components"]) -> Float[Tensor, "n *components"]:
@@ -161,16 +177,20 @@ def low_share(
     return (occluded * low).sum((-2, -1))
 
 
-def _changes(
+def changes_of_pairs(
     model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    without: Callable[[Tensor, Tensor], Tensor],
-    parts: int,
+    images: Float[Tensor, "n channels height width"],
+    labels: Int[Tensor, " n"],
+    without: Without,
+    image_of: Int[Tensor, " pairs"],
+    part_of: Int[Tensor, " pairs"],
     scores: Sequence[Score],
-    batch: int,
-) -> dict[Score, Tensor]:
-    """Fall of each score for all (image, part) pairs, at most `batch` of them in one forward."""
+    batch: int = 64,
+) -> dict[Score, Float[Tensor, " pairs"]]:
+    """Fall of each score when an image loses a part, at most `batch` pairs in one forward pass.
+
+    Warns before what would take longer than `LONG`. Errors as for `occluded_frequency`.
+    """
     for score in scores:
         if score not in ("logit", "probability"):
             raise ValueError(f"score={score!r}: valid are 'logit' and 'probability'")
@@ -187,14 +207,30 @@ def _changes(
         outputs = [found.softmax(-1) if score == "probability" else found for score in scores]
         return torch.stack(outputs).gather(2, y.expand(len(scores), -1)[..., None]).squeeze(2)
 
-    pairs = torch.arange(len(images) * parts, device=images.device).split(batch)
+    pairs = list(zip(image_of.split(batch), part_of.split(batch), strict=True))
     with frozen(classifier), torch.inference_mode():
         parts_of = zip(images.split(batch), labels.split(batch), strict=True)
+        began = time.perf_counter()
         whole = torch.cat([of_class(x, y) for x, y in parts_of], 1)
+        _say_if_long((time.perf_counter() - began) / len(images) * len(image_of), len(image_of))
         changes = [
-            whole[:, pair // parts]
-            - of_class(without(pair // parts, pair % parts), labels[pair // parts])
-            for pair in progress(pairs, "Occluded Frequency")
+            whole[:, image] - of_class(without(image, part), labels[image])
+            for image, part in progress(pairs, "Occluded Frequency")
         ]
-        changes = torch.cat(changes, 1)
-    return dict(zip(scores, changes.clone().view(len(scores), len(images), parts), strict=True))
+        return dict(zip(scores, torch.cat(changes, 1).clone(), strict=True))
+
+
+def _all_pairs(images: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """Numbers of the images and of the parts of every pair of them."""
+    pairs = torch.arange(len(images) * parts, device=images.device)
+    return pairs // parts, pairs % parts
+
+
+def _say_if_long(seconds: float, passes: int) -> None:
+    if seconds > LONG:
+        warnings.warn(
+            f"Occluded Frequency needs {passes:,} forward passes, about {seconds / 3600:.1f} h: "
+            "fewer images, a sample of the components (paperlib.freq.sampled) or bands "
+            "(occluded_bands) take less",
+            stacklevel=2,
+        )

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from paperlib.freq import occlusion
 from paperlib.freq.bands import band_masks, low_mask
 from paperlib.freq.dct import dct2, idct2
 from paperlib.freq.occlusion import (
@@ -159,3 +160,9 @@ def test_wrong_values_are_named(trained, colours):
         occluded_frequency(trained, torch.stack([images[0], images[1] * torch.nan]), labels)
     with pytest.raises(ValueError, match="returns a tuple; needed is a tensor of logits"):
         occluded_frequency(Pair(), images, labels)
+
+
+def test_hours_of_work_are_announced(trained, colours, monkeypatch):
+    monkeypatch.setattr(occlusion, "LONG", 0)
+    with pytest.warns(UserWarning, match=r"needs 512 forward passes.*fewer images.*bands"):
+        component_changes(trained, colours[0][:2], colours[1][:2])

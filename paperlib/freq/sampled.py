@@ -1,0 +1,122 @@
+r"""Occluded Frequency from a sample of the components, for a fifth of the forward passes.
+
+All of its time is the network's forward pass, one a component. Of the few low components every one
+is removed; of the many high ones a random sample, stratified by ring of radius, another one for
+each image. A component drawn stands for its ring, and all drawn ones are scaled by one factor, so
+that the sample's sum of first-order changes is that of all high components, which one backward
+pass gives (a control variate):
+
+$$w_{uv} = \frac{N_r}{n_r} \cdot
+\frac{\sum_{\text{high}} |f|}{\sum_{\text{drawn}} \frac{N_r}{n_r} |f|}, \qquad
+f_{uv} = \sum_{\text{channels}} X_{uv} \frac{\partial s_y}{\partial X_{uv}}.$$
+
+$N_r$ is the number of high components in ring $r$, $n_r$ of those drawn, $s_y$ the true class's
+score. Normalised, $w_{uv} |\delta_{uv}|$ estimates OF. A normalised share is a ratio of two
+estimates and so a little biased, by about $s (1 - s)^2$ times the relative variance of the high
+sum: below 0.01 in what notebook 3 measures. The rest of `paperlib.freq.occlusion` is exact.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from paperlib.freq.bands import band_index, low_mask
+from paperlib.freq.dct import dct2
+from paperlib.freq.occlusion import Score, changes_of_pairs, normalise, without_component
+from paperlib.models.classifier import Images, as_classifier, floats
+from paperlib.models.frozen import frozen
+from paperlib.seeds import generator
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which components are removed.
+
+    Attributes:
+        cutoff: all with max(u, v) below it.
+        share: of the others, 0 to 1.
+        rings: strata, equal steps of radius; of each one component at least.
+    """
+
+    cutoff: int = 8
+    share: float = 0.15
+    rings: int = 16
+
+
+def sampled_frequency(
+    model: nn.Module,
+    images: Images,
+    labels: Int[Tensor, " n"],
+    score: Score = "logit",
+    sample: Sample = Sample(),
+    seed: int = 0,
+    batch: int = 64,
+) -> Float[Tensor, "n height width"]:
+    """OF of the components drawn, weighted for those that were not; maps sum to 1, 0 elsewhere.
+
+    The mean map over many images is that of `occluded_frequency` but for noise.
+
+    Args:
+        sample: which components.
+        seed: of the draw.
+        model, images, labels, score, batch: as for `occluded_frequency`, and errors.
+    """
+    images = floats(images)
+    size = images.shape[-2:]
+    high = ~low_mask(tuple(size), sample.cutoff).to(images.device)
+    weights = drawn(len(images), tuple(size), sample, seed).to(images)
+    linear = first_order_changes(model, images, labels, score, batch).abs() * high
+    factor = linear.sum((1, 2)) / (linear * weights).sum((1, 2))
+    weights = torch.where(high, weights * factor.nan_to_num(1, 1)[:, None, None], weights)
+    image, part = (weights.flatten(1) > 0).nonzero().unbind(1)
+    without = without_component(images)
+    found = changes_of_pairs(model, images, labels, without, image, part, (score,), batch)[score]
+    changes = torch.zeros_like(weights)
+    changes.flatten(1)[image, part] = found
+    return normalise(changes * weights)
+
+
+def first_order_changes(
+    model: nn.Module,
+    images: Images,
+    labels: Int[Tensor, " n"],
+    score: Score = "logit",
+    batch: int = 64,
+) -> Float[Tensor, "n height width"]:
+    """What `component_changes` would be if the score were linear: Σ X · ∂s/∂X over the channels.
+
+    One forward and one backward pass for all components together.
+    """
+    classifier, changes = as_classifier(model), []
+    with frozen(classifier), torch.enable_grad():
+        for x, y in zip(floats(images).split(batch), labels.split(batch), strict=True):
+            x = x.detach().requires_grad_()
+            found = classifier(x)
+            found = found.softmax(-1) if score == "probability" else found
+            (gradient,) = torch.autograd.grad(found.gather(1, y[:, None]).sum(), x)
+            changes.append((dct2(x.detach()) * dct2(gradient)).sum(1))
+    return torch.cat(changes)
+
+
+def drawn(
+    count: int, size: tuple[int, int], sample: Sample, seed: int
+) -> Float[Tensor, "count height width"]:
+    """How many components each one drawn stands for; 1 for low ones, 0 for those not drawn."""
+    low = low_mask(size, sample.cutoff).flatten()
+    keys = torch.rand(count, low.numel(), generator=generator(seed, "components"))
+    weights = low.float().repeat(count, 1)
+    for ring in strata(size, sample):
+        members = ring.flatten().nonzero().squeeze(1)
+        some = max(1, round(sample.share * len(members)))
+        chosen = members[keys[:, members].argsort(1)[:, :some]]
+        weights.scatter_(1, chosen, len(members) / some)
+    return weights.view(count, *size)
+
+
+def strata(size: tuple[int, int], sample: Sample) -> list[Bool[Tensor, "height width"]]:
+    """The high components of each ring that has some."""
+    rings, low = band_index(size, sample.rings), low_mask(size, sample.cutoff)
+    masks = [(rings == ring) & ~low for ring in range(sample.rings)]
+    return [mask for mask in masks if mask.any()]

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from paperlib.freq.bands import low_mask
+from paperlib.freq.dct import dct2
+from paperlib.freq.occlusion import component_changes, low_share, occluded_frequency
+from paperlib.freq.sampled import Sample, drawn, first_order_changes, sampled_frequency, strata
+
+SAMPLE = Sample(cutoff=4, share=0.2, rings=8)
+
+
+class Linear(torch.nn.Module):
+    """Logits that are linear in the pixels."""
+
+    def __init__(self, size=16):
+        super().__init__()
+        self.linear = torch.nn.Linear(3 * size * size, 4, bias=False)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1))
+
+
+def test_low_components_are_all_drawn_and_each_ring_stands_for_itself():
+    weights = drawn(50, (16, 16), SAMPLE, 0)
+    low = low_mask(16, 4)
+    assert (weights[:, low] == 1).all()
+    for ring in strata((16, 16), SAMPLE):
+        torch.testing.assert_close(weights[:, ring].sum(1), torch.full((50,), 1.0 * ring.sum()))
+    high = weights[:, ~low] > 0
+    assert high.float().mean().item() == pytest.approx(0.2, abs=0.02)
+    assert len({tuple(row.tolist()) for row in high}) == 50  # another sample each image
+    assert ((high.sum(0) > 0).float().mean() == 1).item()  # and none is left out of all
+
+
+def test_a_sample_of_all_is_exact(trained, colours):
+    images, labels = colours[0][:3], colours[1][:3]
+    for score in ("logit", "probability"):
+        ours = sampled_frequency(trained, images, labels, score, Sample(4, 1.0, 8))
+        exact = occluded_frequency(trained, images, labels, score)
+        torch.testing.assert_close(ours, exact, atol=1e-6, rtol=1e-4)
+
+
+def test_the_mean_over_draws_is_the_exact_share(trained, colours):
+    images, labels = colours[0][:4], colours[1][:4]
+    exact = low_share(occluded_frequency(trained, images, labels), 4)
+    found = torch.stack(
+        [
+            low_share(sampled_frequency(trained, images, labels, "logit", SAMPLE, seed), 4)
+            for seed in range(40)
+        ]
+    )
+    assert (found.mean(0) - exact).abs().max() < 0.01
+    assert 0 < found.std(0).max() < 0.06
+
+
+def test_first_order_is_exact_for_a_linear_model_and_so_is_its_control_variate(colours):
+    torch.manual_seed(0)
+    model, images, labels = Linear(), colours[0][:4], colours[1][:4]
+    exact = component_changes(model, images, labels)
+    torch.testing.assert_close(
+        first_order_changes(model, images, labels, batch=3), exact, atol=1e-5, rtol=1e-3
+    )
+    shares = low_share(sampled_frequency(model, images, labels, "logit", SAMPLE), 4)
+    expected = low_share(occluded_frequency(model, images, labels), 4)
+    torch.testing.assert_close(shares, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_first_order_of_a_probability_is_its_gradient(trained, colours):
+    images, labels = colours[0][:2], colours[1][:2]
+    trained.eval()
+    x = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(trained(x).softmax(-1)[range(2), labels].sum(), x)
+    expected = (dct2(images) * dct2(gradient)).sum(1)
+    trained.train()
+    ours = first_order_changes(trained, images, labels, "probability")
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-4)
+    assert trained.training
+
+
+def test_few_passes_are_made(trained, colours):
+    trained.batches.clear()
+    sampled_frequency(trained, colours[0][:5], colours[1][:5], "logit", SAMPLE)
+    assert sum(trained.batches) < 5 * 256 / 3
+
+
+def test_where_nothing_changes_the_map_is_zero():
+    class Constant(torch.nn.Module):
+        def forward(self, x):
+            return torch.ones(len(x), 4) + 0 * x.sum((1, 2, 3))[:, None]
+
+    maps = sampled_frequency(Constant(), torch.rand(2, 3, 16, 16), torch.tensor([0, 1]))
+    assert torch.equal(maps, torch.zeros(2, 16, 16))

@@ -169,6 +169,13 @@ def normalise(changes: Float[Tensor, "n *components"]) -> Float[Tensor, "n *comp
     return size / total.view(-1, *[1] * (size.ndim - 1))
 
 
+def without_constant(occluded: Float[Tensor, "n height width"]) -> Float[Tensor, "n height width"]:
+    """OF of all components but the constant one, again summing to 1."""
+    left = occluded.clone()
+    left[:, 0, 0] = 0
+    return normalise(left)
+
+
 def low_share(
     occluded: Float[Tensor, "n height width"], cutoff: float, shape: Shape = "square"
 ) -> Float[Tensor, " n"]:

@@ -43,14 +43,16 @@ class OcclusionSizes:
     """03_occlusion.
 
     Attributes:
-        images: whose components are occluded, for each seed.
+        images: some of whose components are occluded, for each seed.
         seeds: draws of the images.
+        exact: images of which every component is, to see what the sample costs.
         bands: rings of the radial curves.
         bootstrap: resamples of the confidence bands.
     """
 
     images: int
     seeds: int
+    exact: int
     bands: int
     bootstrap: int
 
@@ -126,9 +128,9 @@ SIZES = {
         "paper": RctSizes(200, 20, 10, 1000, QUERIES),
     },
     "03_occlusion": {
-        "smoke": OcclusionSizes(2, 1, 16, 50),
-        "default": OcclusionSizes(8, 3, 16, 1000),
-        "paper": OcclusionSizes(20, 3, 16, 1000),
+        "smoke": OcclusionSizes(6, 1, 2, 16, 50),
+        "default": OcclusionSizes(34, 3, 5, 16, 1000),
+        "paper": OcclusionSizes(334, 3, 40, 16, 1000),
     },
     "04_robustness": {
         "smoke": RobustnessSizes(50),

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from paperlib.freq.variants import ARCHITECTURES
 from paperlib.freq.zoo_recipes import RECIPES, VARIANTS
 from paperlib.freq.zoo_training import Job
+from paperlib.names import DATASETS
 from paperlib.paths import DATA
 from paperlib.seeds import derive
 
@@ -95,6 +96,28 @@ def groups(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _natural(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table.variant.isin(ADVERSARIAL)]
+
+
+def between_trainings(adversarial: str, column: str = "low_logit") -> pd.DataFrame:
+    """Low-frequency share of every adversarially trained network minus every natural one.
+
+    Returns:
+        One row a data set and architecture: how many trainings of both there are, and the mean,
+        smallest and largest difference over the pairs of them.
+    """
+    rows = {}
+    for dataset in NAMES:
+        for name, part in trainings(dataset).groupby("architecture"):
+            pair = [part[part.variant == v][column].to_numpy() for v in (adversarial, "natural")]
+            differences = np.subtract.outer(*pair)
+            rows[DATASETS[dataset], ARCHITECTURES[name]] = {
+                "adversarial": len(pair[0]),
+                "natural": len(pair[1]),
+                "mean": differences.mean(),
+                "smallest": differences.min(),
+                "largest": differences.max(),
+            }
+    return pd.DataFrame(rows).T.astype({"adversarial": int, "natural": int})
 
 
 def associate(

@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from paperlib.data import LabelledImages
 from paperlib.freq.autoattack import standing
 from paperlib.freq.bands import radial_mean
-from paperlib.freq.occlusion import Score, component_changes_by_score, low_share, normalise
+from paperlib.freq.occlusion import (
+    Score,
+    component_changes_by_score,
+    low_share,
+    normalise,
+    without_constant,
+)
 from paperlib.freq.variants import LOW_CUTOFF, checkpoint_name
 from paperlib.freq.zoo_recipes import KEPT, VARIANTS
 from paperlib.models.checkpoints import halve, save_checkpoint
@@ -84,10 +90,8 @@ def low_shares(changes: Float[Tensor, "n size size"], constant: bool = True) -> 
         changes: as of `component_changes`.
         constant: whether the constant component counts, as a low one and in the sum.
     """
-    if not constant:
-        changes = changes.clone()
-        changes[:, 0, 0] = 0
-    return low_share(normalise(changes), LOW_CUTOFF)
+    maps = normalise(changes)
+    return low_share(maps if constant else without_constant(maps), LOW_CUTOFF)
 
 
 def measure(model: nn.Module, job: Job, test: LabelledImages) -> dict[str, list[dict[str, Any]]]:

@@ -166,3 +166,10 @@ def test_hours_of_work_are_announced(trained, colours, monkeypatch):
     monkeypatch.setattr(occlusion, "LONG", 0)
     with pytest.warns(UserWarning, match=r"needs 512 forward passes.*fewer images.*bands"):
         component_changes(trained, colours[0][:2], colours[1][:2])
+
+
+def test_without_the_constant_the_other_components_keep_their_proportions():
+    maps = torch.tensor([[[0.5, 0.1], [0.4, 0.0]], [[1.0, 0.0], [0.0, 0.0]]])
+    left = occlusion.without_constant(maps)
+    torch.testing.assert_close(left[0], torch.tensor([[0, 0.2], [0.8, 0]]))
+    assert torch.equal(left[1], torch.zeros(2, 2))

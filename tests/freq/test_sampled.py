@@ -4,7 +4,14 @@ import torch
 from paperlib.freq.bands import low_mask
 from paperlib.freq.dct import dct2
 from paperlib.freq.occlusion import component_changes, low_share, occluded_frequency
-from paperlib.freq.sampled import Sample, drawn, first_order_changes, sampled_frequency, strata
+from paperlib.freq.sampled import (
+    Sample,
+    beside_exact,
+    drawn,
+    first_order_changes,
+    sampled_frequency,
+    strata,
+)
 
 SAMPLE = Sample(cutoff=4, share=0.2, rings=8)
 
@@ -90,3 +97,14 @@ def test_where_nothing_changes_the_map_is_zero():
 
     maps = sampled_frequency(Constant(), torch.rand(2, 3, 16, 16), torch.tensor([0, 1]))
     assert torch.equal(maps, torch.zeros(2, 16, 16))
+
+
+def test_beside_the_exact_share_the_sample_is_cheaper_and_hardly_biased(trained, colours):
+    images, labels = colours[0][:12], colours[1][:12]
+    found = beside_exact(trained, images, labels, repeats=6, sample=SAMPLE)
+    exact = low_share(occluded_frequency(trained, images, labels), 4)
+    assert found["exact"] == pytest.approx(exact.mean().item())
+    assert found["deviation, images"] == pytest.approx(exact.std().item())
+    assert abs(found["bias"]) < 0.01
+    assert found["passes"] == pytest.approx((16 + 0.2 * 240) / 256, abs=0.02)
+    assert found["passes"] ** 0.5 < found["standard error"] < 0.6

@@ -98,3 +98,11 @@ def test_groups_are_the_architectures_with_and_without_attacks_in_training():
     assert set(parts["VGG"].architecture) == {"vgg_small"}
     left_out = set(parts["all"].variant) - set(parts["all, not adversarial"].variant)
     assert left_out == set(zoo_evidence.ADVERSARIAL)
+
+
+def test_every_adversarial_training_is_set_against_every_natural_one(monkeypatch):
+    rows = [("natural", 0.2), ("natural", 0.3), ("pgd", 0.7), ("pgd", 0.9), ("mixup", 0.0)]
+    few = pd.DataFrame(rows, columns=["variant", "low_logit"]).assign(architecture="resnet20")
+    monkeypatch.setattr(zoo_evidence, "trainings", lambda dataset: few)
+    found = zoo_evidence.between_trainings("pgd").loc["CIFAR-10", "ResNet-20"]
+    assert found.tolist() == pytest.approx([2, 2, 0.55, 0.4, 0.7])

@@ -150,6 +150,10 @@ print(f"of {len(excess)} attacks, so many have more than the control: {above}")
 # 1 says only that the spectrum of a change falls less steeply than that of the images, and noise
 # that knows no model does that too. Only more than white noise has, whose spectrum does not fall at
 # all, says that an attack seeks high frequencies.
+#
+# In the default profile none of the eight has: six have less, and the intervals of the two SimBAs,
+# which try all directions alike, include no difference. All eight have more than 1/f noise, and four
+# have more than an image that was moved by a pixel.
 
 # %%
 text = "{title} {difference:+.1f} [{from:.1f}, {to:.1f}], {images} images".format_map

@@ -209,7 +209,7 @@ def of_maps(table: pd.DataFrame) -> Figure:
 def of_curves(table: pd.DataFrame) -> Figure:
     """Occluded Frequency of a component by radius, natural and adversarial training in a panel.
 
-    Shaded: 95 % intervals over images.
+    Shaded: 95 % intervals over images. The last ring reaches to the corner.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
     for ax, (arch, panel) in zip(axes, table.groupby("architecture", sort=False), strict=True):

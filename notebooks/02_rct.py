@@ -152,8 +152,8 @@ print(f"of {len(excess)} attacks, so many have more than the control: {above}")
 # all, says that an attack seeks high frequencies.
 #
 # In the default profile none of the eight has: six have less, and the intervals of the two SimBAs,
-# which try all directions alike, include no difference. All eight have more than 1/f noise, and four
-# have more than an image that was moved by a pixel.
+# which try all directions alike, include no difference. All eight have more than 1/f noise, and
+# four have more than an image that was moved by a pixel.
 
 # %%
 text = "{title} {difference:+.1f} [{from:.1f}, {to:.1f}], {images} images".format_map

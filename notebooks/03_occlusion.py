@@ -218,8 +218,8 @@ run.check("freq-3-natural-high", mean, scale=scale, source=data, note=note)
 
 # %% [markdown]
 # The paper gives no threshold; one half was set before the measurement. The note has each
-# architecture. In the default profile they are 0.38 and 0.52: further apart than the draws of images,
-# so the outcome hangs on the architecture more than on the images.
+# architecture. In the default profile they are 0.38 and 0.52: further apart than the draws of
+# images, so the outcome hangs on the architecture more than on the images.
 
 # %% [markdown]
 # Claim 4 is tested once: of every image that all four networks get right, the robust network's
@@ -264,7 +264,7 @@ value, low, high = gain["with"]
 notes = [
     f"adversarial training: {VARIANTS[robust]}",
     "without the constant component {:.3f} [{:.3f}, {:.3f}]".format(*gain["without"]),
-    f"over pairs of trainings, both data sets, {spread.smallest.min():.3f} to {spread.largest.max():.3f}",
+    f"pairs of trainings, two data sets: {spread.smallest.min():.3f} to {spread.largest.max():.3f}",
 ]
 scale = f"{len(numbers)} of {len(images)} images, one model a variant"
 options = {"scale": scale, "source": data, "note": "; ".join(notes)}
@@ -311,6 +311,6 @@ run.claims_table()
 # %% [markdown]
 # **Deviations and limits.** The paper's normalisation could not be read; ours is in the module's
 # docstring. The intervals are over images; over trainings there is what notebook 4's table has,
-# one or two of each. A share of components is not a share of energy: 94 % of the components have max(u, v) ≥ 8, and
-# the removal of each one is small, so that a high-frequency share near one half says less than the
-# difference between two models does.
+# one or two of each. A share of components is not a share of energy: 94 % of the components have
+# max(u, v) ≥ 8, and the removal of each one is small, so that a high-frequency share near one half
+# says less than the difference between two models does.

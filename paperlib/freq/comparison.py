@@ -10,9 +10,10 @@ $$d = \tfrac1n \textstyle\sum_i (b_i - a_i),$$
 and its interval is a bootstrap over images, so that what images have in common drops out. It says
 how sure $d$ is for these networks, not for others that are trained as they were.
 
-Occluded Frequency of all components takes height × width forward passes an image, 50,176 at 224
-pixels. Above `LARGEST` components whole bands are removed instead, which is another measure: its
-shares are compared among networks, not with those of components.
+Occluded Frequency of all components takes height × width forward passes an image; here all low ones
+and a sample of the high ones are removed (`paperlib.freq.sampled`), the same for every network. At
+224 pixels these are still 10,000, so above `LARGEST` components whole bands are removed instead,
+which is another measure: its shares are compared among networks, not with those of components.
 """
 
 import time
@@ -30,7 +31,8 @@ from paperlib.freq.attacks import attack
 from paperlib.freq.bands import band_masks, radial_mean
 from paperlib.freq.changes import norms
 from paperlib.freq.controls import white_noise
-from paperlib.freq.occlusion import low_share, occluded_bands, occluded_frequency
+from paperlib.freq.occlusion import low_share, normalise, occluded_bands
+from paperlib.freq.sampled import Sample, drawn, first_order_changes, sampled_frequency
 from paperlib.freq.tables import bootstrap
 from paperlib.models.classifier import Classifier, Images, check_labels, floats
 from paperlib.models.frozen import frozen
@@ -48,7 +50,8 @@ class Measuring:
     Attributes:
         occluded: images whose frequencies are occluded, from the start of those given.
         bands: of equal width in max(u, v), of curves and of what is removed; a multiple of `LOW`.
-        components: remove each component alone; None: where there are at most `LARGEST`.
+        components: remove components alone; None: where the image has at most `LARGEST`.
+        share: of the high components that are removed, for each image others; 1: all.
         epsilon: of PGD in the L∞ norm, in units of the [0, 1] image.
         steps: of PGD.
         resamples: of the bootstrap.
@@ -58,6 +61,7 @@ class Measuring:
     occluded: int
     bands: int = 16
     components: bool | None = None
+    share: float = 0.15
     epsilon: float = 8 / 255
     steps: int = 20
     resamples: int = 1000
@@ -68,6 +72,10 @@ class Measuring:
         few = images.shape[-2] * images.shape[-1] <= LARGEST
         return few if self.components is None else self.components
 
+    def sample(self, images: Tensor) -> Sample:
+        """Which components are removed."""
+        return Sample(min(images.shape[-2:]) // LOW, self.share, self.bands)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -75,8 +83,10 @@ class Measured:
 
     Attributes:
         right: which images it gets right.
-        occluded: share of OF of every component (k, height, width), or of every band (k, bands).
+        occluded: share of OF of the components removed, weighted for the others (k, height, width),
+            or of every band (k, bands).
         low: of these, the share of low frequencies, an image each.
+        first: the same of first-order OF, by component at any size; one backward pass an image.
         rings: mean share of a component in every band, or share of the band.
         attacked: the images after PGD on this network.
         fooled: which of those that it gets right it gets wrong then.
@@ -85,6 +95,7 @@ class Measured:
     right: Bool[Tensor, " n"]
     occluded: Float[Tensor, "k *parts"]
     low: Float[Tensor, " k"]
+    first: Float[Tensor, " k"]
     rings: Float[Tensor, "k bands"]
     attacked: Float[Tensor, "n channels height width"]
     fooled: Bool[Tensor, " n"]
@@ -96,8 +107,10 @@ def cost(model: Classifier, images: Images, settings: Measuring) -> str:
     The time is measured with one batch of 16 images.
     """
     images = floats(images)
-    components = settings.by_component(images)
-    parts = images.shape[-2] * images.shape[-1] if components else settings.bands
+    components, parts = settings.by_component(images), settings.bands
+    if components:
+        weights = drawn(1, tuple(images.shape[-2:]), settings.sample(images), settings.seed)
+        parts = int((weights > 0).sum())
     passes = parts * min(settings.occluded, len(images))
     batch = images[torch.arange(16) % len(images)]
     with frozen(model), torch.inference_mode():
@@ -123,15 +136,17 @@ def _words(seconds: float) -> str:
 def measure(
     model: Classifier, images: Images, labels: Int[Tensor, " n"], settings: Measuring
 ) -> Measured:
-    """Measure one network; arguments and errors as for `occluded_frequency` and `attack`."""
+    """Measure one network; arguments and errors as for `sampled_frequency` and `attack`."""
     images = floats(images)
     check_labels(labels, len(images), model.classes(images))
     right = predict(model, images) == labels
-    few = slice(settings.occluded)
+    few, cutoff = slice(settings.occluded), min(images.shape[-2:]) // LOW
+    linear = normalise(first_order_changes(model, images[few], labels[few]))
     masks = band_masks(tuple(images.shape[-2:]), settings.bands, "square").to(images.device)
     if settings.by_component(images):
-        occluded = occluded_frequency(model, images[few], labels[few]).cpu()
-        low = low_share(occluded, min(images.shape[-2:]) / LOW)
+        options = {"sample": settings.sample(images), "seed": settings.seed}
+        occluded = sampled_frequency(model, images[few], labels[few], **options).cpu()
+        low = low_share(occluded, cutoff)
         rings = radial_mean(occluded, settings.bands, "square")
     else:
         rings = occluded = occluded_bands(model, images[few], labels[few], masks).cpu()
@@ -148,16 +163,18 @@ def measure(
             settings.seed,
         )
     fooled = right & (predict(model, attacked) != labels)
-    return Measured(right.cpu(), occluded, low, rings, attacked.cpu(), fooled.cpu())
+    first = low_share(linear, cutoff).cpu()
+    return Measured(right.cpu(), occluded, low, first, rings, attacked.cpu(), fooled.cpu())
 
 
 def summary(measured: Mapping[str, Measured], images: Images, settings: Measuring) -> pd.DataFrame:
     """One row a network, by name.
 
     Columns: accuracy; low share with the ends of its 95 % interval over images, low from and low
-    to; fooled, the share of the images that it gets right which PGD turns wrong; and RCT, the ratio
-    of high to low frequencies (`rct.high_to_low`) of PGD minus that of white noise of the same L2
-    norms on the images that it fools, with RCT from and RCT to (NaN with fewer than `FEWEST`).
+    to; first order, the low share by first-order OF, which is by component at any size; fooled, the
+    share of the images that it gets right which PGD turns wrong; and RCT, the ratio of high to low
+    frequencies (`rct.high_to_low`) of PGD minus that of white noise of the same L2 norms on the
+    images that it fools, with RCT from and RCT to (NaN with fewer than `FEWEST`).
     """
     images = floats(images).cpu()
     rows = {}
@@ -173,6 +190,7 @@ def summary(measured: Mapping[str, Measured], images: Images, settings: Measurin
             "accuracy": found.right.float().mean().item(),
             "low share": found.low.mean().item(),
             **dict(zip(("low from", "low to"), map(float, ends), strict=True)),
+            "first order": found.first.mean().item(),
             "fooled": found.fooled.sum().item() / right if right else np.nan,
             **dict(zip(("RCT", "RCT from", "RCT to"), map(float, ratio), strict=True)),
         }

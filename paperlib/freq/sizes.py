@@ -144,8 +144,8 @@ SIZES = {
     },
     "15_your_model": {
         "smoke": YourModelSizes(20, 1, 3, 50),
-        "default": YourModelSizes(200, 20, 20, 1000),
-        "paper": YourModelSizes(500, 100, 20, 1000),
+        "default": YourModelSizes(200, 60, 20, 1000),
+        "paper": YourModelSizes(1000, 500, 20, 1000),
     },
 }
 

@@ -6,9 +6,10 @@ from paperlib.freq import comparison, rct
 from paperlib.freq.bands import low_mask
 from paperlib.freq.comparison import Measuring, measure
 from paperlib.freq.occlusion import occluded_frequency
+from paperlib.freq.sampled import drawn
 from paperlib.models.classifier import Classifier
 
-SETTINGS = Measuring(occluded=3, bands=4, epsilon=0.05, steps=5, resamples=50, seed=1)
+SETTINGS = Measuring(occluded=3, bands=4, share=1.0, epsilon=0.05, steps=5, resamples=50, seed=1)
 
 
 class Waves(torch.nn.Module):
@@ -46,6 +47,7 @@ def test_what_is_measured_of_one(pictures, measured):
     expected = occluded_frequency(Waves(0.1), images[:3], labels[:3])
     torch.testing.assert_close(found.occluded, expected)
     torch.testing.assert_close(found.low, (expected * low_mask(8, 2)).sum((1, 2)))
+    torch.testing.assert_close(found.first, found.low, atol=1e-4, rtol=1e-4)  # it is linear
     change = (found.attacked - images).abs().amax((1, 2, 3))
     assert change.max() == pytest.approx(0.05, abs=1e-5) and found.fooled.any()
     wrong = Waves(0.1)(found.attacked).argmax(1) != labels
@@ -56,6 +58,16 @@ def test_what_is_measured_of_one(pictures, measured):
     assert not (other.fooled & ~other.right).any()
 
 
+def test_a_sample_is_the_same_for_every_network(pictures):
+    settings = Measuring(12, 4, share=0.3, steps=1, seed=1)
+    weights = drawn(12, (8, 8), settings.sample(pictures[0]), 1)
+    assert (weights > 0).float().mean() < 0.5
+    for _, high in MODELS:
+        found = measure(Classifier(Waves(high)), *pictures, settings).occluded
+        assert not found[weights == 0].any()
+        torch.testing.assert_close(found.sum((1, 2)), torch.ones(12))
+
+
 def test_bands_where_components_are_too_many(pictures, monkeypatch):
     monkeypatch.setattr(comparison, "LARGEST", 63)
     found = measure(Classifier(Waves(0.9)), *pictures, SETTINGS)
@@ -63,7 +75,7 @@ def test_bands_where_components_are_too_many(pictures, monkeypatch):
     torch.testing.assert_close(found.occluded.sum(1), torch.ones(3))
     torch.testing.assert_close(found.low, found.occluded[:, 0])
     assert found.occluded[:, 3].min() > found.low.max()
-    whole = measure(Classifier(Waves(0.9)), *pictures, Measuring(1, 4, True, steps=1))
+    whole = measure(Classifier(Waves(0.9)), *pictures, Measuring(1, 4, True, 1.0, steps=1))
     assert whole.occluded.shape == (1, 8, 8)
 
 
@@ -142,8 +154,10 @@ def test_without_fooled_images_there_is_no_rct(pictures):
 def test_the_cost_is_said_before(pictures):
     images = torch.rand(2, 3, 224, 224)
     model = Classifier(torch.nn.Sequential(torch.nn.AvgPool2d(224), torch.nn.Flatten()))
+    every = comparison.cost(model, images, Measuring(1000, components=True, share=1.0))
+    assert "by components: 100,352 forward passes a network" in every
     hours = comparison.cost(model, images, Measuring(1000, components=True))
-    assert "by components: 100,352 forward passes a network" in hours
+    assert "by components: 20,382 forward passes a network" in hours
     assert "by bands: 32 forward passes" in comparison.cost(model, images, Measuring(1000))
     assert (
         comparison._words(7200) == "about 2.0 hours"

@@ -322,12 +322,15 @@ def corruptions(table: pd.DataFrame) -> Figure:
     A point a corruption and network; a line joins the two networks under the same corruption.
     """
     figure, ax = plt.subplots(figsize=(7.5, 4))
-    for title, rows in table.groupby("corruption", sort=False):
+    last, lines = None, 0  # names of points that are close stand one above the other
+    for title, rows in sorted(table.groupby("corruption"), key=lambda t: t[1]["high share"].max()):
         ax.plot(rows["high share"], 100 * rows.lost, color="0.8", linewidth=1, zorder=0)
-        top = rows.loc[rows.lost.idxmax()]
-        place = (top["high share"], 100 * top.lost)
+        top = rows.nlargest(1, "lost").iloc[0]
+        near = last is not None and abs(top["high share"] - last[0]) < 0.03
+        lines = lines + 1 if near and abs(top.lost - last[1]) < 0.1 else 0
+        last = top["high share"], top.lost
         look = {"fontsize": 8, "ha": "center", "textcoords": "offset points"}
-        ax.annotate(title, place, xytext=(0, 6), **look)
+        ax.annotate(title, (last[0], 100 * last[1]), xytext=(0, 6 + 10 * lines), **look)
     for name, rows in table.groupby("variant", sort=False):
         look = {"color": COLOURS[name], "label": _title(name)}
         ax.plot(rows["high share"], 100 * rows.lost, "o", **look)

@@ -144,7 +144,7 @@ export JUPYTER_PREFER_ENV_PATH=1 # this environment's kernel, not one of the use
 for name in OMP OPENBLAS MKL NUMEXPR; do
   export "${name}_NUM_THREADS=${PAPERLIB_THREADS:-1}"
 done
-if [[ -t 2 && (${command[0]} == run || ${command[0]} == publish) ]]; then
+if [[ -t 2 && (${command[0]} == run || ${command[0]} == sweep || ${command[0]} == publish) ]]; then
   PAPERLIB_TTY=$(tty <&2) # where bars go while a person watches
   export PAPERLIB_TTY
 fi
@@ -153,6 +153,8 @@ case ${command[*]} in
   run*) exec "$python" -m paperlib.runs.graph "${options[@]+"${options[@]}"}" ;;
   publish*) exec "$python" -m paperlib.runs.publish "${options[@]+"${options[@]}"}" ;;
   compare*) exec "$python" -m paperlib.runs.compare "${options[@]+"${options[@]}"}" ;;
+  sweep*) exec "$python" -m paperlib.runs.sweep "${options[@]}" ;;
+  "claims show"*) exec "$python" -m paperlib.runs.statistics "${options[@]:1}" ;;
   scorecard) exec "$python" -m paperlib.runs.check --mark ;;
   site) exec "$python" -m paperlib.runs.site ;;
   lab*)

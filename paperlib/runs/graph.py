@@ -125,8 +125,8 @@ def provide(jobs: Sequence[Job]) -> None:
         raise FileError("\n".join(["nothing was run; what it takes is missing:", *told.values()]))
 
 
-def hand_over(plan: Plan) -> None:
-    """Hand over what decides a run's values in ``NAME.inputs.json``.
+def hand_over(plan: Plan, state: tuple[str, bool]) -> None:
+    """Hand over what decides a run's values in ``NAME.inputs.json``; `state` is that of its files.
 
     The file is written anew only when the results beside it are not those of these inputs, so that
     its time tells Snakemake to run the notebook.
@@ -136,7 +136,7 @@ def hand_over(plan: Plan) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
     handed = folder.with_name(f"{folder.name}.inputs.json")
     if plan.why or not handed.is_file():
-        commit, clean = git_state(plan.parts)
+        commit, clean = state
         text = json.dumps({"commit": commit, "clean": clean, "parts": plan.parts}, indent=1)
         write_files({handed: text.encode()})
         _done(folder).unlink(missing_ok=True)
@@ -191,8 +191,12 @@ def run(jobs: Sequence[Job], most: int | None = None, quiet: bool = False) -> in
         os.environ |= own | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
         plans = plan(jobs, outputs)
         provide([each.job for each in plans if each.why])
+        states = {}  # asked once for all runs of the same files
         for each in plans:
-            hand_over(each)
+            key = each.job.entry.name, each.job.dataset
+            if key not in states:
+                states[key] = git_state(each.parts)
+            hand_over(each, states[key])
         settings = outputs / "snakemake.json"
         write_files({settings: json.dumps(configuration(jobs)).encode()})
         words = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]

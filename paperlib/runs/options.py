@@ -29,11 +29,18 @@ OPTIONS = {  # of each command; lab hands on what follows it
     "site": (),
     "compare": ("--against",),
     "doctor": (),
+    "sweep": ("--jobs", "--dry-run"),
+    "claims show": ("--format",),
     "lab": (),
     "list": (),
 }
+FORMATS = ("table", "csv", "json")
 FLAGS = ("--release", "--dry-run", "--quiet")
-PLACES = ("compare",)  # commands that take files or folders without an option's name
+PLACES = (
+    "compare",
+    "sweep",
+    "claims show",
+)  # commands that take files or folders without an option's name
 ANSWERS = ("--help", "--list", "--version")
 SHORT = {"-h": "--help"}
 
@@ -51,6 +58,8 @@ Commands:
   scorecard    write README.md's scorecard and docs/claims.md anew from the published results
   site         build outputs/site: notebooks, scorecard and API as pages to be opened from disk
   compare      [RUN]...: whether a run (without RUN: the default one) reproduces what is published
+  sweep FILE   a notebook over a grid of sizes and seeds, as a file such as sweeps/images.yaml says
+  claims show  [RUN]...: mean and interval of every claim over several runs (without RUN: all)
   doctor       what this machine has, what is missing and how large that is; installs nothing
   lab          open JupyterLab on the first notebook; what follows goes to jupyter lab
   list         the notebooks
@@ -67,6 +76,7 @@ Options of a run:
 Options of publish: --profile P ({published}) and --only NAME
 Options of check: --profile P ({published}) and --release, which fails on what is stale
 Option of compare: --against RUN, another run in place of what is published
+Options of sweep: --jobs N and --dry-run; of claims show: --format F, one of {formats}
 Everywhere: --help, --list, --version. --option=VALUE may be written too.
 
 Python and all packages go to .venv, or come from the active environment (conda or venv) if it has
@@ -96,9 +106,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     words = [SHORT.get(word, word) for word in arguments]
     command = "run"
     if words and not words[0].startswith("-"):
-        command = one_of("command", words.pop(0), OPTIONS)
-        if command == "test" and words[:1] and not words[0].startswith("-"):
-            command = one_of("command", f"test {words.pop(0)}", OPTIONS)
+        command = words.pop(0)
+        if command in ("test", "claims") and words[:1] and not words[0].startswith("-"):
+            command = f"{command} {words.pop(0)}"
+        one_of("command", command, OPTIONS)
     threads = environment.get("PAPERLIB_THREADS") or "1"
     if not re.fullmatch(r"[1-9][0-9]*", threads):
         raise OptionError(f"PAPERLIB_THREADS={threads}: valid are whole numbers above 0")
@@ -108,7 +119,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     answer = next((word for word in given if word in ANSWERS), None)
     if answer or command == "list":
         return [answer or "--list"]
-    found = [*command.split(), *given.pop("", [])]
+    places = given.pop("", [])
+    if command == "sweep" and len(places) != 1:
+        raise OptionError("sweep needs one file, such as sweeps/images.yaml")
+    found = [*command.split(), *places]
     for option, values in given.items():
         for value in values:
             found += [option] if option in FLAGS else [option, value]
@@ -157,6 +171,8 @@ def _values(command: str, option: str, value: str) -> list[str]:
         return [_notebook(part.strip()) for part in value.split(",")]
     if option == "--against":
         return [value]
+    if option == "--format":
+        return [one_of(option, value, FORMATS)]
     if option == "--jobs":
         if not re.fullmatch(r"[1-9][0-9]{0,3}", value):
             raise OptionError(f"--jobs {value!r}: valid are whole numbers, 1 to 9999")
@@ -202,6 +218,7 @@ def answer(word: str) -> str:
         profiles=", ".join(PROFILES),
         datasets=", ".join(DATASETS),
         published=" or ".join(PUBLISHED),
+        formats=", ".join(FORMATS),
     )
 
 

@@ -22,7 +22,7 @@ from paperlib.names import STANDARD_SEED, notebooks
 from paperlib.notebook import claims, figures, provenance
 from paperlib.notebook.run import KEY
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
-from paperlib.runs import check, graph, pages
+from paperlib.runs import changelog, check, graph, pages
 from paperlib.runs.command import command
 from paperlib.runs.pairs import pair, settle
 from paperlib.runs.runner import read_notebook
@@ -129,13 +129,17 @@ def publish(entry: Entry, profile: str) -> None:
         raise PublishError(f"{entry.name}: commit what decides its values first (git status)")
     run = outputs_dir().resolve() / run_folder(profile, dataset, STANDARD_SEED)
     target = entry.published(profile)
-    if check.state(entry, profile).stale or not target.is_dir():
+    found = check.state(entry, profile)
+    if found.stale or not target.is_dir():
         made = provenance.load(run / entry.name)
         if made["digest"] != provenance.digest_of(parts):
             raise PublishError(f"{entry.name}: the results in {run} are of other inputs")
         if made["threads"] != 1:
             raise PublishError(f"{entry.name}: ran with {made['threads']} threads: valid is 1")
+        before = changelog.means(target)
         replace_folder(run / entry.name, target)
+        said = changelog.differences(before, changelog.means(target))
+        changelog.note(entry.name, profile, found.changed + found.data, said)
         provenance.rewrite(target, commit=commit, clean=clean)
         executed = run / f"{entry.name}.ipynb"
     else:

@@ -11,6 +11,7 @@
 
 import hashlib
 import importlib
+import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -157,7 +158,10 @@ class Job:
             ParameterError: there is no such size, or it does not take the value.
         """
         row = changed_row(self.entry.sizes.SIZES[self.entry.name], self.profile, self.changes)
-        parts = {"parameters": f"{self.profile} {self.dataset} {self.seed}"}
+        words = [self.profile, self.dataset, str(self.seed)]
+        if self.changes:
+            words.append(json.dumps(dict(self.changes), sort_keys=True))
+        parts = {"parameters": " ".join(words)}
         return dict(sorted((parts | {"sizes": fingerprint(asdict(row))} | files).items()))
 
 

@@ -100,13 +100,10 @@ def test_a_terminal_without_our_characters_changes_no_outcome(project):
     project.edit("data/claims/toy.yaml", "the last", "the last × ± 1 → ∞")
     project.edit("paperlib/toy/arithmetic.py", "Twice", "Twice, ×2,")
     project.commit()
-    run = project.python("paperlib.runs.graph", "--profile", "smoke", **ASCII)
+    run = project.python("paperlib.runs.graph", "--only", "01_one", **ASCII)
     assert run.returncode == 0, run.stderr
     assert "the last ? ? 1 ? ?" in run.stdout
-    assert [line.split()[:2] for line in run.stdout.splitlines()[:2]] in (
-        [["01_one", "ok"], ["02_two", "ok"]],
-        [["02_two", "ok"], ["01_one", "ok"]],
-    )
+    assert run.stdout.splitlines()[0].split()[:2] == ["01_one", "ok"]
     published = project.python("paperlib.runs.publish", "--only", "01_one", **ASCII)
     assert published.returncode == 0, published.stderr
     assert "the last × ± 1 → ∞" in (project / "docs/claims.md").read_text(encoding="utf-8")

@@ -25,6 +25,9 @@ def test_what_is_published_is_current_and_fit_for_a_release(copy):
     assert made["clean"] is True
     assert (made["threads"], made["device"]) == (1, "cpu")
     assert {"python", "torch", "numpy"} <= set(made["versions"])
+    noted = (copy / "CHANGELOG.md").read_text()
+    assert "- 01_one, default profile; changed: nothing that is recorded\n" in noted
+    assert "  - `toy-evens`: not measured → 4, scaled-down\n" in noted
     figure = json.loads((copy / "figures/default/01_one/curve.json").read_text())
     assert figure["inputs"] == made["digest"]
     assert "✔\u00a02\u00a0hold" in (copy / "README.md").read_text()

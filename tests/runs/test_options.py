@@ -29,6 +29,9 @@ from paperlib.runs import options
         ("compare", "compare"),
         ("compare a-run --against b c", "compare a-run c --against b"),
         ("doctor", "doctor"),
+        ("sweep a.yaml --dry-run --jobs=3", "sweep a.yaml --dry-run --jobs 3"),
+        ("claims show", "claims show"),
+        ("claims show a b --format json", "claims show a b --format json"),
         ("test", "test"),
         ("test system", "test system"),
         ("check --release --profile paper", "check --release --profile paper"),
@@ -78,6 +81,12 @@ def test_a_command_in_full(given, words):
         ("publish --quiet", "publish takes no --quiet: valid are "),
         ("compare --against", "--against needs a value"),
         ("compare --against a --against b", "--against is given twice"),
+        ("sweep", "sweep needs one file, such as sweeps/images.yaml"),
+        ("sweep a b", "sweep needs one file"),
+        ("sweep a --seed 1", "sweep takes no --seed: valid are --jobs, "),
+        ("claims", "command 'claims': did you mean claims show? valid are "),
+        ("claims shw", "command 'claims shw': did you mean claims show?"),
+        ("claims show --format xml", "--format 'xml': valid are table, csv, json"),
         ("doctor all", "option 'all': valid are --help, --list, --version"),
         ("--seed -1", "--seed '-1': valid are whole numbers, 0 to 4294967295"),
         ("--seed 4294967296", "--seed '4294967296': valid are whole numbers, 0 to 4294967295"),
@@ -105,6 +114,8 @@ def test_threads_are_checked_too(threads):
 def test_folders_are_those_of_where_it_is_called_and_others_are_names_of_runs(tmp_path):
     (tmp_path / "a run").mkdir()
     called = {"PAPERLIB_CALLED_FROM": str(tmp_path)}
+    (tmp_path / "images.yaml").touch()
+    assert options.parse(["sweep", "images.yaml"], called)[1] == str(tmp_path / "images.yaml")
     words = ["compare", "a run", "default-openmoji-seed0", "--against", "./a run"]
     found = options.parse(words, called)
     there = str(tmp_path / "a run")

@@ -178,6 +178,9 @@ def ready(clone):
         ("compare some-run", "-m paperlib.runs.compare some-run"),
         ("doctor", "-m paperlib.runs.doctor"),
         ("site", "-m paperlib.runs.site"),
+        ("sweep a.yaml --jobs 2", "-m paperlib.runs.sweep a.yaml --jobs 2"),
+        ("claims show", "-m paperlib.runs.statistics"),
+        ("claims show a b", "-m paperlib.runs.statistics a b"),
         (
             "lab --no-browser",
             "-m paperlib.runs.pairs\n"
@@ -290,6 +293,8 @@ def test_a_run_then_nothing_then_what_changed(project):
     first = run_smoke(project)
     assert first.returncode == 0, first.stderr
     assert outcomes(first) == {"01_one": "ok", "02_two": "ok"}
+    assert first.stdout.endswith("what it measures is too little to judge a claim by\n")
+    assert "toy-evens" not in first.stdout
     assert " s " in first.stdout
     assert " MB" in first.stdout
     (project / "notebooks/01_one.py").touch()
@@ -305,7 +310,7 @@ def test_a_run_then_nothing_then_what_changed(project):
 )
 def test_any_locale_will_do(project, locale):
     project.edit("data/claims/toy.yaml", "quantity: the last", "quantity: “the last” – ≥ 2")
-    done = run_smoke(project, "--only", "1", **locale)
+    done = run_all(project.folder, "--only", "1", VIRTUAL_ENV=sys.prefix, **locale)
     assert (done.returncode, done.stderr) == (0, "")
     assert "≥" in done.stdout
 

@@ -34,6 +34,7 @@ from paperlib.notebook.start import start
 run = start("10_limits", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
+import pandas as pd
 import torch
 
 from paperlib.d4c import plots
@@ -41,13 +42,15 @@ from paperlib.d4c.baselines import real_images
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import TITLES, calibration_images, data_free_baseline
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
-from paperlib.d4c.semantics import patch_similarities, prompt_similarities
+from paperlib.d4c.semantics import patch_similarities, prompt_information, prompt_similarities
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.tables import (
     REFERENCE,
     cumulative_table,
     distance_table,
     examples_table,
+    information_table,
+    over_draws,
     plane_table,
 )
 from paperlib.d4c.zero_shot import load_draws
@@ -108,6 +111,25 @@ largest = {}
 for (name, k, method), drawn in images.items():
     similarities = prompt_similarities(clips[name][0], texts[name], drawn)
     largest[name, k, method] = similarities.max(1).values.cpu().numpy()
+
+# %% [markdown]
+# What the network that made an image finds in it says little: it was asked. So **the other tower
+# judges**, by how many prompts a set of images tells apart,
+#
+# $$\exp\Bigl(H\bigl(\overline{p}\bigr) - \overline{H(p)}\Bigr),\qquad
+# p(t \mid x) = \mathrm{softmax}_t\, \cos\bigl(f(x), g(t)\bigr)/\tau,$$
+#
+# with the judge's own temperature: 1 if the images show nothing or all the same, at most their
+# number if each shows something else. Noise is the null control, real images the positive one.
+
+# %%
+judges = dict(zip(clips, reversed(clips), strict=True))
+told = {
+    (name, k, method): prompt_information(clips[judges[name]][0], texts[judges[name]], drawn)
+    for (name, k, method), drawn in images.items()
+    if method != REFERENCE
+}
+information_table(told, count).rename(index=TITLES | ENCODERS).round(2)
 
 # %% [markdown]
 # ## Diversity inside an image: similarity between patches
@@ -172,6 +194,16 @@ scale = f"{encoders}; {settings.images} images a method, {run.sizes.seeds} draws
 note = f"{settings.synthesis_iterations} iterations"
 found = smallest["semantics"].tolist()
 run.check("d4c-2-semantics", found, scale=scale, source=data, note=note)
+
+# %%
+apart = pd.Series(told).unstack()
+for name, drawn in apart.groupby(level=0, sort=False):
+    rivals = drawn.drop(columns=["real", "d4c"]).max(axis=1)
+    ahead, stake = drawn.d4c - rivals, over_draws(drawn.real - rivals)
+    ends = over_draws(ahead)
+    about = {"interval": ends, "over": "draws" if ends else "", "stake": stake}
+    about["scale"] = f"{ENCODERS[name]}, judged by the other; {count} images, {len(drawn)} draws"
+    run.check(f"d4c-2-information-{name}", ahead.tolist(), source=data, note=note, **about)
 
 # %%
 found = smallest["patches"].tolist()

@@ -13,7 +13,7 @@ ALLOWED = {  # a room, and the rooms that it may import
     "data": {"ground"},
     "models": {"data", "ground"},
     "notebook": {"data", "ground"},
-    "runs": {"notebook", "data", "ground"},
+    "runs": {"notebook", "models", "data", "ground"},
     "pedsam.split": SHARED,
     "pedsam.remote": SHARED | {"pedsam.split"},
     "pedsam.small_sam": SHARED | {"pedsam.split"},

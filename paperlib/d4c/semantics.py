@@ -1,7 +1,8 @@
 r"""What calibration images show: their semantics and their diversity, compared with real images.
 
 Similarity to prompts, $f(x)^\top g(t)$; similarity between the patches of one image, from a
-feature map of the image tower; and a plane through the space of image features, on which the
+feature map of the image tower; the information between images and prompts as another network sees
+it; and a plane through the space of image features, on which the
 images of several methods lie beside real ones (principal components). Source: the two limits of
 earlier methods in D4C, arXiv 2511.15411.
 """
@@ -28,6 +29,30 @@ def prompt_similarities(
 ) -> Float[Tensor, "n prompts"]:
     """Cosine similarity of normalised images to prompts' unit features, -1 to 1."""
     return encode_images(model, images) @ texts.T
+
+
+def prompt_information(
+    judge: nn.Module,
+    texts: Float[Tensor, "prompts features"],
+    images: Float[Tensor, "n 3 size size"],
+) -> float:
+    r"""How many prompts a set of images tells apart, by a judge that did not make them: 1 to n.
+
+    $\exp\bigl(H(\bar p) - \overline{H(p)}\bigr)$, the exponential of the mutual information between
+    images and prompts, with $p(t \mid x) = \mathrm{softmax}_t(\cos(f(x), g(t)) / \tau)$ at the
+    judge's own temperature. Images that show nothing, or all the same, have 1; those that each show
+    something else, and clearly, have n, which caps it: compare equal numbers of images alone.
+
+    Args:
+        judge: a CLIP; not the one that the images were optimised for.
+        texts: its unit features of the prompts.
+        images: normalised.
+    """
+    scale = judge.logit_scale.exp().item()
+    shares = (scale * prompt_similarities(judge, texts, images)).double().softmax(1)
+    mean = shares.mean(0)
+    inside = torch.special.entr(shares).sum(1).mean()
+    return (torch.special.entr(mean).sum() - inside).exp().item()
 
 
 def patch_similarities(

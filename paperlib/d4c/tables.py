@@ -60,6 +60,19 @@ def distance_table(distributions: Mapping[str, Values]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["encoder", "what", "draw", "method", "distance"])
 
 
+def information_table(found: Mapping[tuple[str, int, str], float], images: int) -> pd.DataFrame:
+    """Prompts told apart by encoder and method: mean over draws, and what share of the cap it is.
+
+    Args:
+        found: `prompt_information` by the encoder that made the images, draw and method.
+        images: of each, the cap.
+    """
+    names = ["encoder", "draw", "method"]
+    told = pd.Series(found).rename_axis(names).groupby(["encoder", "method"], sort=False).mean()
+    share = np.log(told) / np.log(images)
+    return pd.DataFrame({"prompts told apart": told, f"share of log {images}": share})
+
+
 def plane_table(features: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
     """Places on the plane of the reference's principal components, and its shares of variance.
 

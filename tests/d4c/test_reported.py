@@ -33,6 +33,8 @@ def test_the_claims_of_the_paper():
         "d4c-2-semantics",
         "d4c-2-diversity",
         *(f"d4c-3-{gain}-{tower}" for gain in GAINS for tower in ("resnet", "vit")),
+        "d4c-2-information-resnet",
+        "d4c-2-information-vit",
     }
     gains = reported("gain_w4a8")
     on_cifar = gains[gains.dataset == "CIFAR-10"].set_index("encoder").value

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from paperlib.d4c.semantics import (
     embed,
     patch_similarities,
+    prompt_information,
     prompt_similarities,
     share_out_of_range,
 )
@@ -30,6 +31,37 @@ def test_similarities_to_prompts_one_by_one(model):
     for feature, row in zip(features, ours, strict=True):
         expected = [F.cosine_similarity(feature, text, dim=0) for text in texts]
         torch.testing.assert_close(row, torch.stack(expected))
+
+
+class Judge(torch.nn.Module):
+    """Image features are the first values of an image."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.logit_scale = torch.nn.Parameter(torch.tensor(float(scale)))
+
+    def encode_image(self, images, normalize=False):
+        return F.normalize(images[:, 0, 0, :4], dim=-1)
+
+
+def test_prompts_told_apart_from_none_to_all():
+    texts, one_hot = torch.eye(4), torch.zeros(4, 3, 4, 4)
+    one_hot[:, 0, 0] = torch.eye(4)
+    assert prompt_information(Judge(6), texts, one_hot) == pytest.approx(4, rel=1e-6)
+    assert prompt_information(Judge(6), texts, one_hot[:2]) == pytest.approx(2, rel=1e-6)
+    assert prompt_information(Judge(6), texts, one_hot[[1, 1, 1]]) == pytest.approx(1, rel=1e-6)
+    assert prompt_information(Judge(6), texts, torch.ones(4, 3, 4, 4)) == pytest.approx(1, rel=1e-6)
+    between = prompt_information(Judge(0.0), texts, one_hot)  # a judge that is not sure
+    p = torch.tensor([torch.e, 1.0, 1.0, 1.0]) / (torch.e + 3)
+    assert between == pytest.approx(4 / torch.exp(-(p * p.log()).sum()).item(), rel=1e-5)
+    assert 1 < between < 4
+
+
+def test_prompts_that_images_are_shuffled_away_from_are_told_apart_as_well():
+    """It asks whether images show prompts, not which: shuffling images changes nothing."""
+    texts, drawn = F.normalize(torch.randn(9, 4), dim=1), images(6)
+    found = prompt_information(Judge(3), texts, drawn)
+    assert prompt_information(Judge(3), texts, drawn.flip(0)) == pytest.approx(found)
 
 
 def deepest(model, x):

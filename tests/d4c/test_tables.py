@@ -81,6 +81,13 @@ def test_what_was_left_undecided():
     assert found.loc[("vit", "d4c")].tolist() == [20, 2, 0.5]
 
 
+def test_information_is_a_share_of_its_cap():
+    found = {("vit", 0, "d4c"): 2.0, ("vit", 1, "d4c"): 6.0, ("vit", 0, "real"): 16.0}
+    table = tables.information_table(found, 16)
+    assert table.loc[("vit", "d4c")].tolist() == pytest.approx([4.0, 0.5])
+    assert table.loc[("vit", "real"), "share of log 16"] == pytest.approx(1)
+
+
 def test_the_interval_over_draws_is_student_s():
     found = tables.over_draws([1.0, 2.0, 3.0, 4.0, 5.0])
     expected = ttest_1samp([1, 2, 3, 4, 5], 0).confidence_interval(0.95)

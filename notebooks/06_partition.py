@@ -66,11 +66,11 @@ encoding.rounds_table(encoders)
 # Windows at the right and bottom are filled up with padding, which SAM sets to zero after the first
 # LayerNorm and which takes part in attention as keys. Servers make it again; it never travels.
 #
-# SAM also fills up the picture itself, with zeros, to a square. Of a 16:9 photograph two windows in
-# five hold nothing else. They are no part of the picture, so they count for nothing when shares
-# are measured, and they stay on the edge: before the first global block they are the same for
-# every picture of a size, so they are computed once; after it they are not, as every token has then
-# attended to the picture.
+# SAM also fills up the picture itself, with zeros, to a square. Of a 16:9 photograph, ten of the
+# published SAMs' 25 windows hold nothing else. They are no part of the picture, so they count for
+# nothing when shares are measured, and they stay on the edge: before the first global block they
+# are the same for every picture of a size, so they are computed once; after it they are not, as
+# every token has then attended to the picture.
 #
 # ## Who gets which window
 #

@@ -87,7 +87,7 @@ def start_faulty(model):
         def end(starter):
             for child in psutil.Process(starter.pid).children():
                 child.kill()
-            starter.wait(20)
+            starter.wait(60)
             starter.stdin.close()
             starter.stdout.close()
 

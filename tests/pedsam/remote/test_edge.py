@@ -194,6 +194,7 @@ def test_values_that_cannot_travel(worker, addresses):
         ({"fallback": "spare"}, "fallback='spare' with 0 spares"),
         ({"spares": ["127.0.0.1:9"]}, "fallback='edge' with 1 spares"),
         ({"form": "float8"}, "form='float8': valid are float32, float16, int8"),
+        ({"checks": -1}, "checks=-1: a number from 0, or strict"),
         ({"exposure_limit": 0}, "exposure_limit=0: above 0, up to 1"),
         ({"deadline": 0}, "deadline=0: seconds above 0"),
         ({"assignment": "diagonal"}, "kind='diagonal': valid are"),

@@ -77,6 +77,21 @@ def test_strict_notices_every_lie(encoder, worker, servers, liars, image, lie, f
         assert compute.distrusted == {liars[lie]}
 
 
+def test_what_breaks_a_global_block_is_traced_to_who_said_it(
+    encoder, worker, servers, liars, image, monkeypatch
+):
+    """Even if the range let it pass: all replies of the round are computed again."""
+    monkeypatch.setattr(Range, "holds", lambda *_: True)
+    addresses = [servers[0].address, liars["3e38"], servers[1].address]
+    with EdgeCompute(worker, addresses) as compute:
+        assert difference(encoder, compute, image) < 1e-4
+        assert compute.distrusted == {liars["3e38"]}
+        assert difference(encoder, compute, image) < 1e-4
+    calls = compute.table()
+    assert calls.query("server == 'edge' and image == 0")["round"].tolist() == [1, 1, 1]
+    assert liars["3e38"] not in set(calls.query("image == 1").server)
+
+
 @pytest.mark.parametrize("lie", ["zeros", "swapped rows", "noise of 30 %"])
 def test_without_checks_a_lie_within_the_range_passes(encoder, worker, servers, liars, image, lie):
     with EdgeCompute(worker, [servers[0].address, liars[lie]]) as compute:

@@ -10,7 +10,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from paperlib.models.sam import build_small_sam
-from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.encoder import LocalCompute, PartitionedEncoder
 from paperlib.pedsam.split.schedule import Round, rounds
 from paperlib.pedsam.split.worker import WindowBlocks
 
@@ -219,6 +219,23 @@ def test_rounds_without_tokens_are_named(schedule, number, later):
     split = PartitionedEncoder(make(depth=6, at=(2, 4, 5)), schedule=schedule)
     with pytest.raises(ValueError, match=f"number={number}: rounds with tokens are {later}"):
         split.received(torch.zeros(1, 3, 64, 64), number)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("largest", "rounds"), [(1e9, []), (1e-9, [0, 1])])
+def test_tokens_that_cannot_travel_are_computed_again(largest, rounds):
+    class Wary(LocalCompute):
+        def again(self, number, turn, values):
+            asked.append(number)
+            return self.run(number, turn, values)
+
+    encoder, asked = make(), []
+    compute = Wary(WindowBlocks(encoder))
+    compute.largest = largest
+    x = torch.randn(1, 3, 64, 64)
+    ours = PartitionedEncoder(encoder, compute)(x)
+    torch.testing.assert_close(ours, encoder(x), atol=1e-4, rtol=0)
+    assert asked == rounds
 
 
 def test_wrong_image_size():

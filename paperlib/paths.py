@@ -14,7 +14,8 @@ from pathlib import Path
 
 from paperlib.names import ROOT
 
-DATA = ROOT / "data"
+INSTALLED = Path(__file__).parent / "_data"  # where a wheel has what is in data/
+DATA = INSTALLED if INSTALLED.is_dir() else ROOT / "data"
 CHECKPOINTS = DATA / "checkpoints"
 CLAIMS = DATA / "claims"
 NOTEBOOKS = ROOT / "notebooks"

@@ -51,6 +51,8 @@ def check_parameters(
             raise ParameterError(f"unknown parameter {name}: {closest(name, names)}")
         if name in choices and value not in choices[name]:
             raise ParameterError(f"{name}={value!r}: {closest(str(value), choices[name])}")
+        if name == CHANGES and not isinstance(value, Mapping):
+            raise ParameterError(f"{CHANGES}={value!r}: valid are new sizes by name")
         if name == "seed" and (type(value) is not int or not 0 <= value <= LARGEST_SEED):
             raise ParameterError(f"seed={value!r}: valid are whole numbers, 0 to {LARGEST_SEED}")
 

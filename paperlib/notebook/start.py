@@ -67,8 +67,8 @@ def start(
     given = injected(shell.user_ns.get("In", [])) if shell else {}
     profile, said = chosen_profile(profile, given, os.environ)
     parameters = {"profile": profile, "seed": seed, "dataset": dataset, **added}
-    changes = dict(given.get(CHANGES, changes) or {})
     check_parameters(given | parameters, [*parameters, CHANGES], sizes.DATASETS[name])
+    changes = dict(given.get(CHANGES, changes) or {})
     row = sizes.SIZES[name][profile]
     if changes:
         row = changed_row(sizes.SIZES[name], profile, changes)

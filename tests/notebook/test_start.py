@@ -249,6 +249,9 @@ def test_start_takes_changed_sizes(outputs, monkeypatch):
     shell = SimpleNamespace(user_ns={"In": ["# Parameters\nchanges = {'seeds': 2}\n"]})
     monkeypatch.setattr(start_module, "get_ipython", lambda: shell)
     assert start("01_spectrum", sizes, **GIVEN).sizes == replace(row, seeds=2)
+    shell.user_ns["In"] = ["# Parameters\nchanges = 'seeds: 2'\n"]
+    with pytest.raises(ParameterError, match="changes='seeds: 2': valid are new sizes by name"):
+        start("01_spectrum", sizes, **GIVEN)
     shell.user_ns["In"] = ["# Parameters\nchanges = {'seeds': 0}\n"]
     with pytest.raises(ParameterError, match="size seeds: 0"):
         start("01_spectrum", sizes, **GIVEN)

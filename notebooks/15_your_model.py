@@ -142,10 +142,10 @@ rings, side = comparison.curves(measured, x, settings)
 run.save_figure(plots.your_curves, curve_table(rings, side, settings.resamples, seed, keys))
 
 # %% [markdown]
-# At the left, the share of a component (or of a band) in Occluded Frequency: a network that rests
-# on low frequencies falls steeply. At the right, the RCT: it rises for white noise too, because
-# images have little of high frequencies to begin with; only what lies apart from the black line is
-# the attack's.
+# At the left, the share of a component in Occluded Frequency (of a band, by its number of
+# components): a network that rests on low frequencies falls steeply. At the right, the RCT: it
+# rises for white noise too, because images have little of high frequencies to begin with; only what
+# lies apart from the black line is the attack's.
 
 # %%
 maps = comparison.maps(measured, x)
@@ -156,9 +156,10 @@ if maps:
 # ## Side by side
 #
 # Networks on the same images are compared image by image, so that what the images have in common
-# drops out: the mean of the differences, with its 95 % interval over images. An interval that
-# holds 0 says that these images do not tell the two apart. By class there are few images each, and
-# of many intervals some miss 0 by chance.
+# drops out: the mean of the differences, with its 95 % interval over images. As the notebook
+# stands, the adversarially trained network has more of its Occluded Frequency in the lowest band.
+# An interval that holds 0 says that these images do not tell the two apart. By class there are few
+# images each, and of many intervals some miss 0 by chance.
 
 # %%
 if len(measured) > 1:

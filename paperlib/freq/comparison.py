@@ -87,7 +87,7 @@ class Measured:
             or of every band (k, bands).
         low: of these, the share of low frequencies, an image each.
         first: the same of first-order OF, by component at any size; one backward pass an image.
-        rings: mean share of a component in every band, or share of the band.
+        rings: share of OF in every band; sums to 1.
         attacked: the images after PGD on this network.
         fooled: which of those that it gets right it gets wrong then.
     """
@@ -147,7 +147,7 @@ def measure(
         options = {"sample": settings.sample(images), "seed": settings.seed}
         occluded = sampled_frequency(model, images[few], labels[few], **options).cpu()
         low = low_share(occluded, cutoff)
-        rings = radial_mean(occluded, settings.bands, "square")
+        rings = torch.einsum("nuv,buv->nb", occluded, masks.cpu().to(occluded))
     else:
         rings = occluded = occluded_bands(model, images[few], labels[few], masks).cpu()
         low = rings[:, : settings.bands // LOW].sum(1)
@@ -245,10 +245,13 @@ def curves(
 ) -> tuple[dict[tuple[str, str], Float[Tensor, "_ bands"]], int]:
     """Profiles over bands, one row an image, by quantity ("OF" or "RCT") and network; and the side.
 
-    The network "white noise" is that of the first one's norms on the images that it fools.
+    OF is the band's share by its number of components. The network "white noise" is that of the
+    first one's norms on the images that it fools.
     """
     images = floats(images).cpu()
-    found = {("OF", name): one.rings for name, one in measured.items()}
+    masks = band_masks(tuple(images.shape[-2:]), settings.bands, "square")
+    components = masks.sum((1, 2))
+    found = {("OF", name): one.rings / components for name, one in measured.items()}
     pairs = {name: (images[m.fooled], m.attacked[m.fooled]) for name, m in measured.items()}
     clean, after = next(iter(pairs.values()))
     pairs["white noise"] = (clean, white_noise(clean, norms((clean, after)), settings.seed))

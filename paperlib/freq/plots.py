@@ -359,7 +359,7 @@ def band_attacks(table: pd.DataFrame) -> Figure:
 def your_maps(table: pd.DataFrame) -> Figure:
     """Maps over frequencies, a column a network: Occluded Frequency, and the RCT of PGD on it."""
     quantities, names = list(table.quantity.unique()), list(table.model.unique())
-    size = 1 + 2.6 * len(names), 2.6 * len(quantities)
+    size = 1.4 + 2.8 * len(names), 2.8 * len(quantities)
     figure, axes = plt.subplots(len(quantities), len(names), figsize=size, squeeze=False)
     for line, quantity in zip(axes, quantities, strict=True):
         rows = table[table.quantity == quantity]
@@ -369,10 +369,11 @@ def your_maps(table: pd.DataFrame) -> Figure:
             one = rows[rows.model == name]
             ax.set_visible(len(one) > 0)
             if len(one):
-                title, look = f"{quantity}, {_short(name)}", {"log": True, "limits": limits}
-                frequency_map(ax, _square(one), title, label=quantity, **look)
+                look = {"log": True, "limits": limits, "bar": False}
+                image = frequency_map(ax, _square(one), _short(name), **look)
                 ax.set(xlabel="v", ylabel="u")
                 ax.title.set_size(9)
+        figure.colorbar(image, ax=line, label=quantity, shrink=0.8)
     return figure
 
 
@@ -388,7 +389,7 @@ def your_curves(table: pd.DataFrame) -> Figure:
             look = _short(name), colours[name]
             band_curve(ax, rows.radius, rows["mean"], rows.low, rows.high, *look)
         ax.set(xlabel="max(u, v) (components)", yscale="log")
-    axes[0].set_ylabel("share of OF, mean")
+    axes[0].set_ylabel("OF of a component, mean")
     axes[1].set_ylabel("RCT of PGD, mean")
     for ax in axes:
         if ax.lines:
@@ -418,7 +419,7 @@ def your_differences(table: pd.DataFrame) -> Figure:
         axes[1].plot(low.difference, places, "o", markersize=4, **look)
     axes[0].axhline(0, color="0.6", linewidth=1, zorder=0)
     axes[1].axvline(0, color="0.6", linewidth=1, zorder=0)
-    axes[0].set(xlabel="band, low to high", ylabel="difference of OF")
+    axes[0].set(xlabel="band, low to high", ylabel="difference of the share of OF")
     axes[1].set(xlabel="difference of the low share", yticks=range(len(groups)))
     axes[1].set_yticklabels([group[:14] for group in groups], fontsize=8)
     axes[0].legend(title=f"minus {_short(table.minus.iloc[0])}", fontsize=8, title_fontsize=8)

@@ -47,6 +47,8 @@ def test_what_is_measured_of_one(pictures, measured):
     expected = occluded_frequency(Waves(0.1), images[:3], labels[:3])
     torch.testing.assert_close(found.occluded, expected)
     torch.testing.assert_close(found.low, (expected * low_mask(8, 2)).sum((1, 2)))
+    torch.testing.assert_close(found.rings.sum(1), torch.ones(3))
+    torch.testing.assert_close(found.rings[:, 0], found.low)  # below 2 of 8
     torch.testing.assert_close(found.first, found.low, atol=1e-4, rtol=1e-4)  # it is linear
     change = (found.attacked - images).abs().amax((1, 2, 3))
     assert change.max() == pytest.approx(0.05, abs=1e-5) and found.fooled.any()
@@ -135,6 +137,7 @@ def test_curves_and_maps_stand_beside_white_noise(pictures, measured):
         *(("OF", "low"), ("OF", "high")),
         *(("RCT", "low"), ("RCT", "high"), ("RCT", "white noise")),
     ]
+    torch.testing.assert_close(curves["OF", "low"][:, 0], measured["low"].rings[:, 0] / 4)
     fooled = measured["low"].fooled.sum()
     assert curves["RCT", "white noise"].shape == (fooled, 4)
     maps = comparison.maps(measured, images)

@@ -46,22 +46,29 @@ html_theme_options = {
 }
 
 
-INLINE = re.compile(r"``.+?``|`[^`]+`|\$\$(.+?)\$\$|\$([^$]+)\$|\||(?<=\w)_(?!\w)", re.DOTALL)
+EQUATION = re.compile(r"^( *)\$\$(.+?)\$\$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(  # blocks, code, bold and emphasis stay; equations; other markup
+    r"^ *\.\. math::\n\n[^\n]*|``.+?``|`[^`]+`|\*\*[^*]+\*\*|(?<!\w)\*[^*\s][^*]*\*(?!\w)"
+    r"|\$([^$]+)\$|\||\*+(?=\w)|(?<=\w)_(?!\w)",
+    re.DOTALL | re.MULTILINE,
+)
 TABLE = re.compile(r"((?:^ *\|.*\n?)+)", re.MULTILINE)
 
 
 def _docstring(app, what, name, obj, options, lines):
     """Docstrings are Markdown with $equations$; reStructuredText wants them otherwise."""
 
-    def inline(found):
-        block, equation = (part and " ".join(part.split()) for part in found.groups())
-        if block:
-            return f"\n\n.. math::\n\n    {block}\n\n"
-        if equation:
-            return f"\\ :math:`{equation}`\\ "
-        return found[0] if "`" in found[0] else "\\" + found[0]
+    def block(found):
+        equation = " ".join(found[2].split())
+        return f"\n{found[1]}.. math::\n\n{found[1]}    {equation}\n\n{found[1]}"
 
-    parts = TABLE.split("\n".join(lines))
+    def inline(found):
+        if found[1]:
+            return f"\\ :math:`{' '.join(found[1].split())}`\\ "
+        whole = "`" in found[0] or found[0].strip("*|_")
+        return found[0] if whole else "\\" + found[0]
+
+    parts = TABLE.split(EQUATION.sub(block, "\n".join(lines)))
     for place, part in enumerate(parts):
         if place % 2:
             quoted = re.sub("^", "    ", part.rstrip(), flags=re.MULTILINE)

@@ -180,6 +180,11 @@ run.check("freq-1-linear", correlations, scale=f"{scale}, one linear model", sou
 run.claims_table()
 
 # %% [markdown]
+# **The question answered.** Most of what the images hold is in low frequencies, in every class, but
+# the classes differ at higher ones too. A network is best on images that were filtered as those it
+# was trained on: it has learned the frequencies that it was shown. The lines above say how far that
+# goes.
+#
 # **Deviations and limits.** The paper's own tables could not be read, so the reported column is
 # blank. Filters and cut-offs are ours. The spread is over draws of test images; there is one
 # trained model a filter. OpenMoji-10 has sharp outlines that photographs lack.

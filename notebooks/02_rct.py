@@ -202,6 +202,11 @@ run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, note=no
 run.claims_table()
 
 # %% [markdown]
+# **The question answered.** Divided by what an image has there, attacks change high frequencies
+# most. White noise, which prefers none, does so too, because images have little at high
+# frequencies. So the paper's picture comes out, but what it says of attacks is only what goes
+# beyond noise, and the lines above say whether anything does.
+#
 # **Deviations and limits.** The denominator is the magnitude of a coefficient plus
 # $\varepsilon$, the standard deviation that rounding to 8 bits gives it; an unofficial
 # implementation divides by the signed coefficient, which explodes near zero. The model is smaller

@@ -309,6 +309,11 @@ pd.DataFrame(rows).T.round(3)
 run.claims_table()
 
 # %% [markdown]
+# **The question answered.** A prediction hangs on low frequencies most, component by component, in
+# every network here. What adversarial training changes is the balance between them and the many
+# high ones, each of which counts for little. The lines above say in which direction, and how
+# clearly.
+#
 # **Deviations and limits.** The paper's normalisation could not be read; ours is in the module's
 # docstring. The intervals are over images; over trainings there is what notebook 4's table has,
 # one or two of each. A share of components is not a share of energy: 94 % of the components have

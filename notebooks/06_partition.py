@@ -233,6 +233,11 @@ run.check("pedsam-spot-checks", off, scale=scale, source=drawn.source)
 run.claims_table()
 
 # %% [markdown]
+# **The question answered.** The edge cuts the image along the windows in which SAM's encoder
+# attends, and sends each server some of them. No server is sent the whole, since the ledger refuses
+# it, and the result is SAM's own up to rounding, because a windowed block needs nothing from
+# outside its window. What a server can make of its part is another question, that of notebook 8.
+#
 # **Deviations and limits.** That no server holds the image is true by construction; what it can
 # make of its part is the question of notebook 8. The small SAM has 16 windows where the published
 # ones have 25, so 2, 4, 8 and 16 servers stand for the paper's schemes. That filling up stays on

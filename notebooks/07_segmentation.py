@@ -154,6 +154,11 @@ for name in run.sizes.distilled:
 run.claims_table()
 
 # %% [markdown]
+# **The question answered.** In the exact schedule the masks are SAM's own, whatever the prompt and
+# the number of servers: splitting costs nothing but rounding. The number format on the wire costs
+# little. The schedule that sends pixels once changes the network, and needs distillation to come
+# near. The table and the lines above have the sizes.
+#
 # **Deviations and limits.** The scenes hold one or two objects. They held up to four, smaller
 # ones, until a first look showed how much harder those are for the small SAM; its card in
 # `data/checkpoints` gives the IoU on both. Small and thin objects are where it fails. The small

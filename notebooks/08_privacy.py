@@ -233,6 +233,12 @@ run.check("pedsam-video", largest, scale=words, source="assignments")
 run.claims_table()
 
 # %% [markdown]
+# **The question answered.** A server has its windows, and from them guesses the colours around; it
+# does not get the objects in windows that it never saw. The more servers there are, the less each
+# one finds. Servers that put their views together, and frames of a video, undo that in proportion.
+# What the tokens of later rounds add is small against the weak attacks here, and the lines above
+# say whether it is nothing.
+#
 # **Deviations and limits.** The attacks are ours and small: networks of a million parameters,
 # trained for minutes on drawn scenes. A stronger attacker (a large generative model, say) would
 # rebuild more; the numbers are lower bounds of what leaks, and a small gain from the tokens is no

@@ -173,6 +173,10 @@ run.save_figure(plots.modelled, modelled[slow])
 # wherever the edge is slow, for it sends the least and computes nothing there. That is the price
 # of not showing the image to anyone.
 #
+# **The question answered.** With a small encoder the time goes into the network, with ViT-B into
+# computing, half of it on the edge whatever the servers do. Splitting beats the edge alone where
+# the edge is slow and the link is not; it never beats showing the whole image to one server.
+#
 # **Deviations and limits.** The paper measured phones and boards; here edge and servers are
 # processes of one machine, and a slower edge is a factor. Compute is CPU time on one thread: a
 # server with a GPU would be far faster, and the comparison would shift towards the network. Real

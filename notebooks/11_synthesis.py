@@ -160,6 +160,11 @@ run.save_figure(plots.losses, loss_table(made))
 own_prompt_table(model, texts, ours).round(2)
 
 # %% [markdown]
+# **The question answered.** PGSI makes the network see the prompt, by patterns that people do not
+# see. SCG puts it in a box and makes the rest unlike it, so that an image has a before and a
+# behind. PAE lets only such patterns live that survive another view. What that is worth for
+# calibration is not to be seen in the images, but in notebooks 12 and 13.
+#
 # **Deviations and limits.** The optimiser is the official code's: one Adam over all images, stepped
 # after every mini-batch. With eight mini-batches its rate of 0.01 moves an image as far an
 # iteration as 0.028 does with one, and one is what there is here outside the paper profile: its

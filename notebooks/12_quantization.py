@@ -272,6 +272,11 @@ run.claims_table()
 # noise: its steps are more than three times those of real images, and clipping wins back a good
 # third of what it lost to BNS. At W4A8 all are close together, noise with the ViT apart.
 #
+# **The question answered.** At eight bits calibration images hardly matter. Where bits are few they
+# matter more than anything else, and real images are the measure. What the CLIP is asked for, as in
+# D4C, has to beat noise that looks like photographs and costs milliseconds; the table has all of
+# them, and the lines above say whether it does.
+#
 # **Deviations and limits.** The CLIPs are small: at four bits and more they lose next to nothing
 # whatever they are calibrated with, noise apart, so the paper's setting cannot show its effect
 # here, and the decisive bit-widths are ours. Outside the paper profile images, iterations and

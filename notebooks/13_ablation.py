@@ -210,6 +210,11 @@ run.claims_table()
 # there PAE takes away most of what SCG brings. With the ViT both together are the best row, as in
 # the paper, but each part alone is below PGSI.
 #
+# **The question answered.** The gains of each part, alone and on top of the other, are in the
+# table; the lines above say whether all of them are gains. The cost is that of the iterations: a
+# part adds a little to each, and all of them are thousands of times dearer than images that ask no
+# network.
+#
 # **Deviations and limits.** As in notebook 12. Times depend on the machine and on what else runs on
 # it. The synthesis computes in bfloat16 where the profile says so; the README's seconds are for the
 # paper's mini-batches.

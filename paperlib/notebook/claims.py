@@ -47,6 +47,15 @@ Status = Literal[
     *("reproduced", "scaled-down", "disagrees"),
     *("no stake", "undecided", "not run", "no status"),
 ]
+IN_WORDS: dict[str, str] = {  # what a status says of a claim
+    "reproduced": "**It holds**, in the paper's own setting",
+    "scaled-down": "**It holds** here",
+    "disagrees": "**It does not hold** here",
+    "no stake": "**Nothing is at stake** here",
+    "undecided": "**Undecided** here",
+    "not run": "Not measured",
+    "no status": "Measured, without a verdict",
+}
 Profile = Literal[PROFILES]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -393,7 +402,11 @@ def outcome(claim: Claim, measurement: Measurement) -> str:
 
 
 def outcomes(notebook: str, folder: Path) -> str:
-    """A Markdown table of the claims that a notebook measures, with what stands in `folder`.
+    """What came out of a notebook's claims: each in plain words, and a table of them, as Markdown.
+
+    Args:
+        notebook: its name.
+        folder: of its results.
 
     Raises:
         FileError: a claim or a measurement is wrong.
@@ -403,6 +416,7 @@ def outcomes(notebook: str, folder: Path) -> str:
         "| claim | reported | must be | measured | status |",
         "| --- | --- | --- | --- | --- |",
     ]
+    said = []
     for claim in claims.values():
         if claim.notebook != notebook:
             continue
@@ -412,7 +426,8 @@ def outcomes(notebook: str, folder: Path) -> str:
             measurement = load_measurement(file, claims)
             measured = measured_text(claim, measurement)
             status = claim.status(measurement)
+        said.append(f"- {IN_WORDS[status]}: {claim.statement}")
         reported = "–" if claim.reported is None else f"{claim.reported:g}"
         cells = [claim.statement, reported, f"{claim.check} ({claim.unit})", measured, status]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*said, "", *lines])

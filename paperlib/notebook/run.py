@@ -68,14 +68,12 @@ class Run:
         """
         digest = provenance.record(self.folder, self.inputs, self.parameters)
         figures.save_figure(draw, table, pixels, self.folder, self.parameters, digest)
-        name = draw.__name__
-        shown = base64.b64encode(figures.preview(self.folder, name)).decode()
-        alt = figures.alt_text(draw)
-        display(
-            {"image/png": shown, "text/plain": alt},
-            metadata={"image/png": {"alt": alt}, KEY: {"figure": name}},
-            raw=True,
-        )
+        for shown in figure_outputs(self.folder, draw):
+            display(shown["data"], metadata=shown["metadata"], raw=True)
+
+    def say(self, markdown: str) -> None:
+        """Show a sentence with numbers of this run (see `paperlib.notebook.words`)."""
+        _show(markdown, {"said": self.name})
 
     def check(
         self,
@@ -127,6 +125,25 @@ class Run:
     def claims_table(self) -> None:
         """Show the claims that this notebook measures, with what this run measured."""
         _show(claims.outcomes(self.name, self.folder), {"claims": self.name})
+
+
+def figure_outputs(folder: Path, draw: Callable[..., Figure]) -> list[dict[str, Any]]:
+    """What a notebook shows of a saved figure: the picture, and its text as a line beneath.
+
+    The text stands in the picture's metadata too, but JupyterLab does not read it from there.
+    """
+    name, alt = draw.__name__, figures.alt_text(draw)
+    picture = base64.b64encode(figures.preview(folder, name)).decode()
+    return [
+        {
+            "data": {"image/png": picture, "text/plain": alt},
+            "metadata": {"image/png": {"alt": alt}, KEY: {"figure": name}},
+        },
+        {
+            "data": {"text/markdown": f"*{alt}*", "text/plain": alt},
+            "metadata": {KEY: {"caption": name}},
+        },
+    ]
 
 
 def _show(markdown: str, shows: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ is run: figures are drawn again from their tables, and texts written again from 
 """
 
 import argparse
-import base64
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from paperlib.code import source_hash
 from paperlib.files import write_files
 from paperlib.names import STANDARD_SEED, notebooks
 from paperlib.notebook import claims, figures, provenance
-from paperlib.notebook.run import KEY
+from paperlib.notebook.run import KEY, figure_outputs
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
 from paperlib.runs import changelog, check, graph, pages
 from paperlib.runs.command import command
@@ -28,6 +28,7 @@ from paperlib.runs.pairs import pair, settle
 from paperlib.runs.runner import read_notebook
 from paperlib.runs.table import Entry, git_state, read_table
 
+LEFTOVER = re.compile(r"\[?\(?(Text\(|<(matplotlib|Axes|Figure|BarContainer|mpl_toolkits|module))")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -71,6 +72,8 @@ def with_outputs(source: Any, executed: Any, name: str) -> Any:
                 raise PublishError(f"{where} wrote to stderr or failed: {text.strip()[:200]}")
             if WIDGET in output.get("data", {}):
                 raise PublishError(f"{where} shows a widget, which a page cannot show")
+            if left := LEFTOVER.match(output.get("data", {}).get("text/plain", "")):
+                raise PublishError(f"{where} shows what plotting returns: {left[0]}...")
         cell.outputs, cell.execution_count = done.outputs, done.execution_count
     if "language_info" in executed.metadata:  # without it JupyterLab adds it, and sees a change
         source.metadata["language_info"] = executed.metadata["language_info"]
@@ -81,6 +84,7 @@ def renew(notebook: Any, folder: Path) -> None:
     """Write what a notebook shows of claims and figures anew from the results in `folder`."""
     stated = claims.load_claims()
     for cell in notebook.cells:
+        renewed = []
         for output in cell.get("outputs", []):
             match output.get("metadata", {}).get(KEY, {}):
                 case {"claim": claim} if claim in stated:
@@ -91,10 +95,15 @@ def renew(notebook: Any, folder: Path) -> None:
                     text = claims.outcomes(name, folder)
                     output["data"] = {"text/markdown": text, "text/plain": text}
                 case {"figure": name}:
-                    alt = figures.alt_text(figures.load_figure(folder, name).draw)
-                    picture = base64.b64encode(figures.preview(folder, name)).decode()
-                    output["data"] = {"image/png": picture, "text/plain": alt}
-                    output["metadata"]["image/png"] = {"alt": alt}
+                    draw = figures.load_figure(folder, name).draw
+                    shown = figure_outputs(folder, draw)
+                    renewed += [nbformat.v4.new_output("display_data", **one) for one in shown]
+                    continue
+                case {"caption": _}:  # written with its figure
+                    continue
+            renewed.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = renewed
 
 
 def write_notebook(source: Path, executed: Any, folder: Path) -> None:

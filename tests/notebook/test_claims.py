@@ -13,6 +13,7 @@ from paperlib.files import FileError
 from paperlib.names import DATASETS, PROFILES
 from paperlib.notebook import claims
 from paperlib.notebook.claims import (
+    IN_WORDS,
     Check,
     Claim,
     load_claims,
@@ -326,12 +327,17 @@ def test_the_outcome_tells_claim_value_and_status(project):
     )
 
 
-def test_the_outcomes_of_a_notebook_are_a_table(project):
+def test_the_outcomes_of_a_notebook_are_sentences_and_a_table(project):
     other = ROW | {"id": "b-1", "notebook": "02_rct", "statement": "Not here."}
     write_claims(project, [other], name="y.yaml")
     take([12], claim="a-2", folder=project)
     rows = outcomes("01_spectrum", project).splitlines()
-    assert rows[2:] == [
+    assert rows[:3] == [
+        "- Not measured: A is larger.",
+        "- **It does not hold** here: A is larger.",
+        "",
+    ]
+    assert rows[5:] == [
         "| A is larger. | – | > 0 (share) | – | not run |",
         "| A is larger. | 10 | 10 ± 1 (share) | 12.0 | disagrees |",
     ]
@@ -440,3 +446,7 @@ def test_profiles_are_those_of_the_project():
         )
         expected = "no status" if profile == "smoke" else "scaled-down"
         assert Claim(**row).status(measured) == expected
+
+
+def test_every_status_says_something_of_a_claim():
+    assert set(IN_WORDS) == set(get_args(claims.Status))

@@ -277,10 +277,19 @@ def test_a_figure_is_saved_with_where_it_comes_from_and_shown(outputs, shown):
     assert made["parameters"] == GIVEN
     assert made["digest"] == "none"  # by hand: nothing decides that it is current
     assert json.loads((run.folder / "curve.json").read_text())["parameters"] == GIVEN
-    ((data, metadata),) = shown
+    (data, metadata), (beneath, about) = shown
     assert data["text/plain"] == "A rising line."
     assert data["image/png"]
     assert metadata == {"image/png": {"alt": "A rising line."}, "paperlib": {"figure": "curve"}}
+    assert beneath["text/markdown"] == "*A rising line.*"
+    assert about == {"paperlib": {"caption": "curve"}}
+
+
+def test_a_sentence_is_shown_as_it_stands(outputs, shown):
+    start("01_spectrum", sizes, **GIVEN).say("0.4, more than 0.3")
+    ((data, metadata),) = shown
+    assert data["text/markdown"] == data["text/plain"] == "0.4, more than 0.3"
+    assert metadata == {"paperlib": {"said": "01_spectrum"}}
 
 
 def test_a_claim_is_checked_and_shown(outputs, shown):

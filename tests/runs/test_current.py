@@ -114,9 +114,11 @@ def test_looks_and_words_are_published_without_running(copy):
     assert (copy / "figures/default/01_one/curve.csv").read_bytes() == table
     notebook = nbformat.read(copy / "notebooks/01_one.ipynb", as_version=4)
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert shown[0]["metadata"]["image/png"]["alt"] == "A red line."
-    assert "They are above nothing." in shown[1]["data"]["text/markdown"]
-    assert "They are above nothing." in shown[2]["data"]["text/markdown"]
+    picture, caption, claim, table = shown
+    assert picture["metadata"]["image/png"]["alt"] == "A red line."
+    assert caption["data"]["text/markdown"] == "*A red line.*"
+    assert "They are above nothing." in claim["data"]["text/markdown"]
+    assert "They are above nothing." in table["data"]["text/markdown"]
     assert copy.check("--release").returncode == 0
 
 

@@ -76,6 +76,11 @@ def test_what_is_refused(source, executed):
     refused("wrote to stderr or failed: bad")
     cell.outputs = [nbformat.v4.new_output("display_data", data={publish.WIDGET: {}})]
     refused("shows a widget")
+    for left in ("[Text(0.5, 0, 'x')]", "<Axes: xlabel='x'>", "[<matplotlib.lines.Line2D at 0x7>]"):
+        cell.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": left})]
+        refused(r"cell \[2\] shows what plotting returns: ")
+    cell.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": "Text: 3"})]
+    with_outputs(read_notebook(source), executed, "01_one")
     cell.execution_count = None
     refused("a cell was not run: print")
     executed.cells.insert(2, nbformat.v4.new_code_cell("# Parameters\nseed = 1"))

@@ -96,6 +96,10 @@ pixels = as_pixels(denormalise(torch.cat(list(pictures.values()))))
 run.save_figure(plots.examples, examples_table(pictures), {"images": pixels})
 
 # %% [markdown]
+# Real scenes have an object before a coloured ground. Noise shows nothing, nor do BNS and PSE to
+# the eye: they are noise with other statistics. In D4C's images a box stands out, in which strokes
+# and colours gather before a calmer ground: the texture of an object rather than an object.
+#
 # ## Semantics: similarity to prompts
 #
 # For every image the largest cosine similarity to the prompts "a photo of a ...", with generic
@@ -154,6 +158,10 @@ run.save_figure(plots.semantics, cumulative_table(largest))
 run.save_figure(plots.patches, cumulative_table(between))
 
 # %% [markdown]
+# A steep curve is a set of images that are all alike in this respect, as noise is; real images have
+# the flattest. The nearer a curve is to theirs, the more alike the sets are; the distance below is
+# the area between two curves.
+#
 # ## How far from real images?
 #
 # The Wasserstein distance between the distribution of a method and that of the larger sample of
@@ -178,6 +186,10 @@ features = {
 run.save_figure(plots.plane, plane_table(features))
 
 # %% [markdown]
+# Noise gathers in one spot: to the network all of it is the same image. What was synthesised
+# spreads among the real images. A plane shows little of the space, as the shares of the variance
+# say.
+#
 # ## Claims
 #
 # How much nearer to real images D4C's are than the nearest of noise and the baseline.

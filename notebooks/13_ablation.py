@@ -115,6 +115,9 @@ gains.groupby("encoder").agg(["mean", "std"]).T.unstack().rename(columns=ENCODER
 run.save_figure(plots.ablation, measured)
 
 # %% [markdown]
+# A point a draw, a line for the mean. Where the points of two rows overlap, five draws do not tell
+# them apart.
+#
 # ## Claims
 #
 # One a gain and encoder, with the 95 % interval over draws (Student's t). The smallest of them all
@@ -168,6 +171,9 @@ shown.rename(columns=TITLES).round(2).astype(object).fillna("")
 run.save_figure(plots.cost, cost_table)
 
 # %% [markdown]
+# Bars of one panel can be compared. Backgrounds double the images that are encoded, so SCG costs
+# most; perturbations cost little.
+#
 # ## Seconds of every stage
 #
 # Of one quantization with the sizes of this profile. The README reports for the reconstruction of

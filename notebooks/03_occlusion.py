@@ -44,7 +44,7 @@ import torch
 
 from paperlib.data.foolbox_images import foolbox_cifar10
 from paperlib.freq import bands, occlusion, plots, zoo_evidence
-from paperlib.freq.sampled import beside_exact, sampled_frequency
+from paperlib.freq.sampled import beside_exact, mean_map, sampled_frequency
 from paperlib.freq.tables import bootstrap, curve_table, map_table
 from paperlib.freq.variants import (
     ADVERSARIAL,
@@ -141,7 +141,8 @@ right = {
 # %%
 keys = ["architecture", "variant"]
 panels = [(arch, variant) for arch in ARCHITECTURES for variant in ("natural", robust)]
-run.save_figure(plots.of_maps, map_table({key: occluded[key].mean(0) for key in panels}, keys))
+means = {key: mean_map(occluded[key], seed=seed) for key in panels}
+run.save_figure(plots.of_maps, map_table(means, keys))
 
 # %%
 rings = {key: bands.radial_mean(occluded[key], run.sizes.bands) for key in panels}

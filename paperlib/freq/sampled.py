@@ -87,6 +87,21 @@ def sampled_frequency(
     return normalise(changes * weights)
 
 
+def mean_map(
+    maps: Float[Tensor, "n height width"],
+    sample: Sample = Sample(),
+    seed: int = 0,
+) -> Float[Tensor, "height width"]:
+    """Mean OF of `sampled_frequency` over images, each component over those that drew it.
+
+    0 where none did. Only over many images the plain mean is the same; with few, it shows how often
+    a component was drawn.
+    """
+    size = maps.shape[-2:]
+    stood_for = drawn(len(maps), tuple(size), sample, seed).to(maps).mean(0)  # 1 on the average
+    return torch.where(stood_for > 0, maps.mean(0) / stood_for, 0)
+
+
 def first_order_changes(
     model: nn.Module,
     images: Images,

@@ -9,6 +9,7 @@ from paperlib.freq.sampled import (
     beside_exact,
     drawn,
     first_order_changes,
+    mean_map,
     sampled_frequency,
     strata,
 )
@@ -108,3 +109,12 @@ def test_beside_the_exact_share_the_sample_is_cheaper_and_hardly_biased(trained,
     assert abs(found["bias"]) < 0.01
     assert found["passes"] == pytest.approx((16 + 0.2 * 240) / 256, abs=0.02)
     assert found["passes"] ** 0.5 < found["standard error"] < 0.6
+
+
+def test_a_mean_map_does_not_show_how_often_a_component_was_drawn():
+    seed, size = 3, (16, 16)
+    weights = drawn(8, size, SAMPLE, seed)
+    assert weights.mean(0).std() > 0.3
+    found = mean_map(0.5 * weights, SAMPLE, seed)  # of maps that are 0.5 everywhere
+    torch.testing.assert_close(found, 0.5 * (weights.mean(0) > 0))
+    assert (found == 0).any()  # drawn for none of so few images

@@ -27,7 +27,7 @@ from paperlib.pedsam.split.schedule import rounds
 from paperlib.pedsam.split.worker import WindowBlocks
 
 OVERLAP = 512 / 1500  # of crops, as SamAutomaticMaskGenerator has it
-FALSE, CHECKED = (1, 4), (1, 4, 8, 16)  # windows that a server lies about, and that are checked
+FALSE, CHECKED = (1, 4), (1, 4, 16)  # windows that a server lies about, and that are checked
 
 
 def crops_table(

@@ -81,8 +81,8 @@ class LatencySizes:
 SIZES = {
     "06_partition": {
         "smoke": PartitionSizes(20, 1, 10),
-        "default": PartitionSizes(1000, 2, 200),
-        "paper": PartitionSizes(1000, 2, 200),
+        "default": PartitionSizes(1000, 2, 150),
+        "paper": PartitionSizes(1000, 2, 150),
     },
     "07_segmentation": {
         "smoke": SegmentationSizes("sam-small", ("sam-small-pixels_once",), 2, 1, (1, 4)),

@@ -14,7 +14,7 @@ from paperlib.runs.table import read_table
 def test_notebooks_are_those_of_the_folder_in_their_order():
     found = notebooks()
     assert found == sorted(file.stem for file in (ROOT / "notebooks").glob("*.py"))
-    assert [name[:2] for name in found] == [f"{n:02}" for n in range(1, len(found) + 1)]
+    assert [name[:2] for name in found] == [f"{n:02}" for n in range(len(found))]
 
 
 def test_every_data_set_is_taken_by_a_notebook_and_has_a_title():

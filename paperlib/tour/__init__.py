@@ -1,0 +1,1 @@
+"""The tour: no paper of its own, it shows one picture of each."""

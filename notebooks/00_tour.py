@@ -38,7 +38,6 @@ from paperlib.tour import sizes
 
 run = start("00_tour", sizes, profile=profile, seed=seed, dataset=dataset)
 
-# %%
 # %% [markdown]
 # ## One: which frequencies does a network use?
 #

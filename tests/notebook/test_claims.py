@@ -359,6 +359,9 @@ def test_the_claims_of_the_frequency_paper():
         "freq-5-given-clean",
         "freq-jpeg",
         "freq-lowpass",
+        "freq-fourier",
+        "freq-corruptions",
+        "freq-band-attack",
     }
     assert {claim.dataset for claim in loaded.values()} <= set(DATASETS)
 

@@ -49,6 +49,7 @@ run = start("00_tour", sizes, profile=profile, seed=seed, dataset=dataset)
 #
 # The same for a network that was trained as usual and for one that was trained on *adversarial*
 # images, which were changed by just so little that they fool it.
+
 # %%
 from paperlib.freq import plots as freq_plots
 from paperlib.freq.occlusion import low_share, occluded_frequency

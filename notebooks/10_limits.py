@@ -239,6 +239,10 @@ run.claims_table()
 # D4C's are nearest to real ones, in semantics and in patches. The ResNet agrees in neither, and the
 # claims take the smaller of the two.
 #
+# **The question answered.** An image of an earlier data-free method is no picture of anything, and
+# neither is D4C's, as a whole. How far each kind is from real images, in what it shows and in how
+# its parts differ, is in the table; the lines above say whether D4C's are nearer.
+#
 # **Deviations and limits.** The paper shows these limits with a projection and with maps of
 # similarities, whose exact measure could not be read; the two distributions and their distance are
 # ours. The generic names are not those of the data set. Outside the paper profile the synthesis has

@@ -62,6 +62,7 @@ def test_what_is_measured_of_one(pictures, measured):
 
 def test_a_sample_is_the_same_for_every_network(pictures):
     settings = Measuring(12, 4, share=0.3, steps=1, seed=1)
+    assert settings.sample(pictures[0]).cutoff == 2  # a quarter of the side
     weights = drawn(12, (8, 8), settings.sample(pictures[0]), 1)
     assert (weights > 0).float().mean() < 0.5
     for _, high in MODELS:

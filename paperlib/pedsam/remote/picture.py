@@ -77,12 +77,13 @@ class Picture:
 
     def room(self, server: str) -> int:
         """Pixels that a server may yet see for the first time."""
-        return self.limit - self.seen(self.granted[server])
+        return max(0, self.limit - self.seen(self.granted[server]))
 
     def fits(self, server: str, boxes: Collection[Box]) -> bool:
         """Whether a server keeps the limit when it is sent these boxes too."""
         together = self.granted[server].union(boxes)
-        return sum(map(area, together)) <= self.limit or self.seen(together) <= self.limit
+        most = max(self.limit, self.seen(self.granted[server]))  # over it, what is new is too much
+        return sum(map(area, together)) <= self.limit or self.seen(together) <= most
 
 
 def move(box: Box, source: Box, target: Box) -> Box:

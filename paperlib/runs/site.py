@@ -51,10 +51,11 @@ def figure_of(notebook: Any) -> dict[str, str]:
 def with_anchors(notebook: Any) -> Any:
     """The notebook with an anchor above each claim's cell and every picture's text for the blind.
 
-    MyST-NB takes the text from the cell, not from the output.
+    README is the first page. MyST-NB takes the text from the cell, not from the output.
     """
     cells = []
     for cell in notebook.cells:
+        cell.source = cell.source.replace("](../README.md)", "](../index.md)")
         for output in cell.get("outputs", []):
             if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}
@@ -172,7 +173,7 @@ def sections(table: dict[str, Entry], shown: Published, rooms: Sequence[str]) ->
         heads[table[claim.notebook].row.package] = paper.short if paper else claim.paper
     parts: dict[str, list[str]] = {}
     for name, entry in table.items():
-        head = heads.get(entry.row.package, entry.row.package)
+        head = heads.get(entry.row.package, entry.row.package.capitalize())
         parts.setdefault(head, []).append(f"notebooks/{name}")
     parts["Claims"] = ["scorecard", "docs/claims", "docs/not_reproduced"]
     parts["Use"] = ["docs/running", "docs/servers", "CONTRIBUTING"]

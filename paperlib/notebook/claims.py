@@ -117,6 +117,7 @@ class Claim(Record):
         stake: what must be at stake at least, in `unit`; None where the claim compares nothing.
         dataset: the paper's data set; on any other no result counts as reproduced.
         notebook: the notebook that measures it.
+        profiles: in which it does; smoke measures what default does.
     """
 
     id: Id
@@ -131,6 +132,7 @@ class Claim(Record):
     stake: Annotated[FiniteFloat, Field(gt=0)] | None = None
     dataset: Text
     notebook: Annotated[str, StringConstraints(pattern=r"^\d\d_[a-z0-9_]+$")]
+    profiles: Annotated[tuple[Profile, ...], Field(min_length=1, strict=False)] = PROFILES
 
     def status(self, measured: "Measurement") -> Status:
         """Status of a measurement."""

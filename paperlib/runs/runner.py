@@ -33,6 +33,7 @@ from nbclient.exceptions import DeadKernelError
 
 from paperlib.files import FileError
 from paperlib.notebook import provenance
+from paperlib.notebook.claims import load_claims
 from paperlib.notebook.parameters import (
     CHANGES,
     ParameterError,
@@ -210,12 +211,14 @@ def end_with(over: Callable[[], bool]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def missing_claims(name: str, folder: Path) -> list[str]:
-    """Claims that name this notebook and that its run did not measure."""
+def missing_claims(name: str, folder: Path, profile: str) -> list[str]:
+    """Claims that name this notebook and this profile, and that its run did not measure."""
     return [
-        claim
-        for claim in read_table()[name].claims
-        if not (folder / "claims" / f"{claim}.json").is_file()
+        claim.id
+        for claim in load_claims().values()
+        if claim.notebook == name
+        and profile in claim.profiles
+        and not (folder / "claims" / f"{claim.id}.json").is_file()
     ]
 
 
@@ -276,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             see = f"\n  see {executed}" if whole else ""
             report(options.name, "FAILED", started, peak.bytes, f"\n  {why}{see}")
             return 1
-        if missing := missing_claims(options.name, folder):
+        if missing := missing_claims(options.name, folder, profile):
             more = f"\n  did not measure {', '.join(missing)}, which data/claims says it does"
             report(options.name, "FAILED", started, peak.bytes, more)
             return 1

@@ -22,8 +22,7 @@ myst_links_external_new_tab = False
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
 default_role = "py:obj"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+autodoc_typehints = "signature"  # types hold what would be markup, such as "*image"
 add_module_names = False
 napoleon_use_ivar = True  # attributes are documented once
 

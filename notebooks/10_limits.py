@@ -228,20 +228,17 @@ run.check("d4c-2-diversity", found, scale=scale, source=data, note=note)
 run.claims_table()
 
 # %% [markdown]
-# **Why it disagrees.** The similarity is that of the whole image. D4C writes its prompt into a
-# box and makes the rest unlike it, so its images score lower than those of BNS, and with the ViT
-# lower than noise. The curve of noise is steep: all of it is as near to a prompt as all other
-# noise, which is not to show something. In the patches D4C is much nearer to real images than noise
-# is, but BNS, which keeps the statistics of the activations, and PSE, which optimises just these
-# similarities, are nearer still. With twice the iterations D4C came nearest with the ResNet.
+# **The question answered.** Images of earlier data-free methods show nothing: another network tells
+# hardly more prompts apart in them than in noise. D4C's show something, to the tower that did not
+# make them too, in every draw and with both encoders, but far less than real images do: the paper's
+# first claim holds.
 #
-# On CIFAR-10, in the paper profile, the ViT agrees with the paper in both: of the data-free images
-# D4C's are nearest to real ones, in semantics and in patches. The ResNet agrees in neither, and the
-# claims take the smaller of the two.
-#
-# **The question answered.** An image of an earlier data-free method is no picture of anything, and
-# neither is D4C's, as a whole. How far each kind is from real images, in what it shows and in how
-# its parts differ, is in the table; the lines above say whether D4C's are nearer.
+# **Why the similarity disagrees.** It is that of the whole image to the network that was asked. D4C
+# writes its prompt into a box and makes the rest unlike it, so its images score lower than those of
+# BNS, and with the ViT lower than noise. The curve of noise is steep: all of it is as near to a
+# prompt as all other noise, which is not to show something. In the patches D4C is much nearer to
+# real images than noise is, but BNS, which keeps the statistics of the activations, and PSE, which
+# optimises just these similarities, are nearer still.
 #
 # **Deviations and limits.** The paper shows these limits with a projection and with maps of
 # similarities, whose exact measure could not be read; the two distributions and their distance are

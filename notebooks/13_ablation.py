@@ -208,13 +208,11 @@ print(f"{chosen.reconstruction_iterations} iterations, {chosen.reconstruction_ba
 run.claims_table()
 
 # %% [markdown]
-# **Why it disagrees.** SCG adds accuracy, on its own and to PAE. PAE alone costs it: a pattern that
-# survives other colours and a blur is a strong one, and far more values leave the range
-# of an image, which wide steps of 3-bit activations then pay for (notebook 12).
-#
-# On CIFAR-10, in the paper profile, it is the same with the ResNet, by far larger differences:
-# there PAE takes away most of what SCG brings. With the ViT both together are the best row, as in
-# the paper, but each part alone is below PGSI.
+# **Why nothing is decided.** In the mean PAE alone costs accuracy, and SCG beside it wins that
+# back: a pattern that survives other colours and a blur is a strong one, and far more values leave
+# the range of an image, which wide steps of 3-bit activations then pay for (notebook 12). But one
+# draw in five makes most of that difference, and beside real images there is little to win with
+# this ResNet: five draws decide none of the four gains.
 #
 # **The question answered.** The gains of each part, alone and on top of the other, are in the
 # table; the lines above say whether all of them are gains. The cost is that of the iterations: a

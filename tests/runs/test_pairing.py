@@ -43,7 +43,8 @@ def test_committed_outputs(source):
     assert set(notebook["metadata"]) - {"language_info"} == {"jupytext", "kernelspec"}
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
-    assert all(set(cell["metadata"]) <= {"tags"} for cell in notebook["cells"])
+    kept = {"tags", "lines_to_next_cell"}  # the second: jupytext, around a function in a cell
+    assert all(set(cell["metadata"]) <= kept for cell in notebook["cells"])
     outputs = [output for cell in code for output in cell["outputs"]]
     assert not [output for output in outputs if output.get("name") == "stderr"]
     assert not [output for output in outputs if output["output_type"] == "error"]

@@ -16,7 +16,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from paperlib.data import LabelledImages
-from paperlib.notebook import claims, figures, provenance
+from paperlib.notebook import claims, figures, outcomes, provenance
 from paperlib.notebook.parameters import CHANGES
 
 KEY = "paperlib"  # of the metadata of an output
@@ -119,12 +119,12 @@ class Run:
             stake=stake,
             folder=self.folder,
         )
-        text = claims.outcome(claims.load_claims()[claim], measured)
+        text = outcomes.outcome(claims.load_claims()[claim], measured)
         _show(text, {"claim": claim})
 
     def claims_table(self) -> None:
         """Show the claims that this notebook measures, with what this run measured."""
-        _show(claims.outcomes(self.name, self.folder), {"claims": self.name})
+        _show(outcomes.outcomes(self.name, self.folder), {"claims": self.name})
 
 
 def figure_outputs(folder: Path, draw: Callable[..., Figure]) -> list[dict[str, Any]]:

@@ -28,10 +28,9 @@ from paperlib.notebook.claims import (
     Status,
     Text,
     load_claims,
-    measured_text,
-    notes,
     problems,
 )
+from paperlib.notebook.outcomes import measured_text, notes
 from paperlib.runs.scorecard import EARLIER, NONE, PUBLISHED, Measured, Stale, load
 
 BLOCKS = ("badges", "summary", "pictures", "scorecard")

@@ -19,7 +19,7 @@ import nbformat
 from paperlib.code import source_hash
 from paperlib.files import write_files
 from paperlib.names import STANDARD_SEED, notebooks
-from paperlib.notebook import claims, figures, provenance
+from paperlib.notebook import claims, figures, outcomes, provenance
 from paperlib.notebook.run import KEY, figure_outputs
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
 from paperlib.runs import changelog, check, graph, pages
@@ -89,10 +89,10 @@ def renew(notebook: Any, folder: Path) -> None:
             match output.get("metadata", {}).get(KEY, {}):
                 case {"claim": claim} if claim in stated:
                     file = folder / "claims" / f"{claim}.json"
-                    text = claims.outcome(stated[claim], claims.load_measurement(file, stated))
+                    text = outcomes.outcome(stated[claim], claims.load_measurement(file, stated))
                     output["data"] = {"text/markdown": text, "text/plain": text}
                 case {"claims": name}:
-                    text = claims.outcomes(name, folder)
+                    text = outcomes.outcomes(name, folder)
                     output["data"] = {"text/markdown": text, "text/plain": text}
                 case {"figure": name}:
                     draw = figures.load_figure(folder, name).draw

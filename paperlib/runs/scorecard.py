@@ -23,9 +23,8 @@ from paperlib.notebook.claims import (
     Status,
     load_claims,
     load_measurements,
-    measured_text,
-    notes,
 )
+from paperlib.notebook.outcomes import measured_text, notes
 from paperlib.runs.command import command
 
 PUBLISHED = PROFILES[1:]

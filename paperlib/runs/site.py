@@ -17,7 +17,7 @@ from typing import Any
 
 import nbformat
 
-from paperlib.notebook.claims import measured_text
+from paperlib.notebook.outcomes import measured_text
 from paperlib.notebook.run import KEY
 from paperlib.paths import FIGURES, NOTEBOOKS, ROOT, outputs_dir
 from paperlib.runs import check, pages

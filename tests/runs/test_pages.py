@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -13,26 +14,8 @@ from paperlib.notebook import figures, provenance
 from paperlib.notebook.claims import Status, measure
 from paperlib.runs import pages
 
-ROW = {
-    "id": "a-1",
-    "paper": "Author 2020",
-    "where": "Table 1",
-    "statement": "A is larger.",
-    "reported": None,
-    "source": "unread",
-    "quantity": "A minus B",
-    "unit": "share",
-    "check": {"op": ">", "value": 0},
-    "dataset": "cifar10",
-    "notebook": "01_spectrum",
-}
-SECOND = ROW | {
-    "id": "a-2",
-    "statement": "B is ten.",
-    "reported": 10,
-    "source": "Table 2",
-    "check": {"op": "within", "value": 10, "tolerance": 1},
-}
+ROW, SECOND = yaml.safe_load((Path(__file__).parents[1] / "claims.yaml").read_text())
+SECOND |= {"statement": "B is ten."}
 OTHER = ROW | {"id": "b-1", "paper": "Nobody 1999", "statement": "C is there."}
 PAPER = {
     "short": "Two letters",

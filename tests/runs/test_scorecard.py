@@ -1,5 +1,7 @@
 """The scorecard as text: it fits the terminal, and shows the profiles that were run."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -7,25 +9,7 @@ from paperlib import paths
 from paperlib.notebook.claims import load_claims, measure
 from paperlib.runs import scorecard
 
-ROW = {
-    "id": "a-1",
-    "paper": "Author 2020",
-    "where": "Table 1",
-    "statement": "A is larger.",
-    "reported": None,
-    "source": "unread",
-    "quantity": "A minus B",
-    "unit": "share",
-    "check": {"op": ">", "value": 0},
-    "dataset": "cifar10",
-    "notebook": "01_spectrum",
-}
-SECOND = ROW | {
-    "id": "a-2",
-    "reported": 10,
-    "source": "Table 2",
-    "check": {"op": "within", "value": 10, "tolerance": 1},
-}
+ROW, SECOND = yaml.safe_load((Path(__file__).parents[1] / "claims.yaml").read_text())
 RUN = {"dataset": "openmoji", "seed": 0, "scale": "20 images, 3 seeds", "source": "scenes"}
 
 

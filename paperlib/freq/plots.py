@@ -3,19 +3,16 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from numpy.typing import ArrayLike
 
 from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.controls import CONTROLS
+from paperlib.freq.maps import as_map, frequency_map
 from paperlib.freq.variants import ARCHITECTURES, VARIANTS
 from paperlib.names import DATASETS as TITLES
 from paperlib.notebook.figures import (
@@ -78,7 +75,7 @@ def spectrum(table: pd.DataFrame) -> Figure:
     The profiles, one a class, fall on logarithmic axes; their mean is thick.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
-    frequency_map(left, _square(table[table.u.notna()]), "mean |X|", label="pixel value", log=True)
+    frequency_map(left, as_map(table[table.u.notna()]), "mean |X|", label="pixel value", log=True)
     for name, rows in table[table.radius.notna()].groupby("class", sort=False):
         look = {"color": BLUE, "label": "mean of classes", "zorder": 3} if name == ALL else {}
         right.plot(rows.radius, rows.value, **{"color": "0.7", "linewidth": 1} | look)
@@ -114,7 +111,7 @@ def linear(table: pd.DataFrame) -> Figure:
     titles = {"mean": "mean |X|", "between": "between, B", "weights": "weights |W|"}
     figure, axes = plt.subplots(1, 3, figsize=(8, 2.9))
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
-        frequency_map(ax, _square(table[table["map"] == name]), title, log=True)
+        frequency_map(ax, as_map(table[table["map"] == name]), title, log=True)
         ax.set(xlabel="v", ylabel="u")
     return figure
 
@@ -138,7 +135,7 @@ def rct_maps(table: pd.DataFrame) -> Figure:
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
     for ax, name in zip(axes.flat, names, strict=False):
-        values = _square(table[table.change == name])
+        values = as_map(table[table.change == name])
         image = frequency_map(ax, values, _title(name), log=True, limits=(0.01, 3), bar=False)
         ax.set(xlabel="v", ylabel="u")
         ax.title.set_size(10)
@@ -190,7 +187,7 @@ def one_component(table: pd.DataFrame, pixels: Pixels) -> Figure:
     image_row(axes[:4], pixels["images"], ["all components", *titles])
     for ax in axes[:4]:
         ax.title.set_size(9)
-    frequency_map(axes[4], _square(table), "fall of the logit δ", signed=True)
+    frequency_map(axes[4], as_map(table), "fall of the logit δ", signed=True)
     axes[4].set(xlabel="", ylabel="")
     return figure
 
@@ -200,7 +197,7 @@ def of_maps(table: pd.DataFrame) -> Figure:
     keys = list(table.groupby(["architecture", "variant"], sort=False).groups)
     figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.4))
     for ax, (arch, variant) in zip(axes.flat, keys, strict=True):
-        values = _square(table[(table.architecture == arch) & (table.variant == variant)])
+        values = as_map(table[(table.architecture == arch) & (table.variant == variant)])
         title = f"{ARCHITECTURES[arch]}, {VARIANTS[variant]}"
         frequency_map(ax, values, title, label="OF", log=True, limits=(1e-4, 3e-2))
     return figure
@@ -370,7 +367,7 @@ def your_maps(table: pd.DataFrame) -> Figure:
             ax.set_visible(len(one) > 0)
             if len(one):
                 look = {"log": True, "limits": limits, "bar": False}
-                image = frequency_map(ax, _square(one), _short(name), **look)
+                image = frequency_map(ax, as_map(one), _short(name), **look)
                 ax.set(xlabel="v", ylabel="u")
                 ax.title.set_size(9)
         figure.colorbar(image, ax=line, label=quantity, shrink=0.8)
@@ -433,61 +430,6 @@ def write(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame, folder: P
     draw(table).savefig(folder / f"{draw.__name__}.png", bbox_inches="tight")
 
 
-def frequency_map(
-    ax: Axes,
-    values: ArrayLike,
-    title: str,
-    *,
-    label: str = "",
-    log: bool = False,
-    signed: bool = False,
-    limits: tuple[float, float] | None = None,
-    bar: bool = True,
-) -> AxesImage:
-    """Heat map over the components of a DCT, the lowest frequency at the top left.
-
-    Args:
-        ax: where to draw.
-        values: (u, v): vertical frequency along the rows, horizontal along the columns.
-        title: above the map.
-        label: of the colour bar: the quantity with its unit.
-        log: logarithmic colours; components that are not above 0 are grey.
-        signed: diverging colours with white at 0.
-        limits: of the colours, to make maps comparable; from the values if None.
-        bar: draw the colour bar; without it, one bar can serve several maps.
-
-    Raises:
-        ValueError: `values` is not two-dimensional; `log` with `signed` or with nothing above 0.
-    """
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 2:
-        raise ValueError(f"values of {title!r}: shape {values.shape}, expected (u, v)")
-    if log and signed:
-        raise ValueError(f"map {title!r}: log has no place for negative values; choose one")
-    if log:
-        values = np.where(values > 0, values, np.nan)
-        if np.isnan(values).all():
-            raise ValueError(f"values of {title!r}: none above 0, so no logarithm to draw")
-    low, high = limits or (np.nanmin(values), np.nanmax(values))
-    if signed:
-        high = max(abs(low), abs(high))
-        low = -high
-    colours = mpl.colormaps["RdBu_r" if signed else "viridis"].with_extremes(bad="0.8")
-    image = ax.imshow(
-        np.ma.masked_invalid(values),
-        origin="upper",
-        interpolation="nearest",
-        cmap=colours,
-        norm=LogNorm(low, high) if log else Normalize(low, high),
-    )
-    ax.set(title=title, xlabel="horizontal frequency v", ylabel="vertical frequency u")
-    rows, columns = values.shape
-    ax.set(yticks=range(0, rows, -(-rows // 4)), xticks=range(0, columns, -(-columns // 4)))
-    if bar:
-        ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
-    return image
-
-
 def _short(name: str) -> str:
     """The end of a network's name, which tells checkpoints apart."""
     return name if len(name) < 28 else f"…{name[-26:]}"
@@ -499,11 +441,6 @@ def _colours(names: pd.Series) -> dict[str, str]:
     own = [name for name in names.unique() if name != "white noise"]
     found = {name: cycle[k % len(cycle)] for k, name in enumerate(own)}
     return found | {"white noise": BLACK}
-
-
-def _square(table: pd.DataFrame) -> np.ndarray:
-    """The map (u, v) of a long table with these columns and `value`."""
-    return table.pivot(index="u", columns="v", values="value").to_numpy()
 
 
 def _title(name: str) -> str:

@@ -2,6 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from paperlib.data import LabelledImages
+from paperlib.freq.zoo_training import Job
+from paperlib.models.training import Recipe
+
 
 class Recorder(nn.Module):
     """A small convolutional classifier that remembers the batch sizes it was given."""
@@ -53,3 +57,26 @@ def trained(colours):
         for _ in range(40):
             model(images)
     return model
+
+
+@pytest.fixture
+def noise():
+    """Labelled images of noise as a function of their count and a seed: 32 px, ten classes."""
+
+    def images(count, seed):
+        generator = torch.Generator().manual_seed(seed)
+        pixels = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        return LabelledImages(pixels, torch.arange(count) % 10, tuple("abcdefghij"), "noise")
+
+    return images
+
+
+@pytest.fixture
+def job():
+    """A training of the zoo as a function of what matters: of a batch of four, with rate 0."""
+
+    def make(training=0, variant="natural", **changes):
+        given = {"recipe": Recipe(1, 0.0, 4), "attacked": 3, "occluded": 2} | changes
+        return Job("openmoji", "resnet20", variant, training, **given)
+
+    return make

@@ -3,24 +3,10 @@ import math
 import sys
 
 import pytest
-import torch
 
-from paperlib.data import LabelledImages
 from paperlib.freq import zoo
-from paperlib.freq.zoo_training import RINGS, TABLES, Job, pack
+from paperlib.freq.zoo_training import RINGS, TABLES, pack
 from paperlib.models.checkpoints import load_checkpoint
-from paperlib.models.training import Recipe
-
-
-def images(count, seed):
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return LabelledImages(pixels, torch.arange(count) % 10, tuple("abcdefghij"), "noise")
-
-
-def job(training=0, variant="natural", **changes):
-    given = {"recipe": Recipe(1, 0.0, 4), "attacked": 3, "occluded": 2} | changes
-    return Job("openmoji", "resnet20", variant, training, **given)
 
 
 def table(folder, name):
@@ -28,7 +14,7 @@ def table(folder, name):
         return list(csv.DictReader(file))
 
 
-def test_what_an_interruption_left_over_is_removed(tmp_path):
+def test_what_an_interruption_left_over_is_removed(tmp_path, job):
     whole, torn = job(0).key, job(1).key
     for name in TABLES[:-1]:
         zoo._append(tmp_path / f"{name}.csv", [whole | {"value": 0.5}, torn | {"value": 0.25}])
@@ -42,14 +28,14 @@ def test_what_an_interruption_left_over_is_removed(tmp_path):
     assert [row["accuracy"] for row in table(tmp_path, "trainings")] == ["0.333333", "0.5"]
 
 
-def test_a_training_that_fails_does_not_end_the_others(tmp_path):
+def test_a_training_that_fails_does_not_end_the_others(tmp_path, job):
     source = tmp_path / "images.npz"
     assert zoo._in_time(0, job(), source, tmp_path, "") is None  # too late
     assert "images.npz" in zoo._in_time(math.inf, job(), source, tmp_path, "")
 
 
-def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
-    pack(tmp_path / "images.npz", images(256, 3), images(20, 4))
+def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys, noise):
+    pack(tmp_path / "images.npz", noise(256, 3), noise(20, 4))
     words = "--dataset openmoji --architectures resnet20 --variants natural --epochs 1 --attacked 2"
     words += f" --occluded 1 --images {tmp_path / 'images.npz'} --folder {tmp_path} --commit abc"
 
@@ -71,6 +57,6 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     assert len(table(tmp_path, "curves")) == 3 * RINGS
     (weights,) = tmp_path.glob("*.safetensors")
     model = load_checkpoint(weights.stem, tmp_path)
-    test = images(20, 4)
+    test = noise(20, 4)
     right = (model(test.floats()).argmax(-1) == test.labels).float().mean().item()
     assert float(rows[0]["accuracy"]) == pytest.approx(right, abs=1e-5)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from paperlib.data import LabelledImages
 from paperlib.freq import zoo_training
 from paperlib.freq.autoattack import standing
 from paperlib.freq.bands import band_masks
@@ -13,17 +12,6 @@ from paperlib.freq.variants import LOW_CUTOFF
 from paperlib.freq.zoo_recipes import RECIPES, VARIANTS
 from paperlib.models.cnn import build_cnn
 from paperlib.models.training import Recipe
-
-
-def images(count, seed):
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    return LabelledImages(pixels, torch.arange(count) % 10, tuple("abcdefghij"), "noise")
-
-
-def job(training=0, variant="natural", **changes):
-    given = {"recipe": Recipe(1, 0.0, 4), "attacked": 3, "occluded": 2} | changes
-    return zoo_training.Job("openmoji", "resnet20", variant, training, **given)
 
 
 class Brightness(nn.Module):
@@ -39,8 +27,8 @@ class Always(nn.Module):
         return nn.functional.one_hot(torch.full((len(x),), 3), 10) + 0 * x.sum((1, 2, 3))[:, None]
 
 
-def test_every_training_starts_elsewhere_and_is_the_same_again():
-    data = images(8, 0)
+def test_every_training_starts_elsewhere_and_is_the_same_again(job, noise):
+    data = noise(8, 0)
     with torch.random.fork_rng():
         starts = [
             zoo_training.train_one(job(i), data).conv1.weight.detach().clone() for i in range(5)
@@ -63,7 +51,7 @@ def test_no_two_trainings_share_a_seed():
     assert len(seeds) == len(RECIPES) * len(VARIANTS) * 5 * 2
 
 
-def test_a_variant_trains_with_its_weight_decay_on_what_it_prepares(monkeypatch):
+def test_a_variant_trains_with_its_weight_decay_on_what_it_prepares(monkeypatch, job, noise):
     seen = {}
 
     def train(model, data, recipe, seed, prepare):
@@ -72,7 +60,7 @@ def test_a_variant_trains_with_its_weight_decay_on_what_it_prepares(monkeypatch)
 
     monkeypatch.setattr(zoo_training, "train", train)
     for variant, decay in {"natural": 5e-4, "weight_decay_0": 0.0, "mixup": 5e-4}.items():
-        zoo_training.train_one(job(variant=variant, recipe=Recipe(7, 0.1)), images(8, 0))
+        zoo_training.train_one(job(variant=variant, recipe=Recipe(7, 0.1)), noise(8, 0))
         assert seen["recipe"] == Recipe(7, 0.1, weight_decay=decay)
         assert seen["prepare"] is VARIANTS[variant].prepare
 
@@ -87,17 +75,17 @@ def test_an_image_stands_if_its_distance_to_the_border_is_larger(epsilon):
     assert stood.tolist() == [False, False, True, False, False, True]
 
 
-def test_a_constant_classifier_is_as_robust_as_it_is_accurate():
-    data = images(20, 1)
+def test_a_constant_classifier_is_as_robust_as_it_is_accurate(noise):
+    data = noise(20, 1)
     stood = standing(Always(), data.floats(), data.labels, 8 / 255)
     assert torch.equal(stood, data.labels == 3)
 
 
-def test_shares_are_those_of_the_notebooks():
+def test_shares_are_those_of_the_notebooks(job, noise):
     torch.manual_seed(0)
     model = build_cnn("linear").eval()
     nn.init.normal_(model.linear.weight, std=0.01)
-    test = images(30, 2)
+    test = noise(30, 2)
     predicted = model(test.floats()).argmax(-1)
     test.labels[20:] = predicted[20:]
     right = (predicted == test.labels).nonzero().squeeze(1)[:4]

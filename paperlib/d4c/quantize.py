@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
     clip = clip.to(device())
     data = options.data and test_data(options.data, options, clip)
     given = _lines(options.classes) or ()
-    task = data and task_of(data, given, template)
+    task = data and task_of(options.data, data, given, template)
     templates = task.templates if task else (template,)
     settings = replace(settings, prompts=min(options.prompts, len(names) * len(templates)))
     with _stage(f"calibration images: {options.images}"):
@@ -192,11 +192,17 @@ def test_data(
 
 
 def task_of(
-    data: LabelledImages | ClassFolders, names: Sequence[str], template: Template
+    name: str, data: LabelledImages | ClassFolders, names: Sequence[str], template: Template
 ) -> ZeroShotTask:
     """Names and templates of the classes.
 
     ImageNet's names and its 80 templates are open_clip's, where the folders are its thousand.
+
+    Args:
+        name: of the set, or the folder that it was read from.
+        data: the images.
+        names: of the classes, by the user; empty takes the set's, or those of the folders.
+        template: of a folder's classes.
 
     Raises:
         ValueError: names that are not as many as the classes, or WordNet numbers without names.
@@ -204,7 +210,6 @@ def task_of(
     if names and len(names) != len(data.classes):
         raise ValueError(f"--classes: {len(names)} names for {len(data.classes)} classes")
     if not isinstance(data, ClassFolders):
-        name = {100: "cifar100", 10: "cifar10"}.get(len(data.classes), "openmoji")
         task = zero_shot_task(name)
     elif data.is_wordnet and not names:
         task = zero_shot_task("imagenet")

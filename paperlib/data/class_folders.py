@@ -1,8 +1,8 @@
 """Images in one folder a class: ImageNet's validation split, or a set of one's own.
 
-Read by torchvision's `ImageFolder`, one image after the other, so that 50,000 photographs need no
-memory. Classes are named after their folders, `_` as a space; ImageNet's thousand, whose folders
-have WordNet numbers such as n01440764, by whoever knows the names in their order.
+Read one image after the other, so that 50,000 photographs need no memory. Classes are named after
+their folders, `_` as a space; ImageNet's thousand, whose folders have WordNet numbers such as
+n01440764, by whoever knows the names in their order.
 """
 
 import re
@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import ImageFolder
 
 from paperlib.data.encoded import open_image
 from paperlib.seeds import draws
 
 WORDNET = re.compile(r"n\d{8}")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 # an image to what a model takes, (3, height, width)
@@ -35,7 +35,7 @@ class ClassFolders(NamedTuple):
         source: where it is, in words for a table.
     """
 
-    samples: list[tuple[str, int]]
+    samples: list[tuple[Path, int]]
     folders: tuple[str, ...]
     source: str
 
@@ -63,8 +63,23 @@ class ClassFolders(NamedTuple):
         for start in range(0, len(self.samples), size):
             part = self.samples[start : start + size]
             files, labels = zip(*part, strict=True)
-            images = [transform(open_image(Path(f), f, FORMATS).convert("RGB")) for f in files]
+            images = [transform(open_image(f, str(f), FORMATS).convert("RGB")) for f in files]
             yield torch.stack(images), torch.tensor(labels)
+
+
+def class_samples(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
+    """Images below each folder in a folder, by class and name, with their labels; the classes.
+
+    Hidden files are no images, such as the ``._`` files of some file systems.
+    """
+    names = tuple(sorted(path.name for path in folder.glob("*") if path.is_dir()))
+    samples = [
+        (path, label)
+        for label, name in enumerate(names)
+        for path in sorted((folder / name).rglob("*"))
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
+    return samples, names
 
 
 def load_class_folders(source: Path, count: int | None = None, seed: int = 0) -> ClassFolders:
@@ -81,19 +96,17 @@ def load_class_folders(source: Path, count: int | None = None, seed: int = 0) ->
     """
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is no folder: name one that has a folder a class")
-    try:
-        found = ImageFolder(str(source), is_valid_file=_is_image)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{source}: {error}. Valid is one folder a class") from None
-    samples = found.samples
+    samples, names = class_samples(source)
+    filled = {label for _, label in samples}
+    empty = [name for label, name in enumerate(names) if label not in filled]
+    if empty or not names:
+        raise FileNotFoundError(
+            f"{source / empty[0] if empty else source} has no images: valid is one folder a class, "
+            f"with {', '.join(SUFFIXES)} files in it"
+        )
     if count is not None:
         if not 1 <= count <= len(samples):
             raise ValueError(f"count={count}: {source} has {len(samples)} images")
         order = draws(len(samples), count, 1, seed)[0].tolist()
         samples = [samples[index] for index in sorted(order)]
-    return ClassFolders(samples, tuple(found.classes), source.name)
-
-
-def _is_image(file: str) -> bool:
-    path = Path(file)
-    return path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") and path.name[0] != "."
+    return ClassFolders(samples, names, source.name)

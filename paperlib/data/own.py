@@ -17,13 +17,12 @@ from PIL import Image
 from pyarrow import parquet
 
 from paperlib.data import LabelledImages, external
+from paperlib.data.class_folders import FORMATS, SUFFIXES, class_samples
 from paperlib.data.encoded import alteration, open_image
 from paperlib.seeds import draws
 
 DATASET = "own"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 LABELS = ("label", "fine_label")
-FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -78,23 +77,17 @@ def load_own(
 
 
 def _folders(folder: Path) -> _Encoded:
-    names = sorted(path.name for path in folder.glob("*") if path.is_dir())
-    numbers = all(name.isdecimal() for name in names)
-    labels = {name: int(name) if numbers else label for label, name in enumerate(names)}
-    images = [
-        (path, labels[name])
-        for name in names
-        for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not images:
+    samples, names = class_samples(folder)
+    if not samples:
         raise FileNotFoundError(
             f"{folder} has no images: needed are a folder a class with {', '.join(SUFFIXES)} "
             "files in it, or *.parquet with the columns image (bytes, path) and label"
         )
-    paths, of = zip(*images, strict=True)
-    classes = _numbered(max(of) + 1) if numbers else tuple(names)
-    return _Encoded([str(path) for path in paths], paths, of, classes)
+    paths, labels = zip(*samples, strict=True)
+    if all(name.isdecimal() for name in names):
+        labels = [int(names[label]) for label in labels]
+        names = _numbered(max(labels) + 1)
+    return _Encoded([str(path) for path in paths], paths, labels, names)
 
 
 def _tables(files: Sequence[Path]) -> _Encoded:

@@ -10,11 +10,13 @@ from PIL import Image
 from paperlib.d4c import methods, quantize
 from paperlib.d4c.quantize import main, parser, run, task_of, transform
 from paperlib.d4c.storage import load_quantized
+from paperlib.data import LabelledImages
 from paperlib.data.class_folders import load_class_folders
 from paperlib.data.openmoji import draw_scenes, load_classes
 from paperlib.models.clip import load_clip, preprocess
 
 CLIP = "openmoji-clip-vit"
+NO_IMAGES = torch.zeros(0, 3, 32, 32, dtype=torch.uint8), torch.zeros(0, dtype=torch.long)
 SMALL = ["--count", "2", "--iterations", "1", "--reconstruction", "0", "--bits", "W8A8"]
 
 
@@ -98,14 +100,18 @@ def test_imagenet_s_names_are_open_clip_s(tmp_path):
         place = tmp_path / f"n{number:08}"
         place.mkdir()
         (place / "a.png").touch()
-    task = task_of(load_class_folders(tmp_path), (), str)
+    cifar = task_of("cifar100", LabelledImages(*NO_IMAGES, ("a",) * 100, "CIFAR-100"), (), str)
+    assert (cifar.names[0], len(cifar.names)) == ("apple", 100)
+    task = task_of("a folder", load_class_folders(tmp_path), (), str)
     assert (task.names[0], task.names[999], len(task.templates)) == ("tench", "toilet paper", 80)
-    own = task_of(load_class_folders(tmp_path), [f"class {k}" for k in range(1000)], str)
+    own = task_of(
+        "a folder", load_class_folders(tmp_path), [f"class {k}" for k in range(1000)], str
+    )
     assert own.names[999] == "class 999" and len(own.templates) == 1
     (tmp_path / "n00000999/a.png").unlink()
     (tmp_path / "n00000999").rmdir()
     with pytest.raises(ValueError, match="999 folders with WordNet numbers.*--classes"):
-        task_of(load_class_folders(tmp_path), (), str)
+        task_of("a folder", load_class_folders(tmp_path), (), str)
 
 
 @pytest.mark.parametrize(

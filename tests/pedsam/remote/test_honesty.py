@@ -10,10 +10,11 @@ from scipy.stats import hypergeom
 
 from paperlib.models.sam import IMAGE
 from paperlib.pedsam.remote import wire
-from paperlib.pedsam.remote.edge import EdgeCompute, ServerFailedError
+from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.honesty import Range, agrees
 from paperlib.pedsam.remote.lying import LIES, LyingService
 from paperlib.pedsam.remote.service import Limits, WindowService
+from paperlib.pedsam.remote.session import ServerFailedError
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import patches
 from paperlib.pedsam.split.schedule import rounds

@@ -9,9 +9,10 @@ from segment_anything import SamPredictor
 
 from paperlib.models.sam import IMAGE, PATCH, build_small_sam
 from paperlib.pedsam.remote import edge as edge_module
-from paperlib.pedsam.remote.edge import EdgeCompute, ServerFailedError
+from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.ledger import ExposureError
 from paperlib.pedsam.remote.picture import AutomaticMasks, Picture, move
+from paperlib.pedsam.remote.session import ServerFailedError
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import KINDS, WindowGrid, area
 

@@ -25,6 +25,7 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"  # types hold what would be markup, such as "*image"
 add_module_names = False
 napoleon_use_ivar = True  # attributes are documented once
+napoleon_attr_annotations = False  # the same: types stand in signatures
 
 html_theme = "pydata_sphinx_theme"
 html_title = project

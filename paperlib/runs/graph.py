@@ -34,6 +34,7 @@ from paperlib.runs.command import command
 from paperlib.runs.pairs import settle
 from paperlib.runs.table import Entry, Job, changed_parts, git_state, read_table
 
+FULL = 2**16  # bytes: a disk that has less left cannot hold what Snakemake has to say
 SNAKEFILE = NOTEBOOKS / "Snakefile"
 MEBIBYTE = 2**20
 REMOTE: dict[str, Callable[[], RemoteFile]] = {  # of what is in `outside` and can be downloaded
@@ -255,8 +256,9 @@ def _explain(log: Path) -> None:
     """Say what a failed run has not said yet: a notebook's own failure stands above."""
     text = log.read_text(encoding="utf-8", errors="replace")
     if not re.search(r"Error in rule run_", text):
-        full = os.strerror(errno.ENOSPC)
-        print(f"{log.parent}: {full}" if full in text else text, file=sys.stderr)
+        reason = os.strerror(errno.ENOSPC)
+        full = reason in text or shutil.disk_usage(log.parent).free < FULL
+        print(f"{log.parent}: {reason}" if full else text, file=sys.stderr)
     print(f"not everything succeeded; Snakemake's messages are in {log}", file=sys.stderr)
 
 

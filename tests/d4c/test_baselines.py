@@ -173,7 +173,8 @@ def test_losses_fall(resnet, vit):
         assert done.images.shape == (6, 3, 64, 64) and done.images.isfinite().all()
         assert not model.training and all(p.grad is None for p in model.parameters())
         start = gaussian_images(model, 6, settings.seed)
-        assert (done.images - start).abs().max() <= 12 * 0.0501 * 1.2
+        reach = 12 * 0.0501 * 2**0.5  # two mini-batches: Adam sees a zero gradient in between
+        assert 0.2 * reach < (done.images - start).abs().max() <= 1.2 * reach
 
 
 def test_a_baseline_resumes(resnet, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from paperlib.names import notebooks
 from paperlib.paths import ROOT
 from paperlib.runs import memory
+from paperlib.runs.table import read_table
 
 MB = 2**20
 
@@ -131,4 +132,5 @@ sys.exit(runner.main())
     assert done.returncode == 1, done.stderr
     why = done.stdout.splitlines()[1].strip()
     assert why.startswith("the kernel was killed for memory: it had ")
-    assert why.endswith(" MB; notebooks/graph.yaml says 1000 MB for it")
+    needs = read_table()[FIRST].row.memory["smoke"]
+    assert why.endswith(f" MB; notebooks/graph.yaml says {needs} MB for it")

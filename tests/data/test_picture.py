@@ -1,0 +1,60 @@
+"""A picture as a person sees it, whatever the file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paperlib.data.picture import read_picture
+
+HALVES = np.zeros((4, 6, 3), np.uint8)
+HALVES[:, 3:] = 200  # dark left, light right
+
+
+def written(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def test_pixels_are_those_of_the_file(tmp_path):
+    np.testing.assert_array_equal(read_picture(written(tmp_path / "a.png", HALVES)), HALVES)
+    grey = read_picture(written(tmp_path / "g.png", HALVES[..., 0]))
+    np.testing.assert_array_equal(grey, HALVES)
+
+
+def test_the_camera_says_what_is_up(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    found = read_picture(written(tmp_path / "a.png", HALVES, exif=exif))
+    np.testing.assert_array_equal(found, HALVES[::-1, ::-1])
+
+
+def test_sixteen_bits_of_grey_are_scaled(tmp_path):
+    deep = np.array([[0, 257 * 100, 65535]], np.uint16)
+    found = read_picture(written(tmp_path / "a.png", deep))
+    np.testing.assert_array_equal(found[0, :, 0], [0, 100, 255])
+
+
+def test_what_is_transparent_shows_white(tmp_path):
+    alpha = np.full((4, 6, 1), 255, np.uint8)
+    alpha[0] = 0
+    found = read_picture(written(tmp_path / "a.png", np.concatenate([HALVES, alpha], 2)))
+    assert (found[0] == 255).all()
+    np.testing.assert_array_equal(found[1:], HALVES[1:])
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    with pytest.raises(ValueError, match="text.png: not a PNG, JPEG or WEBP image"):
+        read_picture(text)
+    with pytest.raises(FileNotFoundError, match="none.png: no such file"):
+        read_picture(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("most", [23, 11])  # Pillow warns of the first and refuses the second
+def test_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch, most):
+    path = written(tmp_path / "a.png", HALVES)
+    path.write_bytes(path.read_bytes()[:-20])  # the header is whole, the rest is not asked for
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(ValueError, match="a.png: Image size .24 pixels. exceeds limit"):
+        read_picture(path)

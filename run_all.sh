@@ -109,14 +109,23 @@ check() {
   step published "$python" -m paperlib.runs.check "$@"
 }
 
+# The longest first, so that no core waits for it at the end.
+run_notebooks() {
+  local name files=()
+  while IFS= read -r name; do files+=("notebooks/$name.ipynb"); done < <("$python" -c \
+    'from paperlib.runs.table import by_priority, read_table; print(*by_priority(read_table()), sep="\n")')
+  [[ ${#files[@]} -gt 0 ]] || return
+  run_pytest --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=2400 \
+    "${files[@]}"
+}
+
 run_tests() {
   outputs=$(mktemp -d)
   trap 'rm -rf "$outputs"' EXIT
   check
   step "unit tests" run_pytest --benchmark-skip --ignore tests/system \
     --ignore tests/runs/test_pairing.py --ignore tests/runs/test_table.py tests
-  PAPERLIB_OUTPUTS=$outputs PAPERLIB_BATCH=1 step notebooks run_pytest \
-    --nbval-lax --nbval-current-env --nbval-cell-timeout=2400 notebooks
+  PAPERLIB_OUTPUTS=$outputs PAPERLIB_BATCH=1 step notebooks run_notebooks
 }
 
 # Debian's packages that tests/system needs: installed by root, named to everybody else.

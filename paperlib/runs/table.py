@@ -235,3 +235,8 @@ def _row(table: Path, name: str, fields: Any) -> Row:
     if missing := set(PROFILES) - set(row.memory):
         raise FileError(f"{table}: {name}: memory: lacks {', '.join(sorted(missing))}")
     return row
+
+
+def by_priority(table: Mapping[str, Entry]) -> list[str]:
+    """Names of the notebooks in the order in which they start where all of them run."""
+    return sorted(table, key=lambda name: -table[name].row.priority)

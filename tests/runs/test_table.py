@@ -8,7 +8,7 @@ import pytest
 from paperlib.names import DATASETS, PROFILES
 from paperlib.paths import CHECKPOINTS, NOTEBOOKS
 from paperlib.runs import table
-from paperlib.runs.table import read_table
+from paperlib.runs.table import by_priority, read_table
 
 TABLE = read_table()
 each = pytest.mark.parametrize("name", TABLE)
@@ -139,3 +139,10 @@ def test_a_wrong_table_is_named_with_what_is_wrong(tmp_path, text, message):
         read_table(file)
     assert str(file) in str(failed.value)
     assert "\n" not in str(failed.value)
+
+
+def test_notebooks_of_a_higher_priority_come_first():
+    ordered = [TABLE[name].row.priority for name in by_priority(TABLE)]
+    assert ordered == sorted(ordered, reverse=True)
+    assert ordered[0] > ordered[-1]
+    assert sorted(by_priority(TABLE)) == sorted(TABLE)

@@ -29,6 +29,9 @@ from paperlib.models.sam import SMALL
 COMMAND = (sys.executable, "-m", "paperlib.pedsam.remote.server")
 SECONDS_TO_END = 15.0  # after SIGTERM, before SIGKILL
 
+# Of Linux's C library: tensors from 1 MiB on go back to the system as soon as they are not needed.
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "MALLOC_TRIM_THRESHOLD_": str(2**20)}
+
 
 class ServerError(RuntimeError):
     """A server process that does not come up."""
@@ -82,7 +85,8 @@ def local_servers(
     """
     line = [*command, *arguments, "--insecure", "--until-stdin-closes"]
     line += ["--threads", str(threads), "--copies", str(servers)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    threading = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = os.environ | threading | GIVE_BACK
     end = time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pedsam-"))

@@ -11,6 +11,7 @@ import torch
 from paperlib.models.sam import build_small_sam
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.processes import ServerError, local_servers, servers_of
+from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.schedule import Round
 from paperlib.pedsam.split.worker import WindowBlocks
 
@@ -76,3 +77,13 @@ def test_servers_of_any_weights():
         assert set(edge.table()["status"]) == {"OK"}
         assert servers[0].cpu_seconds() > before
         assert 50e6 < servers[0].peak_memory() < 5e9
+
+
+@torch.inference_mode()
+def test_a_server_keeps_no_memory_of_what_it_computed(model, encoder):
+    """Of its own, beside what all servers share: or it would keep 120 MB here."""
+    images = torch.rand(10, 3, 320, 320, generator=torch.Generator().manual_seed(0))
+    with local_servers(2, model) as servers:
+        with EdgeCompute(WindowBlocks(encoder), [servers[0].address]) as edge:
+            PartitionedEncoder(encoder, edge)(images)
+        assert servers[0].process.memory_full_info().uss < 60e6

@@ -1,6 +1,7 @@
 """Real server processes with the weights of a random small SAM, started once for all tests."""
 
 import contextlib
+import datetime
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.sam import build_small_sam
@@ -92,3 +95,21 @@ def start_faulty(model):
             starter.stdout.close()
 
         yield start
+
+
+@pytest.fixture
+def redated():
+    """Have the certificate of a folder below its authority's last from one day to another."""
+
+    def change(folder, kind, begins, ends):
+        path, key = folder / f"{kind}.pem", (folder.parent.parent / "ca.key").read_bytes()
+        old = x509.load_pem_x509_certificate(path.read_bytes())
+        now = datetime.datetime.now(datetime.UTC)
+        new = x509.CertificateBuilder(
+            *(old.issuer, old.subject, old.public_key(), old.serial_number),
+            *(now + datetime.timedelta(days=days) for days in (begins, ends)),
+            list(old.extensions),
+        ).sign(serialization.load_pem_private_key(key, None), hashes.SHA256())
+        path.write_bytes(new.public_bytes(serialization.Encoding.PEM))
+
+    return change

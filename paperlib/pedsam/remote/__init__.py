@@ -18,3 +18,7 @@ T / k + (1 - 1 / k) m (`paperlib.pedsam.split.partition.bound`).
 | whoever is on      | mutual TLS: nothing is read or changed    | that sizes and times of messages|
 | the wire           | (`certificates`)                          | are secret                      |
 """
+
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when gRPC is imported; ours say more

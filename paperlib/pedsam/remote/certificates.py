@@ -8,7 +8,8 @@ r"""Certificates for mutual TLS between the edge and its servers, from a private
     certificates/clients/edge/               what goes to the edge: ca.pem, client.pem, client.key
 
 A second call with the same folder uses its authority again. No file is ever overwritten. Keys are
-readable by their owner only.
+readable by their owner only. Both sides check what they have before they use it, so that an error
+says what is wrong instead of a handshake that fails.
 """
 
 import argparse
@@ -21,11 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_DAYS = 3650
+WARNING = datetime.timedelta(days=30)  # before a certificate expires
 PURPOSES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 KEY_USES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
@@ -43,11 +46,17 @@ class Authority:
 
 @dataclass(frozen=True)
 class Identity:
-    """What one side of a connection shows and trusts, each as PEM."""
+    """What one side of a connection shows and trusts, each as PEM, and when that ends."""
 
     authority: bytes
     certificate: bytes
     key: bytes
+    until: datetime.datetime
+
+    def warning(self) -> str:
+        """That it expires soon; empty if it does not."""
+        left = self.until - datetime.datetime.now(datetime.UTC)
+        return f"certificate expires on {self.until:%Y-%m-%d}" if left < WARNING else ""
 
 
 def make_certificates(
@@ -67,7 +76,8 @@ def make_certificates(
     Raises:
         FileExistsError: one of them has a certificate; nothing is made then.
         ValueError: a name that cannot stand in a certificate and a path, or `days` below 1; the
-            authority's certificate and key do not belong together.
+            authority's certificate and key do not belong together; it ends before the
+            certificates would.
     """
     if days < 1:
         raise ValueError(f"days={days}: whole numbers from 1 are valid")
@@ -80,6 +90,9 @@ def make_certificates(
         if place.exists():
             raise FileExistsError(f"{place} exists: remove it to have new certificates made")
     authority = _authority(folder)
+    ends = authority.certificate.not_valid_after_utc
+    if datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days) > ends:
+        raise ValueError(f"days={days}: the authority itself ends on {ends:%Y-%m-%d}")
     pem = authority.certificate.public_bytes(serialization.Encoding.PEM)
     for place, (kind, name) in wanted.items():
         certificate, key = _issue(authority, kind, name, days)
@@ -99,6 +112,8 @@ def read_identity(folder: Path, kind: str) -> Identity:
 
     Raises:
         FileNotFoundError: a file is missing; with the command that makes it.
+        ValueError: they cannot be read, do not belong together, have expired, are not valid yet,
+            or outlive their authority.
     """
     paths = [folder / "ca.pem", folder / f"{kind}.pem", folder / f"{kind}.key"]
     missing = [path.name for path in paths if not path.is_file()]
@@ -107,7 +122,40 @@ def read_identity(folder: Path, kind: str) -> Identity:
             f"{folder} lacks {', '.join(missing)}: `python -m paperlib.pedsam.remote.certificates "
             f"--folder DIR --{kind} NAME` makes them in DIR/{kind}s/NAME"
         )
-    return Identity(*(path.read_bytes() for path in paths))
+    contents = [path.read_bytes() for path in paths]
+    return Identity(*contents, _checked(folder, kind, *contents))
+
+
+def _checked(
+    folder: Path, kind: str, authority: bytes, certificate: bytes, key: bytes
+) -> datetime.datetime:
+    """When a certificate ends.
+
+    Raises:
+        ValueError: see `read_identity`.
+    """
+    place = folder / f"{kind}.pem"
+    try:
+        issuer, own = map(x509.load_pem_x509_certificate, (authority, certificate))
+        private = serialization.load_pem_private_key(key, password=None)
+    except (ValueError, TypeError):
+        raise ValueError(f"{place}, {kind}.key or ca.pem: not PEM that can be read") from None
+    if own.public_key() != private.public_key():
+        raise ValueError(f"{folder / kind}.key does not belong to {kind}.pem")
+    try:
+        own.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        raise ValueError(f"{place} is not of the authority in ca.pem beside it") from None
+    now = datetime.datetime.now(datetime.UTC)
+    for path, each in ((folder / "ca.pem", issuer), (place, own)):
+        begins, ends = each.not_valid_before_utc, each.not_valid_after_utc
+        if ends < now:
+            raise ValueError(f"{path} has expired on {ends:%Y-%m-%d}: make a new one")
+        if begins > now:
+            raise ValueError(f"{path} is valid from {begins:%Y-%m-%d %H:%M} UTC on: is it later?")
+    if own.not_valid_after_utc > issuer.not_valid_after_utc:
+        raise ValueError(f"{place} outlives its authority: make a new one")
+    return own.not_valid_after_utc
 
 
 def is_loopback(address: str) -> bool:

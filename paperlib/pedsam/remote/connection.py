@@ -1,5 +1,6 @@
 """The edge's connection to one server, and whether that server is what the edge takes it for."""
 
+import logging
 from pathlib import Path
 
 import grpc
@@ -10,6 +11,18 @@ from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.certificates import is_loopback, read_identity
 from paperlib.pedsam.split.worker import WindowBlocks
 
+LOG = logging.getLogger("paperlib.pedsam.remote.edge")
+REASONS = {  # what gRPC says of an attempt to connect, and what it means
+    "certificate has expired": "its certificate has expired",
+    "certificate is not yet valid": "its certificate is not valid yet: do the clocks agree?",
+    "unable to get local issuer": "its certificate is not of the edge's authority",
+    "certificate signature failure": "its certificate is not of the edge's authority",
+    "Hostname Verification": "its certificate is for another name than this one",
+    "WRONG_VERSION_NUMBER": "it speaks no TLS",
+    "Socket closed": "it hangs up: it may not take the edge's certificate, or want one",
+    "Connection refused": "nothing listens there",
+    "DNS resolution failed": "its name is not known",
+}
 RECONNECT = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 5000),  # that one attempt to connect may take
@@ -47,11 +60,14 @@ class Connection:
         Raises:
             ValueError: no certificates, and the address is not loopback.
             FileNotFoundError: a certificate is missing.
+            ValueError: it is of no use (see `read_identity`).
         """
         options = [*RECONNECT, *GIVE_UP, ("grpc.max_receive_message_length", message_bytes)]
         options += [("grpc.max_send_message_length", message_bytes)]
         if certificates is not None:
             own = read_identity(certificates, "client")
+            if own.warning():
+                LOG.warning("%s: %s", certificates, own.warning())
             credentials = grpc.ssl_channel_credentials(own.authority, own.key, own.certificate)
             self.channel = grpc.secure_channel(address, credentials, options)
         elif is_loopback(address):
@@ -63,8 +79,11 @@ class Connection:
         self.compute = self.channel.unary_unary(f"/{wire.SERVICE}/Compute")
         self.describe = self.channel.unary_unary(f"/{wire.SERVICE}/Describe")
 
-    def check(self, description: bytes, worker: WindowBlocks, weights: str) -> None:
+    def check(self, description: bytes, worker: WindowBlocks, weights: str) -> bytes:
         """Compare what the server says of itself with what the edge has.
+
+        Returns:
+            What tells this server from others, as long as it runs.
 
         Raises:
             ServerMismatchError: they differ.
@@ -84,3 +103,11 @@ class Connection:
                     f"server {self.address}: its {what} is {theirs}, the edge's {ours}"
                 )
         self.limit_rows = found.limit_rows
+        return found.instance
+
+
+def reason(error: grpc.RpcError) -> str:
+    """Why a server could not be reached, in words where they are known."""
+    status, details = error.code().name, error.details() or ""
+    found = [words for part, words in REASONS.items() if part in details]
+    return f"{status}: {found[0]}" if found else status

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from paperlib.pedsam.remote import pedsam_pb2 as pb
 from paperlib.pedsam.remote import wire
-from paperlib.pedsam.remote.connection import Connection, ServerMismatchError
+from paperlib.pedsam.remote.connection import Connection, ServerMismatchError, reason
 from paperlib.pedsam.remote.honesty import Range
 from paperlib.pedsam.remote.ledger import ExposureError, Ledger
 from paperlib.pedsam.remote.picture import Pictures
@@ -37,6 +37,7 @@ from paperlib.pedsam.split.partition import EDGE, assign
 from paperlib.pedsam.split.worker import WindowBlocks
 
 LOG = logging.getLogger("paperlib.pedsam.remote.edge")
+LEAST_SECRET = 8  # bytes
 CHECK_SECONDS = 5.0  # that a server has to say what it is
 Fallback = Literal["edge", "spare", "fail"]
 
@@ -71,8 +72,8 @@ class EdgeCompute:
             worker: the same blocks as the servers', for what the edge computes itself.
             servers: HOST:PORT of each.
             assignment: contiguous, interleaved or random (see `partition.assign`).
-            secret: decides a random assignment and which windows are checked; without one the
-                latter come from the system.
+            secret: decides a random assignment and which windows are checked, 8 bytes or more;
+                without one the latter come from the system.
             exposure_limit: share of a picture's pixels that a server may see, above 0, in all its
                 encodings together; `partition.bound` of the whole picture if None.
             checks: windows of an image that are computed again here in each round, to compare with
@@ -87,7 +88,8 @@ class EdgeCompute:
 
         Raises:
             ValueError: an argument out of its range, or without use beside the others.
-            ServerMismatchError: a server of another version, model or weights.
+            ServerMismatchError: a server of another version, model or weights; one that stands
+                there twice, under two names.
         """
         if fallback not in get_args(Fallback):
             raise ValueError(f"fallback={fallback!r}: valid are edge, spare, fail")
@@ -99,6 +101,8 @@ class EdgeCompute:
             raise ValueError(f"exposure_limit={exposure_limit}: above 0, up to 1 is valid")
         if checks != "strict" and checks < 0:
             raise ValueError(f"checks={checks}: a number from 0, or strict, is valid")
+        if 0 < len(secret) < LEAST_SECRET:
+            raise ValueError(f"secret of {len(secret)} bytes: {LEAST_SECRET} or more are valid")
         if deadline <= 0:
             raise ValueError(f"deadline={deadline}: seconds above 0 are valid")
         names = [*servers, *spares]
@@ -119,6 +123,7 @@ class EdgeCompute:
         limit = wire.request_bytes(worker, wire.request_rows(worker))
         self.connections = {name: Connection(name, certificates, limit) for name in names}
         self.unchecked = set(names)
+        self.instances: dict[bytes, str] = {}  # name of each server by what it calls itself
         try:
             self._check()
         except BaseException:
@@ -216,9 +221,12 @@ class EdgeCompute:
         mismatches = []
         for name, answer in asked.items():
             try:
-                self.connections[name].check(answer.result(), self.worker, self.weights)
+                instance = self.connections[name].check(answer.result(), self.worker, self.weights)
+                other = self.instances.setdefault(instance, name)
+                if other != name:
+                    raise ServerMismatchError(f"servers {other} and {name} are one")
             except grpc.RpcError as error:
-                LOG.warning("%s cannot be reached: %s", name, error.code().name)
+                LOG.warning("%s cannot be reached: %s", name, reason(error))
                 continue
             except ServerMismatchError as error:
                 mismatches.append(error)

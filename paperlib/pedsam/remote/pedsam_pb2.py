@@ -24,25 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#paperlib/pedsam/remote/pedsam.proto\x12\x12paperlib.pedsam.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xa0\x01\n\x0b\x44\x65scription\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07weights\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\r\x12\x0e\n\x06window\x18\x04 \x01(\r\x12\x10\n\x08\x63hannels\x18\x05 \x01(\r\x12\x14\n\x0cpatch_values\x18\x06 \x01(\r\x12\x12\n\nlimit_rows\x18\x07 \x01(\r\x12\x13\n\x0blimit_bytes\x18\x08 \x01(\r\"t\n\x06Tensor\x12*\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1a.paperlib.pedsam.v1.Format\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x01(\r\x12\x0e\n\x06values\x18\x04 \x01(\x0c\x12\x0e\n\x06scales\x18\x05 \x01(\x0c\"~\n\x0e\x43omputeRequest\x12\x0f\n\x07weights\x18\x01 \x01(\t\x12\x0e\n\x06\x62locks\x18\x02 \x03(\r\x12\x0f\n\x07windows\x18\x03 \x03(\r\x12\x0e\n\x06pixels\x18\x04 \x01(\x08\x12*\n\x06values\x18\x05 \x01(\x0b\x32\x1a.paperlib.pedsam.v1.Tensor\"`\n\x0c\x43omputeReply\x12*\n\x06values\x18\x01 \x01(\x0b\x32\x1a.paperlib.pedsam.v1.Tensor\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x13\n\x0b\x63pu_seconds\x18\x03 \x01(\x01*Y\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46ORMAT_FLOAT32\x10\x01\x12\x12\n\x0e\x46ORMAT_FLOAT16\x10\x02\x12\x0f\n\x0b\x46ORMAT_INT8\x10\x03\x32\xb1\x01\n\x0cWindowServer\x12P\n\x08\x44\x65scribe\x12#.paperlib.pedsam.v1.DescribeRequest\x1a\x1f.paperlib.pedsam.v1.Description\x12O\n\x07\x43ompute\x12\".paperlib.pedsam.v1.ComputeRequest\x1a .paperlib.pedsam.v1.ComputeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#paperlib/pedsam/remote/pedsam.proto\x12\x12paperlib.pedsam.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xb2\x01\n\x0b\x44\x65scription\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07weights\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\r\x12\x0e\n\x06window\x18\x04 \x01(\r\x12\x10\n\x08\x63hannels\x18\x05 \x01(\r\x12\x14\n\x0cpatch_values\x18\x06 \x01(\r\x12\x12\n\nlimit_rows\x18\x07 \x01(\r\x12\x13\n\x0blimit_bytes\x18\x08 \x01(\r\x12\x10\n\x08instance\x18\t \x01(\x0c\"t\n\x06Tensor\x12*\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1a.paperlib.pedsam.v1.Format\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x01(\r\x12\x0e\n\x06values\x18\x04 \x01(\x0c\x12\x0e\n\x06scales\x18\x05 \x01(\x0c\"~\n\x0e\x43omputeRequest\x12\x0f\n\x07weights\x18\x01 \x01(\t\x12\x0e\n\x06\x62locks\x18\x02 \x03(\r\x12\x0f\n\x07windows\x18\x03 \x03(\r\x12\x0e\n\x06pixels\x18\x04 \x01(\x08\x12*\n\x06values\x18\x05 \x01(\x0b\x32\x1a.paperlib.pedsam.v1.Tensor\"`\n\x0c\x43omputeReply\x12*\n\x06values\x18\x01 \x01(\x0b\x32\x1a.paperlib.pedsam.v1.Tensor\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x12\x13\n\x0b\x63pu_seconds\x18\x03 \x01(\x01*Y\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46ORMAT_FLOAT32\x10\x01\x12\x12\n\x0e\x46ORMAT_FLOAT16\x10\x02\x12\x0f\n\x0b\x46ORMAT_INT8\x10\x03\x32\xb1\x01\n\x0cWindowServer\x12P\n\x08\x44\x65scribe\x12#.paperlib.pedsam.v1.DescribeRequest\x1a\x1f.paperlib.pedsam.v1.Description\x12O\n\x07\x43ompute\x12\".paperlib.pedsam.v1.ComputeRequest\x1a .paperlib.pedsam.v1.ComputeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'paperlib.pedsam.remote.pedsam_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FORMAT']._serialized_start=585
-  _globals['_FORMAT']._serialized_end=674
+  _globals['_FORMAT']._serialized_start=603
+  _globals['_FORMAT']._serialized_end=692
   _globals['_DESCRIBEREQUEST']._serialized_start=59
   _globals['_DESCRIBEREQUEST']._serialized_end=76
   _globals['_DESCRIPTION']._serialized_start=79
-  _globals['_DESCRIPTION']._serialized_end=239
-  _globals['_TENSOR']._serialized_start=241
-  _globals['_TENSOR']._serialized_end=357
-  _globals['_COMPUTEREQUEST']._serialized_start=359
-  _globals['_COMPUTEREQUEST']._serialized_end=485
-  _globals['_COMPUTEREPLY']._serialized_start=487
-  _globals['_COMPUTEREPLY']._serialized_end=583
-  _globals['_WINDOWSERVER']._serialized_start=677
-  _globals['_WINDOWSERVER']._serialized_end=854
+  _globals['_DESCRIPTION']._serialized_end=257
+  _globals['_TENSOR']._serialized_start=259
+  _globals['_TENSOR']._serialized_end=375
+  _globals['_COMPUTEREQUEST']._serialized_start=377
+  _globals['_COMPUTEREQUEST']._serialized_end=503
+  _globals['_COMPUTEREPLY']._serialized_start=505
+  _globals['_COMPUTEREPLY']._serialized_end=601
+  _globals['_WINDOWSERVER']._serialized_start=695
+  _globals['_WINDOWSERVER']._serialized_end=872
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Description(_message.Message):
-    __slots__ = ("version", "weights", "tokens", "window", "channels", "patch_values", "limit_rows", "limit_bytes")
+    __slots__ = ("version", "weights", "tokens", "window", "channels", "patch_values", "limit_rows", "limit_bytes", "instance")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class Description(_message.Message):
     PATCH_VALUES_FIELD_NUMBER: _ClassVar[int]
     LIMIT_ROWS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
     version: int
     weights: str
     tokens: int
@@ -40,7 +41,8 @@ class Description(_message.Message):
     patch_values: int
     limit_rows: int
     limit_bytes: int
-    def __init__(self, version: _Optional[int] = ..., weights: _Optional[str] = ..., tokens: _Optional[int] = ..., window: _Optional[int] = ..., channels: _Optional[int] = ..., patch_values: _Optional[int] = ..., limit_rows: _Optional[int] = ..., limit_bytes: _Optional[int] = ...) -> None: ...
+    instance: bytes
+    def __init__(self, version: _Optional[int] = ..., weights: _Optional[str] = ..., tokens: _Optional[int] = ..., window: _Optional[int] = ..., channels: _Optional[int] = ..., patch_values: _Optional[int] = ..., limit_rows: _Optional[int] = ..., limit_bytes: _Optional[int] = ..., instance: _Optional[bytes] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("format", "rows", "features", "values", "scales")

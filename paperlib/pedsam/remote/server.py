@@ -6,8 +6,9 @@
 
 It prints a line of JSON to standard output once it serves: address, pid, fingerprint of the
 weights. Logs are lines of JSON on standard error: sizes, times and outcomes, never a value of a
-tensor. SIGTERM and SIGINT stop it gracefully: the health service says NOT_SERVING, new calls are
-refused, running ones are finished within the grace. What it answers:
+tensor. Where it cannot start, such a line says why, and the status is 2. Renewed certificates are
+taken up at the next connection. SIGTERM and SIGINT stop it gracefully: the health service says
+NOT_SERVING, new calls are refused, running ones are finished within the grace. What it answers:
 `paperlib.pedsam.remote.service`.
 """
 
@@ -15,6 +16,7 @@ import argparse
 import json
 import logging
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -37,6 +39,48 @@ SPARE_THREADS = 4  # for health, Describe and refusals while every place in the 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
+class OwnCertificates:
+    """A server's certificates, read again when their files have changed.
+
+    Attributes:
+        now: as gRPC takes them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read them.
+
+        Raises:
+            FileNotFoundError, ValueError: see `read_identity`.
+        """
+        self.folder = folder
+        self._stamp, self.now = self._changed(), self._read()
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Those of the folder if they are others than before; gRPC asks at every connection."""
+        stamp = self._changed()
+        if stamp == self._stamp:
+            return None
+        try:
+            self.now = self._read()
+        except (ValueError, OSError) as error:  # perhaps half of the files are there yet
+            LOG.warning("certificate not renewed", extra={"entry": {"detail": str(error)}})
+            return None
+        self._stamp = stamp
+        LOG.info("certificate renewed")
+        return self.now
+
+    def _changed(self) -> list[int]:
+        """When each file was last changed."""
+        return [path.stat().st_mtime_ns for path in sorted(self.folder.glob("*"))]
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        own = read_identity(self.folder, "server")
+        if own.warning():
+            LOG.warning(own.warning())
+        pair = (own.key, own.certificate)
+        return grpc.ssl_server_certificate_configuration([pair], own.authority)
+
+
 class Server:
     """A service on an address, with the standard health service beside it."""
 
@@ -52,6 +96,7 @@ class Server:
         Raises:
             ValueError: no certificates, and the address is not loopback.
             FileNotFoundError: a certificate is missing.
+            ValueError: it is of no use (see `read_identity`).
             OSError: the address cannot be bound.
         """
         if certificates is None and not is_loopback(address):
@@ -60,6 +105,7 @@ class Server:
                 "paperlib.pedsam.remote.certificates --help)"
             )
         self.service = service
+        service.instance = secrets.token_bytes(16)  # of each copy another
         threads = service.limits.calls + service.limits.queue + SPARE_THREADS
         self._server = grpc.server(
             ThreadPoolExecutor(threads, "call"),
@@ -80,10 +126,8 @@ class Server:
             if certificates is None:
                 port = self._server.add_insecure_port(address)
             else:
-                own = read_identity(certificates, "server")
-                credentials = grpc.ssl_server_credentials(
-                    [(own.key, own.certificate)], own.authority, require_client_auth=True
-                )
+                own = OwnCertificates(certificates)
+                credentials = grpc.dynamic_ssl_server_credentials(own.now, own.renewed, True)
                 port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise OSError(f"address {address} cannot be bound: {error}") from None
@@ -121,6 +165,20 @@ class JsonLines(logging.Formatter):
             line |= {"event": "library", "logger": record.name, "level": record.levelname}
             line |= {"error": record.exc_info[0].__name__} if record.exc_info else {}
         return json.dumps(line)
+
+
+def _log_json() -> None:
+    """From now on, nothing but lines of JSON goes to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+
+    def failed(kind: type[BaseException], *_: object) -> None:
+        LOG.critical("failed", extra={"entry": {"error": kind.__name__}})
+
+    sys.excepthook = failed
+    threading.excepthook = lambda found: failed(found.exc_type)
 
 
 def load_worker(name: str, weights: Path | None) -> WindowBlocks:
@@ -227,9 +285,7 @@ def main(
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    _log_json()
     torch.set_num_threads(1)  # until after the fork, which threads do not survive
     watched = sys.stdin.fileno() if options.until_stdin_closes else None
     try:
@@ -254,7 +310,8 @@ def main(
         torch.set_num_threads(options.threads)
         server = Server(ready, options.address, options.certificates)
     except (CheckpointError, ValueError, OSError) as error:
-        parser.error(str(error))
+        LOG.error("not started", extra={"entry": {"detail": str(error)}})
+        return 2
     return serve(server, watched)
 
 

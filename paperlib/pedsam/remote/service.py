@@ -66,6 +66,7 @@ class WindowService:
     def __init__(self, worker: WindowBlocks, limits: Limits) -> None:
         self.worker, self.limits = worker.eval(), limits
         self.weights = wire.worker_fingerprint(worker)
+        self.instance = b""  # drawn when it is served
         self.rows = min(limits.rows or wire.request_rows(worker), wire.request_rows(worker))
         self.message_bytes = wire.request_bytes(worker, self.rows)
         self._places = threading.Semaphore(limits.calls + limits.queue)
@@ -83,6 +84,7 @@ class WindowService:
             patch_values=wire.pixel_features(self.worker),
             limit_rows=self.rows,
             limit_bytes=self.message_bytes,
+            instance=self.instance,
         ).SerializeToString()
 
     def compute(self, data: bytes, context: grpc.ServicerContext) -> bytes:

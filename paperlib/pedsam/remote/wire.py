@@ -16,7 +16,7 @@ from paperlib.files import fingerprint
 from paperlib.pedsam.remote import pedsam_pb2 as pb
 from paperlib.pedsam.split.worker import WindowBlocks
 
-VERSION = 2  # of the protocol
+VERSION = 3  # of the protocol
 SERVICE = "paperlib.pedsam.v1.WindowServer"
 HEADER_BYTES = 16_384  # room in a message for all but its matrix
 

@@ -101,3 +101,50 @@ def test_loopback():
     assert all(map(is_loopback, ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"]))
     others = ["0.0.0.0:1", "192.0.2.7:1", "[::]:1", "127.example.com:1", "example.com:1", ":1"]
     assert not any(map(is_loopback, others))
+
+
+@pytest.fixture
+def server(tmp_path):
+    return make_certificates(tmp_path / "own", ["localhost"])[0]
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "words"),
+    [
+        (-9, -1, "server.pem has expired on .*: make a new one"),
+        (1, 9, "server.pem is valid from .* UTC on"),
+        (-1, 4000, "server.pem outlives its authority"),
+    ],
+)
+def test_what_is_out_of_date_is_refused(server, redated, begins, ends, words):
+    redated(server, "server", begins, ends)
+    with pytest.raises(ValueError, match=words):
+        read_identity(server, "server")
+
+
+def test_what_does_not_belong_together_is_refused(server, tmp_path):
+    other = make_certificates(tmp_path / "other", ["localhost"])[0]
+    for name, words in [
+        ("server.key", "server.key does not belong to server.pem"),
+        ("ca.pem", "server.pem is not of the authority in ca.pem"),
+    ]:
+        content = (server / name).read_bytes()
+        (server / name).write_bytes((other / name).read_bytes())
+        with pytest.raises(ValueError, match=words):
+            read_identity(server, "server")
+        (server / name).write_bytes(content)
+    (server / "server.pem").write_bytes(b"no certificate")
+    with pytest.raises(ValueError, match="not PEM that can be read"):
+        read_identity(server, "server")
+
+
+def test_no_certificate_is_made_to_outlive_its_authority(tmp_path):
+    with pytest.raises(ValueError, match="days=4000: the authority itself ends on"):
+        make_certificates(tmp_path, ["localhost"], days=4000)
+    assert not (tmp_path / "servers").exists()
+
+
+def test_an_expiry_is_said_a_month_before(server, redated):
+    assert read_identity(server, "server").warning() == ""
+    redated(server, "server", -300, 29)
+    assert read_identity(server, "server").warning().startswith("certificate expires on 20")

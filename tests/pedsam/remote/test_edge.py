@@ -178,6 +178,12 @@ def test_other_weights_are_noticed_at_connection(encoder, addresses):
         EdgeCompute(WindowBlocks(other), addresses)
 
 
+def test_one_server_under_two_names_is_noticed(worker, addresses):
+    again = addresses[0].replace("127.0.0.1", "localhost")
+    with pytest.raises(ServerMismatchError, match=f"servers {addresses[0]} and {again} are one"):
+        EdgeCompute(worker, [addresses[0], again])
+
+
 def test_values_that_cannot_travel(worker, addresses):
     with EdgeCompute(worker, addresses, form="float16") as compute:
         session = compute.begin(torch.ones(1, 3, IMAGE, IMAGE))
@@ -198,6 +204,7 @@ def test_values_that_cannot_travel(worker, addresses):
         ({"exposure_limit": 0}, "exposure_limit=0: above 0, up to 1"),
         ({"deadline": 0}, "deadline=0: seconds above 0"),
         ({"assignment": "diagonal"}, "kind='diagonal': valid are"),
+        ({"secret": b"x"}, "secret of 1 bytes: 8 or more are valid"),
         ({"assignment": "random"}, "a random assignment needs one"),
         ({"servers": ["127.0.0.1:9"] * 2}, "one stands twice"),
         ({"servers": ["192.0.2.7:9"]}, "192.0.2.7:9 is not loopback: certificates are needed"),

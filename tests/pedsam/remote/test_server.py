@@ -22,7 +22,7 @@ from paperlib.pedsam.remote.certificates import make_certificates
 from paperlib.pedsam.remote.connection import Connection
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.processes import COMMAND
-from paperlib.pedsam.remote.server import main
+from paperlib.pedsam.remote.server import Server, main
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 
@@ -390,18 +390,91 @@ def test_only_clients_of_the_authority_are_let_in(tls, worker, tmp_path, client)
             assert caught.value.code() == Status.UNAVAILABLE
 
 
-def test_the_edge_refuses_a_server_of_another_authority(tls, worker, tmp_path):
+def test_the_edge_refuses_a_server_of_another_authority(tls, worker, tmp_path, caplog):
     make_certificates(tmp_path, [], ["edge"])
     chosen = {"certificates": tmp_path / "clients/edge"}
     with EdgeCompute(worker, [tls[0]], **chosen) as compute:
         session = compute.begin(torch.ones(1, 3, IMAGE, IMAGE))
         assert session.parts == {} and len(session.own[0].order) == 16
+    assert "its certificate is not of the edge's authority" in caplog.text
+
+
+def started(worker, folder):
+    """A server in this process with the certificates of a folder."""
+    server = Server(WindowService(worker, Limits(grace=0)), "127.0.0.1:0", folder)
+    server.start()
+    return server
+
+
+def why(worker, address, certificates, caplog):
+    caplog.clear()
+    with EdgeCompute(worker, [address], certificates=certificates):
+        return caplog.text
+
+
+def test_the_edge_says_why_it_cannot_connect(worker, redated, tmp_path, caplog):
+    places = make_certificates(tmp_path, ["127.0.0.1", "gpu.example"], ["edge", "old"])
+    edge, old = places[2:]
+    expect = why(worker, "127.0.0.1:9", edge, caplog)
+    assert "127.0.0.1:9 cannot be reached: UNAVAILABLE: nothing listens there" in expect
+    server = started(worker, places[1])
+    assert "is for another name" in why(worker, server.address, edge, caplog)
+    server.stop()
+    server = started(worker, places[0])
+    assert why(worker, server.address, edge, caplog) == ""
+    redated(old, "client", -9, -1)
+    with pytest.raises(ValueError, match=r"client.pem has expired on .*: make a new one"):
+        EdgeCompute(worker, [server.address], certificates=old)
+    server.stop()
+
+
+def test_renewed_certificates_are_taken_up(worker, tmp_path, caplog):
+    """Without a restart; as long as the files do not belong together, the old ones serve."""
+    place, edge = make_certificates(tmp_path, ["127.0.0.1"], ["edge"])
+    server = started(worker, place)
+    other = make_certificates(tmp_path / "other", ["127.0.0.1"])[0]
+    (place / "server.pem").write_bytes((other / "server.pem").read_bytes())
+    said = why(worker, server.address, edge, caplog)
+    assert "certificate not renewed" in said and "cannot be reached" not in said
+    for name in ("ca.pem", "server.pem", "server.key"):
+        (place / name).write_bytes((other / name).read_bytes())
+    make_certificates(tmp_path / "other", [], ["edge"])
+    assert "is not of the edge's authority" in why(worker, server.address, edge, caplog)
+    renewed = why(worker, server.address, tmp_path / "other/clients/edge", caplog)
+    assert "cannot be reached" not in renewed
+    server.stop()
+
+
+def test_nothing_but_json_is_on_standard_error(model, tmp_path):
+    """Not even what gRPC says of a client that it does not let in."""
+    place, _ = make_certificates(tmp_path, ["127.0.0.1"], ["edge"])
+    foreign = make_certificates(tmp_path / "other", [], ["edge"])[0]
+    own = [(foreign / f"client.{end}").read_bytes() for end in ("key", "pem")]
+    credentials = grpc.ssl_channel_credentials((place / "ca.pem").read_bytes(), *own)
+    log = tmp_path / "log"
+    with log.open("wb") as errors:
+        line = [*COMMAND, *model, "--certificates", str(place)]
+        server = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=errors)
+    address = json.loads(server.stdout.readline())["address"]
+    with grpc.secure_channel(address, credentials) as channel, pytest.raises(grpc.RpcError):
+        channel.unary_unary(f"/{wire.SERVICE}/Describe")(b"", timeout=20)
+    server.terminate()
+    assert server.wait(30) == 0
+    server.stdout.close()
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert events[0] == "serving" and events[-1] == "stopped"
+
+
+def test_a_server_does_not_start_with_what_has_expired(model, redated, tmp_path, capsys):
+    place = make_certificates(tmp_path, ["127.0.0.1"])[0]
+    redated(place, "server", -9, -1)
+    assert "server.pem has expired" in run([*model, "--certificates", str(place)], capsys)
 
 
 def run(arguments, capsys):
-    with pytest.raises(SystemExit):
-        main(arguments)
-    return capsys.readouterr().err
+    """Why a server does not start: a line of JSON."""
+    assert main(arguments) == 2
+    return json.loads(capsys.readouterr().err.splitlines()[-1])["detail"]
 
 
 def test_wrong_commands_are_named(model, tmp_path, capsys):
@@ -409,7 +482,9 @@ def test_wrong_commands_are_named(model, tmp_path, capsys):
     assert "is not loopback: certificates are needed" in run([*everywhere, "--insecure"], capsys)
     folder = ["--certificates", str(tmp_path)]
     assert "lacks ca.pem, server.pem, server.key" in run([*everywhere, *folder], capsys)
-    assert "--certificates --insecure is required" in run(model, capsys)
+    with pytest.raises(SystemExit):
+        main(model)
+    assert "--certificates --insecure is required" in capsys.readouterr().err
     assert "queue=-1: valid are numbers from 0" in run(
         [*model, "--insecure", "--queue", "-1"], capsys
     )

@@ -3,8 +3,10 @@
 import contextlib
 import datetime
 import json
+import logging
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -95,6 +97,16 @@ def start_faulty(model):
             starter.stdout.close()
 
         yield start
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    """Where the logs of a server's command went in this process, they go no more."""
+    before = logging.root.handlers[:], logging.root.level, sys.excepthook, threading.excepthook
+    yield
+    logging.captureWarnings(False)
+    logging.root.handlers[:], level, sys.excepthook, threading.excepthook = before
+    logging.root.setLevel(level)
 
 
 @pytest.fixture

@@ -20,22 +20,26 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import torch
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
 from paperlib.models.checkpoints import CheckpointError
 from paperlib.models.sam import SAMS, load_sam
 from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.certificates import is_loopback, read_identity
+from paperlib.pedsam.remote.metrics import Metrics
 from paperlib.pedsam.remote.service import LOG, Limits, WindowService
 from paperlib.pedsam.split.worker import WindowBlocks
 
-SPARE_THREADS = 4  # for health, Describe and refusals while every place in the queue is taken
+SPARE_THREADS = 4  # for others, while one client has as many calls open as it may
+NO_DEADLINE = 1e8  # seconds: so much is left where a caller gives none
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -66,7 +70,6 @@ class OwnCertificates:
             LOG.warning("certificate not renewed", extra={"entry": {"detail": str(error)}})
             return None
         self._stamp = stamp
-        LOG.info("certificate renewed")
         return self.now
 
     def _changed(self) -> list[int]:
@@ -75,10 +78,60 @@ class OwnCertificates:
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         own = read_identity(self.folder, "server")
-        if own.warning():
-            LOG.warning(own.warning())
+        expires = {"expires": round(own.until.timestamp())}
+        LOG.info(own.warning() or "certificate read", extra={"entry": expires})
         pair = (own.key, own.certificate)
         return grpc.ssl_server_certificate_configuration([pair], own.authority)
+
+
+class Gate:
+    """Calls of one kind, with threads of their own, of which no client can take all.
+
+    A thread is taken as soon as a call begins, since its client and its deadline are known only
+    then; it waits for the message there, at most until the deadline.
+    """
+
+    def __init__(self, name: str, others: int, client: int, deadline: bool) -> None:
+        """For `client` open calls of one client and `others` of others.
+
+        Args:
+            name: of the threads.
+            others, client: calls.
+            deadline: refuse a call that has none.
+        """
+        self.client, self.deadline = client, deadline
+        self.threads = ThreadPoolExecutor(client + others, name)
+        self._open: Counter[str | tuple[bytes, ...]] = Counter()
+        self._lock = threading.Lock()
+
+    def handler(
+        self, answer: Callable[[Any, grpc.ServicerContext], Any], **serialisers: Any
+    ) -> grpc.RpcMethodHandler:
+        """Of a call with one message in each direction, that `answer` is asked for."""
+
+        def behave(messages: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            client = context.peer_identities() or context.peer()  # by name, else by connection
+            client = client if isinstance(client, str) else tuple(client)
+            with self._lock:
+                self._open[client] += 1
+                many = self._open[client] > self.client
+            try:
+                if many:
+                    detail = f"{self.client} calls of this client are open already"
+                    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, detail)
+                if self.deadline and context.time_remaining() > NO_DEADLINE:
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a deadline is needed")
+                for message in messages:
+                    return answer(message, context)
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message is needed")
+            finally:
+                with self._lock:
+                    self._open[client] -= 1
+                    if not self._open[client]:
+                        del self._open[client]
+
+        behave.experimental_thread_pool = self.threads
+        return grpc.stream_unary_rpc_method_handler(behave, **serialisers)
 
 
 class Server:
@@ -106,22 +159,33 @@ class Server:
             )
         self.service = service
         service.instance = secrets.token_bytes(16)  # of each copy another
-        threads = service.limits.calls + service.limits.queue + SPARE_THREADS
+        limits = service.limits
+        waiting = limits.calls + limits.queue + SPARE_THREADS
+        calls = Gate("call", waiting, limits.client, deadline=True)
+        asks = Gate("ask", SPARE_THREADS, limits.client, deadline=False)
         self._server = grpc.server(
-            ThreadPoolExecutor(threads, "call"),
-            maximum_concurrent_rpcs=threads,
+            calls.threads,
             options=[
                 ("grpc.max_receive_message_length", service.message_bytes),
                 ("grpc.max_send_message_length", service.message_bytes),
+                ("grpc.max_concurrent_streams", 2 * limits.client + SPARE_THREADS),
                 ("grpc.so_reuseport", 0),
             ],
         )
         self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        calls = {"Describe": service.describe, "Compute": service.compute}
-        methods = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
-        handler = grpc.method_handlers_generic_handler(wire.SERVICE, methods)  # bytes in and out
-        self._server.add_generic_rpc_handlers((handler,))
+        check = asks.handler(
+            self._health.Check,
+            request_deserializer=health_pb2.HealthCheckRequest.FromString,
+            response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+        )
+        describe, compute = asks.handler(service.describe), calls.handler(service.compute)
+        for name, methods in (
+            (health.SERVICE_NAME, {"Check": check}),
+            (wire.SERVICE, {"Describe": describe, "Compute": compute}),  # bytes in and out
+        ):
+            handler = grpc.method_handlers_generic_handler(name, methods)
+            self._server.add_generic_rpc_handlers((handler,))
+        self._asks = asks.threads
         try:
             if certificates is None:
                 port = self._server.add_insecure_port(address)
@@ -149,6 +213,7 @@ class Server:
         self._health.enter_graceful_shutdown()
         done = self.service.drain(self.service.limits.grace)
         self._server.stop(0.2).wait()
+        self._asks.shutdown(wait=False)
         LOG.info("stopped", extra={"entry": {"all_calls_ended": done}})
         return done
 
@@ -181,17 +246,25 @@ def _log_json() -> None:
     threading.excepthook = lambda found: failed(found.exc_type)
 
 
+def _serve_metrics(port: int) -> str:
+    """Count from now on; the address."""
+    metrics = Metrics()
+    LOG.addHandler(metrics)
+    return f"127.0.0.1:{metrics.serve(port)}"
+
+
 def load_worker(name: str, weights: Path | None) -> WindowBlocks:
     """The windowed blocks of a SAM by name (see `load_sam`); the rest of it is let go."""
     return WindowBlocks(load_sam(name, weights).image_encoder)
 
 
-def serve(server: Server, watched: int | None) -> int:
+def serve(server: Server, watched: int | None, **also: Any) -> int:
     """Serve until SIGTERM or SIGINT, then stop gracefully. Call it in the main thread.
 
     Args:
         server: bound, not started.
         watched: descriptor of a pipe; when its other end is closed, the server stops too.
+        also: what the line on standard output says beside the rest.
 
     Returns:
         The exit status: 1 if a call did not end within the grace.
@@ -199,6 +272,7 @@ def serve(server: Server, watched: int | None) -> int:
     ended = _end_signal(watched)
     server.start()
     ready = {"address": server.address, "pid": os.getpid(), "weights": server.service.weights}
+    ready |= also
     sys.stdout.write(f"{json.dumps(ready)}\n")  # whole: copies write to the same pipe
     sys.stdout.flush()
     ended.wait()
@@ -268,8 +342,12 @@ def _parser() -> argparse.ArgumentParser:
     option("--rows", "most tokens of a request (default: of an image, or of small ones)", type=int)
     option("--calls", "computed at the same time (default: 1)", type=int, default=Limits.calls)
     option("--queue", "calls that may wait (default: 16)", type=int, default=Limits.queue)
+    option("--client", "open calls of one (default: 8)", type=int, default=Limits.client)
     option("--grace", "seconds to shut down (default: 10)", type=float, default=Limits.grace)
     option("--copies", "servers, on a free port each (default: 1)", type=int, default=1)
+    option(
+        "--metrics", "port of 127.0.0.1 for Prometheus (default: none)", type=int, metavar="PORT"
+    )
     option("--until-stdin-closes", "end when standard input closes", action="store_true")
     return parser
 
@@ -291,9 +369,13 @@ def main(
     try:
         if options.threads < 1 or options.copies < 1:
             raise ValueError("threads and copies: whole numbers from 1 are valid")
+        if options.copies > 1 and options.metrics is not None:
+            raise ValueError(f"{options.copies} copies: metrics are of one server")
         if options.copies > 1 and not options.address.endswith(":0"):
             raise ValueError(f"address {options.address}: copies need port 0")
-        limits = Limits(options.rows, options.calls, options.queue, options.grace)
+        limits = Limits(
+            *(options.rows, options.calls, options.queue, options.client, options.grace)
+        )
         ready = service(load_worker(options.sam, options.weights), limits)
         children = []
         if options.copies > 1:
@@ -308,11 +390,12 @@ def main(
         if children:
             return supervise(children, watched)
         torch.set_num_threads(options.threads)
+        also = {} if options.metrics is None else {"metrics": _serve_metrics(options.metrics)}
         server = Server(ready, options.address, options.certificates)
     except (CheckpointError, ValueError, OSError) as error:
         LOG.error("not started", extra={"entry": {"detail": str(error)}})
         return 2
-    return serve(server, watched)
+    return serve(server, watched, **also)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 | no certificate of the authority                              | UNAVAILABLE (TLS)   |
 | other weights than the server's                              | FAILED_PRECONDITION |
 | message, blocks, windows or tensor malformed; too many rows  | INVALID_ARGUMENT    |
-| message too long; queue full                                 | RESOURCE_EXHAUSTED  |
+| no deadline; no message                                      | INVALID_ARGUMENT    |
+| message too long; queue full; too many open calls of a client | RESOURCE_EXHAUSTED |
 | deadline passed (it is not computed then)                    | DEADLINE_EXCEEDED   |
 | server shutting down                                         | UNAVAILABLE         |
 """
@@ -37,16 +38,18 @@ class Limits:
         rows: most rows of a request; None for all those of an image, or of several small ones.
         calls: computed at the same time.
         queue: further calls that wait; one beyond is refused.
+        client: calls of one client that may be open, whether their message has come or not.
         grace: seconds that running calls have when the server shuts down.
     """
 
     rows: int | None = None
     calls: int = 1
     queue: int = 16
+    client: int = 8
     grace: float = 10.0
 
     def __post_init__(self) -> None:
-        for name, least in (("rows", 1), ("calls", 1), ("queue", 0), ("grace", 0)):
+        for name, least in (("rows", 1), ("calls", 1), ("queue", 0), ("client", 1), ("grace", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}={value}: valid are numbers from {least}")

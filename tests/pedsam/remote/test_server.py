@@ -462,7 +462,7 @@ def test_nothing_but_json_is_on_standard_error(model, tmp_path):
     assert server.wait(30) == 0
     server.stdout.close()
     events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
-    assert events[0] == "serving" and events[-1] == "stopped"
+    assert events == ["certificate read", "serving", "stopped"]
 
 
 def test_a_server_does_not_start_with_what_has_expired(model, redated, tmp_path, capsys):
@@ -494,3 +494,58 @@ def test_wrong_commands_are_named(model, tmp_path, capsys):
     assert "whole numbers from 1" in run([*model, "--insecure", "--threads", "0"], capsys)
     missing = ["--sam", "sam-small", "--weights", str(tmp_path / "no"), "--insecure"]
     assert f"no card {tmp_path}/no/sam-small.json" in run(missing, capsys)
+
+
+def bodiless(channel, name, count, timeout=20):
+    """Calls that are open and whose message does not come; and what ends them."""
+    done = threading.Event()
+
+    def nothing():
+        done.wait()
+        yield from ()
+
+    method = channel.stream_unary(f"/{name}")
+    begun = [method.future(nothing(), timeout=timeout) for _ in range(count)]
+    return begun, done
+
+
+@pytest.mark.parametrize("name", [f"{wire.SERVICE}/Compute", f"{wire.SERVICE}/Describe"])
+def test_calls_without_a_message_block_nobody_else(in_process, worker, name):
+    """Neither another client nor health; beyond its limit, the client itself is refused."""
+    address = in_process(WindowService(worker, Limits(calls=1, queue=1, client=3)))
+    alone = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+    with grpc.insecure_channel(address, alone) as channel:
+        calls, done = bodiless(channel, name, 25)
+        while sum(call.done() for call in calls) < 22:
+            pass
+        refused = [call for call in calls if call.done()]
+        assert {call.code() for call in refused} == {Status.RESOURCE_EXHAUSTED}
+        assert "3 calls of this client are open already" in refused[0].details()
+        assert_sound(address, worker)
+        with EdgeCompute(worker, [address]) as compute:
+            assert compute.unchecked == set()
+        done.set()
+        late = {call.code() for call in calls if call not in refused}
+        assert late == {Status.INVALID_ARGUMENT}
+        assert call_on(channel, worker)  # its places are free again
+
+
+def call_on(channel, worker):
+    data = valid(worker).SerializeToString()
+    return channel.unary_unary(f"/{wire.SERVICE}/Compute")(data, timeout=60)
+
+
+def test_health_is_answered_beside_checks_without_a_message(in_process, worker):
+    address = in_process(WindowService(worker, Limits(client=2)))
+    alone = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, alone) as channel:
+        calls, done = bodiless(channel, "grpc.health.v1.Health/Check", 12)
+        while sum(call.done() for call in calls) < 10:
+            pass
+        assert_sound(address, worker)
+        done.set()
+
+
+def test_a_call_needs_a_deadline(address, worker):
+    status, detail = refusal(address, valid(worker), timeout=None)
+    assert (status, detail) == (Status.INVALID_ARGUMENT, "a deadline is needed")

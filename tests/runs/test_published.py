@@ -1,6 +1,7 @@
 """The published figures are what their functions draw of the published tables."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from PIL import Image
 
 from paperlib.notebook import figures, provenance
 from paperlib.notebook.claims import load_claims
-from paperlib.paths import FIGURES
+from paperlib.paths import FIGURES, NOTEBOOKS
 from paperlib.runs.check import PUBLISHED, saved_figures
 from paperlib.runs.pages import load_published
+from paperlib.runs.table import read_table
 
 SAVED = [
     (folder, name)
@@ -29,6 +31,15 @@ def test_a_published_picture_is_drawn_of_its_table(folder, name):
     assert drawn.shape == published.shape
     # Fonts are rendered alike by the same version of matplotlib; a line that moves differs by more.
     assert (np.abs(drawn - published).max(-1) > 8).mean() < 1e-4
+
+
+def test_no_notebook_took_more_memory_than_its_head_and_its_row_say():
+    for name, entry in read_table().items():
+        source = (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
+        (head,) = re.findall(r"^# \| [^|]*\b(?:all|default)\b.*\| under ([\d.]+) GB \|", source, re.M)
+        peak = provenance.load(entry.published("default"))["cost"]["peak_mb"]
+        assert peak < 1024 * float(head), name
+        assert peak < 1.05 * entry.row.memory["default"], name  # it varies a little
 
 
 def test_the_default_column_is_there():

@@ -221,6 +221,42 @@ def published_beside(entry: Entry, ours: Path, against: Path | None) -> Path | N
     return published
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Runs beside what is published, or beside another run.
+
+    Attributes:
+        pairs: folders of the results, ours and theirs, by notebook.
+        parts: what was compared.
+        remarks: the tolerance, in what the runs differ, and what was not compared.
+    """
+
+    pairs: Mapping[str, tuple[Path, Path]]
+    parts: Sequence[Part]
+    remarks: Sequence[str]
+
+    @classmethod
+    def of(
+        cls, runs: Sequence[Path], table: Mapping[str, Entry], against: Path | None = None
+    ) -> "Comparison":
+        """Compare runs; see `folders` for what they may be.
+
+        Raises:
+            FileError: a folder is no run, or nothing is published of such a run.
+        """
+        here = folders(runs, table)
+        if against:
+            against = next(iter({place.parent for place in folders([against], table).values()}))
+        beside = {name: published_beside(table[name], ours, against) for name, ours in here.items()}
+        pairs = {name: (here[name], there) for name, there in beside.items() if there}
+        if not pairs:
+            raise FileError(
+                f"{', '.join(here)}: nothing is published of such a run to compare with"
+            )
+        parts = [part for name, pair in pairs.items() for part in compare(table[name], *pair)]
+        return cls(pairs, parts, remarks(pairs, [name for name in table if name not in pairs]))
+
+
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0 where the run reproduces what is published."""
@@ -235,19 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--against", type=Path, metavar="RUN", help="in place of the published ones"
     )
     options = parser.parse_args(arguments)
-    table = read_table()
-    here = folders(options.runs, table)
-    against = options.against and next(
-        iter({folder.parent for folder in folders([options.against], table).values()})
-    )
-    beside = {name: published_beside(table[name], ours, against) for name, ours in here.items()}
-    pairs = {name: (here[name], there) for name, there in beside.items() if there}
-    if not pairs:
-        raise FileError(f"{', '.join(here)}: nothing is published of such a run to compare with")
-    parts = [part for name, pair in pairs.items() for part in compare(table[name], *pair)]
+    found = Comparison.of(options.runs, read_table(), options.against)
+    parts, pairs = found.parts, found.pairs
     reproduced, said = verdict(parts)
     print("\n".join([said, *lines(parts)]))
-    print("\n".join(remarks(pairs, [name for name in table if name not in pairs])))
+    print("\n".join(found.remarks))
     for run in {ours.parent for ours, _ in pairs.values()}:
         names = [name for name, (ours, _) in pairs.items() if ours.parent == run]
         rows = pd.DataFrame([part for part in parts if part.notebook in names])

@@ -29,7 +29,7 @@ from paperlib.models import sam
 from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir
-from paperlib.runs import memory, outside, scorecard
+from paperlib.runs import memory, outside, report, scorecard
 from paperlib.runs.command import command
 from paperlib.runs.pairs import settle
 from paperlib.runs.table import Entry, Job, changed_parts, git_state, read_table
@@ -262,6 +262,15 @@ def _explain(log: Path) -> None:
     print(f"not everything succeeded; Snakemake's messages are in {log}", file=sys.stderr)
 
 
+def _report(runs: Sequence[Path]) -> None:
+    """Build the report of each run and name it; why there is none does not undo the run."""
+    for folder in runs:
+        try:
+            print(f"report: {report.build(folder)}")
+        except FileError as error:
+            print(error, file=sys.stderr)
+
+
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
@@ -293,6 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             runs = sorted({outputs / job.run for job in jobs})
             scorecard.show(runs, [job.entry.name for job in jobs])
+            _report(runs)
     return code
 
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def _options(names: Iterable[str]) -> str:
 
 def values_page(name: str, folder: Path) -> str:
     """The page of a notebook's published figures: each with its table and what made it."""
-    text = [f"# Values of {name}", "", f"[The notebook](../../../notebooks/{name}.ipynb)", ""]
+    text = [f"# Values of {name}", "", f"[The notebook](/notebooks/{name}.ipynb)", ""]
     for figure in check.saved_figures(folder):
         alt = pages.figures.alt_text(pages.figures.load_figure(folder, figure).draw)
         text += [f"## {figure.replace('_', ' ')}", "", f"![{alt}]({figure}.png)", ""]
@@ -165,6 +165,11 @@ def api_pages() -> dict[str, str]:
     return made
 
 
+def contents_page(head: str, names: Sequence[str]) -> str:
+    """A page that lists others."""
+    return "\n".join([f"# {head}", "", "```{toctree}", *names, "```", ""])
+
+
 def sections(table: dict[str, Entry], shown: Published, rooms: Sequence[str]) -> dict[str, str]:
     """The first page, which is README, and a page for each part of the site, by file."""
     heads = {}  # of a paper, by its package
@@ -179,13 +184,24 @@ def sections(table: dict[str, Entry], shown: Published, rooms: Sequence[str]) ->
     parts["Use"] = ["docs/running", "docs/servers", "CONTRIBUTING"]
     parts["API"] = [f"api/{room}" for room in rooms]
     parts["Values"] = [f"figures/default/{name}/index" for name in table]
-    made = {
-        f"{head.lower()}.md": "\n".join([f"# {head}", "", "```{toctree}", *names, "```", ""])
-        for head, names in parts.items()
-    }
+    made = {f"{head.lower()}.md": contents_page(head, names) for head, names in parts.items()}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = ["```{toctree}", ":hidden:", *(Path(name).stem for name in made), "```", ""]
     return {"index.md": "\n".join([readme, "", *tree])} | made
+
+
+def copy_looks(folder: Path) -> None:
+    """Make the folder of a site's sources, with what says how its pages look."""
+    shutil.copytree(ROOT / "docs" / "_static", folder / "_static")
+    shutil.copy(ROOT / "docs" / "conf.py", folder)
+
+
+def copy_figures(results: Path, target: Path) -> None:
+    """The pictures of a notebook's results, their tables and what made them."""
+    target.mkdir(parents=True)
+    for file in results.glob("*"):
+        if file.suffix in SUFFIXES:
+            shutil.copy(file, target)
 
 
 def assemble(folder: Path) -> None:
@@ -196,9 +212,8 @@ def assemble(folder: Path) -> None:
     """
     table = read_table()
     shown = pages.load_published(check.stale(check.states(table=table)))
-    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("conf.py"))
-    (folder / "docs" / "_static").rename(folder / "_static")
-    shutil.copy(ROOT / "docs" / "conf.py", folder)
+    copy_looks(folder)
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("conf.py", "_*"))
     shutil.copy(ROOT / "CONTRIBUTING.md", folder)
     texts = {f"api/{room}.md": text for room, text in api_pages().items()}
     rooms = [Path(name).stem for name in texts]
@@ -208,11 +223,7 @@ def assemble(folder: Path) -> None:
         notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
         figures |= figure_of(notebook)
         nbformat.write(with_anchors(notebook), folder / "notebooks" / f"{name}.ipynb")
-        target = folder / "figures" / "default" / name
-        target.mkdir(parents=True)
-        for file in (FIGURES / "default" / name).glob("*"):
-            if file.suffix in SUFFIXES:
-                shutil.copy(file, target)
+        copy_figures(FIGURES / "default" / name, folder / "figures" / "default" / name)
         texts[f"figures/default/{name}/index.md"] = values_page(name, FIGURES / "default" / name)
     texts["scorecard.md"] = scorecard(shown, figures)
     texts |= sections(table, shown, rooms)
@@ -254,13 +265,18 @@ def _relinked(text: str, page: Path, folder: Path) -> str:
     return LINK.sub(link, text)
 
 
-def build(target: Path) -> int:
-    """Build the site into a folder, which it replaces; returns Sphinx's exit code."""
+def build(target: Path, write: Callable[[Path], None] = assemble) -> int:
+    """Build a site into a folder, which it replaces; returns Sphinx's exit code.
+
+    Args:
+        target: the folder.
+        write: makes the folder of the sources, whose path it gets.
+    """
     from sphinx.cmd.build import build_main
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place).resolve() / "source"
-        assemble(folder)
+        write(folder)
         made = Path(place) / "site"
         code = build_main(["-q", "-b", "html", str(folder), str(made)])
         if code:

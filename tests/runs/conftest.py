@@ -137,6 +137,8 @@ COPIED = (
     "requirements-cpu.lock",
     "pyproject.toml",
     "notebooks/Snakefile",
+    "docs/conf.py",
+    "docs/_static/site.css",
 )
 
 

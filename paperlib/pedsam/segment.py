@@ -32,7 +32,7 @@ from paperlib.pedsam.remote.wire import FORMATS
 from paperlib.pedsam.small_sam.segmentation import replace_encoder
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import KINDS
-from paperlib.pedsam.split.worker import WindowBlocks
+from paperlib.pedsam.split.worker import PRECISIONS, WindowBlocks, cast
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -67,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("--certificates", type=Path, metavar="DIR", help="of the edge")
     options.add_argument("--checks", default=0, type=_checks, help="windows a round, or strict")
     options.add_argument("--exposure-limit", type=float, metavar="SHARE")
+    options.add_argument("--device", default="cpu", help="of the edge's part (default: cpu)")
+    options.add_argument("--precision", default="float32", choices=PRECISIONS, help="the same")
     options.add_argument("--deadline", type=float, default=30.0, help="seconds (default: 30)")
     return options
 
@@ -131,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             spares=options.spares,
             certificates=options.certificates,
         ) as edge:
-            predictor = SamPredictor(replace_encoder(sam, PartitionedEncoder(encoder, edge)))
+            split = PartitionedEncoder(encoder, edge)
+            cast(split, options.device, options.precision)
+            predictor = SamPredictor(replace_encoder(sam, split))
             try:
                 with edge.picture(options.image.name, height, width):
                     predictor.set_image(picture)

@@ -136,6 +136,10 @@ class EdgeCompute:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __deepcopy__(self, memo: object) -> "EdgeCompute":
+        """Itself: a copy of an encoder goes on over the same connections."""
+        return self
+
     def close(self) -> None:
         """Close the connections."""
         for connection in self.connections.values():
@@ -183,7 +187,9 @@ class EdgeCompute:
             if (window, blocks) not in self._filling:
                 zeros = torch.zeros(len(grid.rows([window])), features)
                 with torch.no_grad():
-                    self._filling[window, blocks] = self.worker(zeros, [window], blocks, True)
+                    self._filling[window, blocks] = self.worker.anywhere(
+                        zeros, [window], blocks, True
+                    )
         return torch.cat([self._filling[window, blocks] for window in windows])
 
     def table(self) -> pd.DataFrame:

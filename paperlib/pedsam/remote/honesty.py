@@ -48,10 +48,10 @@ class Range:
         worker = self.worker
         if turn.pixels:
             projection, positions = worker.patch_embed.proj, worker.pos_embed
-            lengths = projection.weight.flatten(1).norm(dim=1)
-            start = sent.norm(dim=1, keepdim=True) * lengths + projection.bias.abs()
+            lengths = _plain(projection.weight).flatten(1).norm(dim=1)
+            start = sent.norm(dim=1, keepdim=True) * lengths + _plain(projection.bias).abs()
             if positions is not None:
-                start = start + positions.abs().amax((0, 1, 2))
+                start = start + _plain(positions).abs().amax((0, 1, 2))
             off, slack = (reply.abs() - start), reply.abs().amax(1, keepdim=True)
         else:
             off = (reply - sent).abs()
@@ -67,21 +67,28 @@ class Range:
         return change
 
 
+def _plain(weight: Tensor) -> Tensor:
+    """In float32 on the CPU, as replies are, whatever device and precision the edge computes in."""
+    return weight.float().cpu()
+
+
 def _block_change(block: Block) -> Float[Tensor, " channels"]:
     attention, mlp = block.attn, block.mlp
     qkv, channels = attention.qkv, block.norm1.weight.numel()
-    bias = torch.zeros(3 * channels) if qkv.bias is None else qkv.bias
-    values = _after_norm(block.norm1, qkv.weight[-channels:], bias[-channels:])
+    weight, bias = _plain(qkv.weight), torch.zeros(3 * channels)
+    bias = bias if qkv.bias is None else _plain(qkv.bias)
+    values = _after_norm(block.norm1, weight[-channels:], bias[-channels:])
     values = values.maximum(bias[-channels:].abs())  # of padding, which is zero after the norm
-    mixed = attention.proj.weight.abs() @ values + attention.proj.bias.abs()
-    hidden = _after_norm(block.norm2, mlp.lin1.weight, mlp.lin1.bias).clamp(min=0.2)  # GELU > -0.2
-    return mixed + mlp.lin2.weight.abs() @ hidden + mlp.lin2.bias.abs()
+    mixed = _plain(attention.proj.weight).abs() @ values + _plain(attention.proj.bias).abs()
+    hidden = _after_norm(block.norm2, _plain(mlp.lin1.weight), _plain(mlp.lin1.bias))
+    hidden = hidden.clamp(min=0.2)  # GELU > -0.2
+    return mixed + _plain(mlp.lin2.weight).abs() @ hidden + _plain(mlp.lin2.bias).abs()
 
 
 def _after_norm(norm: torch.nn.LayerNorm, weight: Tensor, bias: Tensor) -> Tensor:
     """Largest size of each feature of a linear layer after a LayerNorm."""
-    length = norm.weight.numel() ** 0.5
-    return length * (weight * norm.weight).norm(dim=1) + (weight @ norm.bias + bias).abs()
+    scale, shift, length = _plain(norm.weight), _plain(norm.bias), norm.weight.numel() ** 0.5
+    return length * (weight * scale).norm(dim=1) + (weight @ shift + bias).abs()
 
 
 def agrees(

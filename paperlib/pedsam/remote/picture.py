@@ -196,7 +196,7 @@ class Pictures:
         size = content_size(image)
         contents = self.grid.contents(*size, self.patch)
         sizes = [area(box) for box in contents]
-        key = hashlib.sha256(image.detach().cpu().contiguous().numpy()).digest()
+        key = hashlib.sha256(image.detach().float().cpu().contiguous().numpy()).digest()
         number, *known = self._known.get(key, (len(self._known),))
         if self._open:
             picture, crop = self._open

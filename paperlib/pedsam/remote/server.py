@@ -36,7 +36,7 @@ from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.certificates import is_loopback, read_identity
 from paperlib.pedsam.remote.metrics import Metrics
 from paperlib.pedsam.remote.service import LOG, Limits, WindowService
-from paperlib.pedsam.split.worker import WindowBlocks
+from paperlib.pedsam.split.worker import PRECISIONS, WindowBlocks, cast
 
 SPARE_THREADS = 4  # for others, while one client has as many calls open as it may
 NO_DEADLINE = 1e8  # seconds: so much is left where a caller gives none
@@ -338,6 +338,8 @@ def _parser() -> argparse.ArgumentParser:
     security = parser.add_mutually_exclusive_group(required=True)
     security.add_argument("--certificates", type=Path, metavar="DIR", help="for mutual TLS")
     security.add_argument("--insecure", action="store_true", help="no TLS; on loopback only")
+    option("--device", "to compute on: cpu, cuda, ... (default: cpu)", default="cpu")
+    option("--precision", "to compute in", default="float32", choices=PRECISIONS)
     option("--threads", "of torch for a call (default: 1)", type=int, default=1)
     option("--rows", "most tokens of a request (default: of an image, or of small ones)", type=int)
     option("--calls", "computed at the same time (default: 1)", type=int, default=Limits.calls)
@@ -390,6 +392,7 @@ def main(
         if children:
             return supervise(children, watched)
         torch.set_num_threads(options.threads)
+        cast(ready.worker, options.device, options.precision)  # after the fork, as CUDA wants
         also = {} if options.metrics is None else {"metrics": _serve_metrics(options.metrics)}
         server = Server(ready, options.address, options.certificates)
     except (CheckpointError, ValueError, OSError) as error:

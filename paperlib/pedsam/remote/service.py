@@ -121,7 +121,7 @@ class WindowService:
     ) -> torch.Tensor:
         """What the worker makes of a request that is in order."""
         with torch.inference_mode():
-            return self.worker(values, windows, blocks, pixels)
+            return self.worker.anywhere(values, windows, blocks, pixels)
 
     def _answer(self, data: bytes, context: grpc.ServicerContext, entry: dict[str, Any]) -> bytes:
         if self._stopping:

@@ -82,8 +82,8 @@ class EdgeSession:
             WireError: `values` are not finite in the format of the wire.
             ExposureError: a server would get a window that it may not see.
         """
-        edge, (n, tokens, _) = self.edge, values.shape
-        values = values.flatten(0, 1)
+        edge, (n, tokens, _), given = self.edge, values.shape, values
+        values = values.flatten(0, 1).float().cpu()  # as they travel
         out = torch.empty(n * tokens, edge.worker.channels)
         self._sample = {image: self._draw(image) for image in self.images}
         finished: queue.SimpleQueue[Request] = queue.SimpleQueue()
@@ -129,7 +129,7 @@ class EdgeSession:
             for request in sent:
                 request.cancel()
         self._out = out
-        return out.unflatten(0, (n, tokens))
+        return out.unflatten(0, (n, tokens)).to(given)
 
     def again(
         self, number: int, turn: Round, values: Float[Tensor, "n tokens features"]
@@ -139,14 +139,14 @@ class EdgeSession:
         Args:
             number, turn, values: as of the last `run`.
         """
-        (n, tokens, _), replies = values.shape, self._out
-        values, out = values.flatten(0, 1), replies.clone()
+        (n, tokens, _), replies, given = values.shape, self._out, values
+        values, out = values.flatten(0, 1).float().cpu(), replies.clone()
         for name, part in list(self.parts.items()):
             self._compute_here(number, part, turn, values, out)
             if not agrees(replies[part.rows], out[part.rows], self.edge.form):
                 LOG.warning("image %d: %s has lied", self.images[0], name)
                 self._fail(self._call(number, name, part, status="FALSE_REPLY"))
-        return out.unflatten(0, (n, tokens))
+        return out.unflatten(0, (n, tokens)).to(given)
 
     def _draw(self, image: int) -> set[int]:
         """Windows of an image that are computed again in a round."""
@@ -167,7 +167,7 @@ class EdgeSession:
             order = [window for (_, window), mine in zip(windows, drawn, strict=True) if mine]
             read = wire.as_read(values[part.rows[rows]], edge.form)
             with torch.no_grad():
-                due = edge.worker(read, order, turn.server_blocks, turn.pixels)
+                due = edge.worker.anywhere(read, order, turn.server_blocks, turn.pixels)
             honest, request.call.checked = agrees(reply[rows], due, edge.form), len(order)
         request.call.check = time.thread_time() - begun
         return honest
@@ -211,7 +211,7 @@ class EdgeSession:
         rows, blocks = part.rows, turn.server_blocks
         wall, cpu = time.perf_counter(), time.thread_time()
         with torch.no_grad():
-            out[rows] = self.edge.worker(values[rows], part.order, blocks, turn.pixels)
+            out[rows] = self.edge.worker.anywhere(values[rows], part.order, blocks, turn.pixels)
         call = self._call(number, "edge", part)
         call.server_seconds, call.server_cpu = time.perf_counter() - wall, time.thread_time() - cpu
         self.edge.calls.append(call)

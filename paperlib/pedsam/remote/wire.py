@@ -44,7 +44,7 @@ def encode(values: Float[Tensor, "rows features"], form: str = "float32") -> pb.
     """
     if form not in FORMATS:
         raise ValueError(f"form={form!r}: valid are {', '.join(get_args(WireFormat))}")
-    array = values.detach().cpu().numpy()
+    array = values.detach().float().cpu().numpy()
     scale = np.empty(0, "<f4")
     with np.errstate(over="ignore", invalid="ignore"):
         if form == "int8":

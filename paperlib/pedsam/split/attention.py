@@ -40,8 +40,8 @@ def attend(
     if not attention.use_rel_pos:
         out = F.scaled_dot_product_attention(q, k, v, scale=scale)
     else:
-        R_h = attention.rel_pos_h[_distances(rows)]  # (rows, rows, d)
-        R_w = attention.rel_pos_w[_distances(columns)]
+        R_h = attention.rel_pos_h[_distances(rows, qkv.device)]  # (rows, rows, d)
+        R_w = attention.rel_pos_w[_distances(columns, qkv.device)]
         biases = _table_bias(q, R_h, R_w) if rows * columns <= SMALL else _split_bias(q, R_h, R_w)
         parts = [
             F.scaled_dot_product_attention(some, k, v, attn_mask=bias, scale=scale)
@@ -53,9 +53,10 @@ def attend(
 
 @lru_cache
 @torch.inference_mode(False)
-def _distances(size: int) -> Int[Tensor, "size size"]:
+def _distances(size: int, device: torch.device) -> Int[Tensor, "size size"]:
     """Row of a table of relative positions, -(size - 1) first, for each query and key."""
-    return torch.arange(size)[:, None] - torch.arange(size) + size - 1
+    places = torch.arange(size, device=device)
+    return places[:, None] - places + size - 1
 
 
 def _table_bias(q: Tensor, R_h: Tensor, R_w: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,7 +1,10 @@
 """SAM's image encoder with its windowed blocks computed elsewhere; a drop-in for the original.
 
 ``sam.image_encoder = PartitionedEncoder(sam.image_encoder, compute)`` and ``SamPredictor`` or
-``SamAutomaticMaskGenerator`` work as before.
+``SamAutomaticMaskGenerator`` work as before. It keeps the names of the encoder's parameters. It may
+be moved and cast apart from the rest of SAM, ``.half()`` or ``.to("cuda", torch.bfloat16)``: images
+are brought to where it is, embeddings back. A trace would keep one picture's assignment for all,
+and nothing differentiates through servers: both are refused.
 """
 
 from collections.abc import Iterator
@@ -59,8 +62,6 @@ class LocalCompute:
 
     def __init__(self, worker: WindowBlocks) -> None:
         self.worker, self.batch = worker, worker.grid.batch
-        self._order = worker.grid.rows(range(worker.grid.count))
-        self._back = self._order.argsort()
 
     def begin(self, images: Float[Tensor, "n 3 size size"]) -> "LocalCompute":
         """Start with some images; nothing is kept between them."""
@@ -71,9 +72,10 @@ class LocalCompute:
     ) -> Float[Tensor, "n tokens channels"]:
         """All tokens of the images through the servers' blocks."""
         n, windows = len(values), [*range(self.worker.grid.count)]
-        rows = values[:, self._order].flatten(0, 1)
+        order = self.worker.grid.layout(windows, values.device).tokens
+        rows = values[:, order].flatten(0, 1)
         out = self.worker(rows, n * windows, turn.server_blocks, turn.pixels)
-        return out.unflatten(0, (n, -1))[:, self._back]
+        return out.unflatten(0, (n, -1))[:, order.argsort()]
 
     again = run
 
@@ -97,8 +99,9 @@ class PartitionedEncoder(nn.Module):
             schedule: exact equals `encoder`; pixels_once runs every windowed block first.
         """
         super().__init__()
-        self.img_size = encoder.img_size
-        self.encoder = encoder
+        self.img_size, self.patch = encoder.img_size, encoder.patch_embed.proj.kernel_size[0]
+        self.patch_embed, self.pos_embed = encoder.patch_embed, encoder.pos_embed
+        self.blocks, self.neck = encoder.blocks, encoder.neck
         self.compute = compute or LocalCompute(WindowBlocks(encoder))
         self.grid = WindowGrid.from_encoder(encoder)
         self.rounds = rounds(encoder, schedule)
@@ -113,13 +116,10 @@ class PartitionedEncoder(nn.Module):
 
         Raises:
             ValueError: another size than `img_size`.
+            RuntimeError: within ``torch.jit.trace``; gradients are asked for over servers.
         """
-        return torch.cat(
-            [
-                self.encoder.neck(tokens.permute(0, 3, 1, 2))
-                for tokens in self._walk(x, len(self.rounds))
-            ]
-        )
+        walk = self._walk(x, len(self.rounds))
+        return torch.cat([self.neck(tokens.permute(0, 3, 1, 2)) for tokens in walk]).to(x)
 
     def received(
         self, x: Float[Tensor, "n 3 size size"], number: int
@@ -133,18 +133,23 @@ class PartitionedEncoder(nn.Module):
             count = len(self.rounds)
             later = f"1 to {count - 1}" if count > 1 else "none: there is one round"
             raise ValueError(f"number={number}: rounds with tokens are {later}")
-        return torch.cat(list(self._walk(x, number))).permute(0, 3, 1, 2)
+        return torch.cat(list(self._walk(x, number))).permute(0, 3, 1, 2).to(x)
 
     def _walk(self, x: Tensor, rounds: int) -> Iterator[Tensor]:
         """Tokens of the images after so many rounds, some images at a time."""
         if x.shape[-2:] != (self.img_size, self.img_size):
             raise ValueError(f"images of {tuple(x.shape[-2:])}: the encoder takes {self.img_size}")
-        patch, t = self.encoder.patch_embed.proj.kernel_size[0], self.grid.tokens
-        for images in x.split(self.compute.batch):
-            session, values = self.compute.begin(images), patches(images, patch)
+        if torch.jit.is_tracing():
+            raise RuntimeError("a trace would keep which windows go where: call the encoder itself")
+        t, learns = self.grid.tokens, any(each.requires_grad for each in (x, *self.parameters()))
+        if torch.is_grad_enabled() and learns and not isinstance(self.compute, LocalCompute):
+            raise RuntimeError("no gradients pass through servers: encode under torch.no_grad()")
+        for images in x.to(self.patch_embed.proj.weight).split(self.compute.batch):
+            session, values = self.compute.begin(images), patches(images, self.patch)
             for number, turn in enumerate(self.rounds[:rounds]):
                 tokens = self._global(turn, session.run(number, turn, values))
-                if not tokens.detach().abs().amax() <= session.largest:  # nor if it is NaN
+                limit = session.largest
+                if limit < float("inf") and not tokens.abs().amax() <= limit:  # nor if it is NaN
                     tokens = self._global(turn, session.again(number, turn, values))
                 values = tokens
             yield tokens.unflatten(1, (t, t))
@@ -153,5 +158,5 @@ class PartitionedEncoder(nn.Module):
         """Tokens, row by row, through the edge's blocks of a round."""
         maps = tokens.unflatten(1, (self.grid.tokens, self.grid.tokens))
         for block in turn.edge_blocks:
-            maps = global_block(self.encoder.blocks[block], maps)
+            maps = global_block(self.blocks[block], maps)
         return maps.flatten(1, 2)

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor
 
+CPU = torch.device("cpu")
 ROWS = 4096  # of a request, and computed at once: the tokens of an image of the published sizes
 
 AssignmentKind = Literal["contiguous", "interleaved", "random"]
@@ -115,13 +116,13 @@ class WindowGrid:
         inside = range(self.per_side)
         return [r * self.per_side + c for r, c in places if r in inside and c in inside]
 
-    def layout(self, windows: Sequence[int]) -> "Layout":
+    def layout(self, windows: Sequence[int], device: torch.device = CPU) -> "Layout":
         """Where the tokens of these windows, in the order in which they travel, belong.
 
         Raises:
             ValueError: there is no such window.
         """
-        return _layout(self, tuple(windows))
+        return _layout(self, tuple(windows), device)
 
     def rows(self, windows: Sequence[int]) -> Int[Tensor, " rows"]:
         """Tokens of these windows in the order in which they travel, as row · tokens + column."""
@@ -146,7 +147,10 @@ class Layout:
 
 @lru_cache(maxsize=256)  # a server is asked for the same windows at every image
 @torch.inference_mode(False)
-def _layout(grid: WindowGrid, windows: tuple[int, ...]) -> Layout:
+def _layout(grid: WindowGrid, windows: tuple[int, ...], device: torch.device) -> Layout:
+    if device.type != "cpu":
+        here = _layout(grid, windows, CPU)
+        return Layout(*(each.to(device) for each in (here.tokens, here.places, here.sources)))
     w = grid.window
     token = torch.arange(grid.tokens**2).view(grid.tokens, grid.tokens)
     place = torch.arange(len(windows) * w * w).view(len(windows), w, w)

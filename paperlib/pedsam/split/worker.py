@@ -6,12 +6,15 @@ on padded windows whose padding is zero after the first LayerNorm and takes part
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from paperlib.pedsam.split.attention import attend
 from paperlib.pedsam.split.partition import Layout, WindowGrid
+
+PRECISIONS = ("float32", "float16", "bfloat16")
 
 
 class WindowBlocks(nn.Module):
@@ -59,7 +62,7 @@ class WindowBlocks(nn.Module):
             raise ValueError(
                 f"blocks {wrong}: windowed ones are {', '.join(map(str, self.windowed))}"
             )
-        layout = self.grid.layout(windows)
+        layout = self.grid.layout(windows, values.device)
         due = (len(layout.tokens), 3 * self.patch**2 if pixels else self.channels)
         if values.shape != due:
             raise ValueError(f"values of shape {tuple(values.shape)}: expected {due}")
@@ -69,6 +72,17 @@ class WindowBlocks(nn.Module):
             x = x + self._attend(block, x, layout)
             x = x + block.mlp(block.norm2(x))
         return x
+
+    def anywhere(
+        self,
+        values: Float[Tensor, "rows features"],
+        windows: Sequence[int],
+        blocks: Sequence[int],
+        pixels: bool,
+    ) -> Float[Tensor, "rows channels"]:
+        """The same in float32 on the CPU, whatever device and precision the blocks are in."""
+        own = values.to(self.patch_embed.proj.weight)
+        return self(own, windows, blocks, pixels).float().cpu()
 
     def _embed(self, values: Tensor, tokens: Tensor) -> Tensor:
         projection = self.patch_embed.proj
@@ -81,6 +95,18 @@ class WindowBlocks(nn.Module):
         qkv = attention.qkv(x).index_select(0, layout.sources)  # (windows · w², 3 channels)
         out = attend(attention, qkv.view(-1, w, w, qkv.shape[1])).flatten(0, 2)
         return attention.proj(out.index_select(0, layout.places))
+
+
+def cast(model: nn.Module, device: str, precision: str) -> None:
+    """Have a model compute on a device, such as cuda, and in one of `PRECISIONS`.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        model.to(device, getattr(torch, precision))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {device}: {str(error).splitlines()[0]}") from None
 
 
 def global_block(

@@ -1,5 +1,7 @@
 """The encoder over real servers equals the local one; all bytes and windows are accounted for."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from paperlib.models.sam import IMAGE, PATCH, build_small_sam
 from paperlib.pedsam.remote.connection import Connection, ServerMismatchError
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.ledger import ExposureError
+from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.remote.request import Request
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.remote.wire import WireError
@@ -190,6 +193,40 @@ def test_values_that_cannot_travel(worker, addresses):
         with pytest.raises(WireError, match="float16"):
             session.run(1, Round((3,), (), False), torch.full((1, TOKENS, worker.channels), 1e5))
     assert compute.ledger.table().empty
+
+
+def off(encoder, ours, image):
+    due = encode(encoder, None, image)
+    return ((ours - due).norm() / due.norm()).item()
+
+
+@pytest.mark.parametrize(("precision", "most"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
+def test_an_edge_in_half_precision_over_servers_in_full(encoder, addresses, image, precision, most):
+    """No server is blamed for what the edge rounds; what the edge computes is in its precision."""
+    mine = deepcopy(encoder)
+    with EdgeCompute(WindowBlocks(mine), [*addresses[:2], "127.0.0.1:9"], checks="strict") as edge:
+        ours = encode(mine.to(precision), edge, image)
+    assert edge.distrusted == set() and set(edge.table().status) == {"OK"}
+    assert edge.table().checked.sum() > 0 and "edge" in set(edge.table().server)
+    assert ours.dtype == torch.float32 and 0 < off(encoder, ours, image) < most
+
+
+@pytest.mark.parametrize(("precision", "most"), [("float16", 0.01), ("bfloat16", 0.05)])
+def test_servers_in_half_precision(encoder, worker, model, image, precision, most):
+    with local_servers(2, [*model, "--precision", precision]) as started:
+        names = [server.address for server in started]
+        with EdgeCompute(worker, names, checks="strict") as edge:
+            ours = encode(encoder, edge, image)
+    assert edge.distrusted == set() and set(edge.table().status) == {"OK"}
+    assert 0 < off(encoder, ours, image) < most
+
+
+def test_a_copy_goes_on_over_the_same_connections(encoder, worker, addresses, image):
+    with EdgeCompute(worker, addresses[:1]) as edge:
+        copy = deepcopy(PartitionedEncoder(encoder, edge))
+        with torch.no_grad():
+            torch.testing.assert_close(copy(image), encode(encoder, None, image))
+    assert len(edge.table()) == 2
 
 
 @pytest.mark.usefixtures("unchecked")

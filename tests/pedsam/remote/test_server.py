@@ -492,6 +492,8 @@ def test_wrong_commands_are_named(model, tmp_path, capsys):
         [*model, "--insecure", "--copies", "2", "--address", "127.0.0.1:5"], capsys
     )
     assert "whole numbers from 1" in run([*model, "--insecure", "--threads", "0"], capsys)
+    named = run([*model, "--insecure", "--device", "nowhere"], capsys)
+    assert named.startswith("device nowhere: ")
     missing = ["--sam", "sam-small", "--weights", str(tmp_path / "no"), "--insecure"]
     assert f"no card {tmp_path}/no/sam-small.json" in run(missing, capsys)
 

@@ -1,5 +1,6 @@
 """The partitioned encoder equals segment_anything's, whatever the size, and takes its place."""
 
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -8,9 +9,12 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import ImageEncoderViT
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from paperlib.models.sam import build_small_sam
+from paperlib.pedsam.split.attention import _distances
 from paperlib.pedsam.split.encoder import LocalCompute, PartitionedEncoder
+from paperlib.pedsam.split.partition import _layout
 from paperlib.pedsam.split.schedule import Round, rounds
 from paperlib.pedsam.split.worker import WindowBlocks
 
@@ -271,3 +275,72 @@ def test_sam_predictor_runs_on_it_unchanged(predictions):
 def test_automatic_masks_run_on_it_unchanged(predictions):
     (_, own), (_, ours) = predictions
     assert len(ours) == len(own)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("precision", "off"), [(torch.float16, 0.005), (torch.bfloat16, 0.03)])
+def test_in_half_precision(precision, off):
+    """Nearly the same, and in the precision of what was given; of the encoder's own the same."""
+    encoder, x = make(), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    due, coarse = encoder(x), deepcopy(encoder).to(precision)
+    ours = PartitionedEncoder(coarse)(x)
+    assert ours.dtype == torch.float32
+    assert 0 < (ours - due).norm() / due.norm() < off
+    assert (ours - coarse(x.to(precision))).norm() / due.norm() < off
+    assert PartitionedEncoder(coarse)(x.to(precision)).dtype == precision
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("schedule", ["exact", "pixels_once"])
+def test_everything_is_where_the_encoder_is(schedule):
+    """On a GPU, or what torch knows of one without having one: it refuses to mix devices."""
+    chosen = {"img_size": 200, "window": 14, "depth": 2}
+    difference(make(**chosen), schedule)  # fills the caches
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            there = make(**chosen)
+        out = PartitionedEncoder(there, schedule=schedule)(torch.ones(1, 3, 200, 200))
+        assert out.device.type == "cpu" and out.shape == (1, 8, 25, 25)
+    for cache in (_layout, _distances):
+        cache.cache_clear()
+
+
+def test_parameters_keep_their_names():
+    encoder = make()
+    split = PartitionedEncoder(encoder)
+    assert list(split.state_dict()) == list(encoder.state_dict())
+    split.load_state_dict(make(depth=3).state_dict())
+
+
+@torch.inference_mode()
+def test_a_copy_is_one_of_its_own():
+    split, x = PartitionedEncoder(make()), torch.ones(1, 3, 64, 64)
+    copy, before = deepcopy(split), split(x)
+    torch.testing.assert_close(copy(x), before)
+    for parameter in copy.parameters():
+        parameter.zero_()
+    torch.testing.assert_close(split(x), before)
+    assert not torch.equal(copy(x), before)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, which leaves traces behind
+def test_a_trace_is_refused():
+    with pytest.raises(RuntimeError, match="a trace would keep which windows go where"):
+        torch.jit.trace(PartitionedEncoder(make()), torch.ones(1, 3, 64, 64))
+
+
+def test_gradients_pass_here_and_are_refused_over_servers():
+    split = PartitionedEncoder(make())
+    split(torch.ones(1, 3, 64, 64)).sum().backward()
+    assert all(each.grad is not None for each in split.blocks.parameters())
+
+    class Remote:
+        batch = 1
+
+        def begin(self, images):
+            raise AssertionError("an image would have been sent")
+
+    with pytest.raises(RuntimeError, match="no gradients pass through servers"):
+        PartitionedEncoder(make(), Remote())(torch.ones(1, 3, 64, 64))
+    with pytest.raises(AssertionError), torch.no_grad():
+        PartitionedEncoder(make(), Remote())(torch.ones(1, 3, 64, 64))

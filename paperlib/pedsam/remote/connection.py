@@ -101,10 +101,6 @@ class Connection:
             if theirs != ours:
                 raise ServerMismatchError(
                     f"server {self.address}: its {what} is {theirs}, the edge's {ours}"
-                    + (
-                        "; an edge in half precision connects before it is cast"
-                        * (what == "weights")
-                    )
                 )
         self.limit_rows = found.limit_rows
         return found.instance

@@ -1,0 +1,74 @@
+"""timm's encoder of SAM, split over servers, gives what timm gives."""
+
+import pytest
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from timm.models.vision_transformer_sam import VisionTransformerSAM
+from torch import nn
+
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.service import Limits, WindowService
+from paperlib.pedsam.split.adapters import as_sam_encoder
+from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.worker import WindowBlocks
+
+SIZE = 72  # 9 × 9 tokens in windows of 4
+
+
+def samvit(**changes):
+    torch.manual_seed(0)
+    sizes = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
+    sizes |= {"window_size": 4, "global_attn_indexes": (1, 3), "neck_chans": 8}
+    model = VisionTransformerSAM(**(sizes | {"use_rel_pos": True, "num_classes": 0} | changes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model.eval()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"use_rel_pos": False},
+        {"qkv_bias": False, "mlp_ratio": 2.0},
+        {"use_abs_pos": False},
+        {"norm_layer": lambda size, **more: nn.LayerNorm(size, eps=0.1, **more)},
+    ],
+)
+def test_over_servers_as_timm_computes_it(in_process, changes):
+    model, x = samvit(**changes), torch.randn(1, 3, SIZE, SIZE)
+    encoder = as_sam_encoder(model)
+    addresses = [in_process(WindowService(WindowBlocks(encoder), Limits())) for _ in range(2)]
+    with EdgeCompute(WindowBlocks(encoder), addresses, checks=1) as edge:
+        ours = PartitionedEncoder(encoder, edge)(x)
+    assert set(edge.table().status) == {"OK"}
+    torch.testing.assert_close(ours, model.forward_features(x), atol=1e-4, rtol=1e-4)
+
+
+def test_the_parameters_are_the_same_ones():
+    model = samvit()
+    encoder = as_sam_encoder(model)
+    assert encoder.blocks[2].mlp.lin1.weight is model.blocks[2].mlp.fc1.weight
+
+
+@pytest.mark.parametrize(
+    ("encoder", "words"),
+    [
+        (lambda: nn.Linear(2, 2), "encoder of class Linear: supported are segment_anything's"),
+        (lambda: samvit(img_size=(72, 64)), "a square image size is needed"),
+        (lambda: samvit(qk_norm=True), "differs from segment_anything's: blocks.0.attn.k_norm"),
+        (lambda: samvit(init_values=0.1), "differs from segment_anything's: blocks.0.ls1"),
+        (lambda: samvit(use_rope=True, use_rel_pos=False), "rotary positions"),
+        (lambda: samvit(act_layer=nn.ReLU), "activation ReLU"),
+    ],
+)
+def test_what_is_not_the_same_function_is_refused(encoder, words):
+    with pytest.raises(ValueError, match=words):
+        as_sam_encoder(encoder())
+
+
+def test_segment_anythings_own_stays_itself():
+    own = ImageEncoderViT(img_size=64, depth=2, embed_dim=16, num_heads=2, window_size=2)
+    assert as_sam_encoder(own) is own

@@ -89,7 +89,11 @@ class PartitionedEncoder(nn.Module):
     """
 
     def __init__(
-        self, encoder: ImageEncoderViT, compute: Compute | None = None, schedule: str = "exact"
+        self,
+        encoder: ImageEncoderViT,
+        compute: Compute | None = None,
+        schedule: str = "exact",
+        between: bool = False,
     ) -> None:
         """Share the parameters of `encoder`.
 
@@ -97,6 +101,8 @@ class PartitionedEncoder(nn.Module):
             encoder: of segment_anything, any size.
             compute: where windowed blocks run; in this process if None.
             schedule: exact equals `encoder`; pixels_once runs every windowed block first.
+            between: give the outputs of the global blocks too, which HQ-SAM's decoder takes (Ke et
+                al., arXiv 2306.01567); the edge computes those blocks, so that no server gets more.
         """
         super().__init__()
         self.img_size, self.patch = encoder.img_size, encoder.patch_embed.proj.kernel_size[0]
@@ -104,12 +110,18 @@ class PartitionedEncoder(nn.Module):
         self.blocks, self.neck = encoder.blocks, encoder.neck
         self.compute = compute or LocalCompute(WindowBlocks(encoder))
         self.grid = WindowGrid.from_encoder(encoder)
-        self.rounds = rounds(encoder, schedule)
+        self.rounds, self.between = rounds(encoder, schedule), between
 
     def forward(
         self, x: Float[Tensor, "n 3 size size"]
-    ) -> Float[Tensor, "n channels rows columns"]:
-        """Image embeddings.
+    ) -> (
+        Float[Tensor, "n channels rows columns"]
+        | tuple[
+            Float[Tensor, "n channels rows columns"],
+            list[Float[Tensor, "n rows columns features"]],
+        ]
+    ):
+        """Image embeddings; with `between` also the output of each global block, in order.
 
         Args:
             x: images, normalised and padded as ``Sam.preprocess`` does.
@@ -118,8 +130,14 @@ class PartitionedEncoder(nn.Module):
             ValueError: another size than `img_size`.
             RuntimeError: within ``torch.jit.trace``; gradients are asked for over servers.
         """
-        walk = self._walk(x, len(self.rounds))
-        return torch.cat([self.neck(tokens.permute(0, 3, 1, 2)) for tokens in walk]).to(x)
+        necks, outputs = [], []
+        for tokens, maps in self._walk(x, len(self.rounds)):
+            necks.append(self.neck(tokens.permute(0, 3, 1, 2)))
+            outputs.append(maps)
+        embeddings = torch.cat(necks).to(x)
+        if not self.between:
+            return embeddings
+        return embeddings, [torch.cat(parts).to(x) for parts in zip(*outputs, strict=True)]
 
     def received(
         self, x: Float[Tensor, "n 3 size size"], number: int
@@ -133,10 +151,11 @@ class PartitionedEncoder(nn.Module):
             count = len(self.rounds)
             later = f"1 to {count - 1}" if count > 1 else "none: there is one round"
             raise ValueError(f"number={number}: rounds with tokens are {later}")
-        return torch.cat(list(self._walk(x, number))).permute(0, 3, 1, 2).to(x)
+        tokens = torch.cat([tokens for tokens, _ in self._walk(x, number)])
+        return tokens.permute(0, 3, 1, 2).to(x)
 
-    def _walk(self, x: Tensor, rounds: int) -> Iterator[Tensor]:
-        """Tokens of the images after so many rounds, some images at a time."""
+    def _walk(self, x: Tensor, rounds: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """Tokens of the images after so many rounds, some images at a time; and `between`."""
         if x.shape[-2:] != (self.img_size, self.img_size):
             raise ValueError(f"images of {tuple(x.shape[-2:])}: the encoder takes {self.img_size}")
         if torch.jit.is_tracing():
@@ -146,17 +165,21 @@ class PartitionedEncoder(nn.Module):
             raise RuntimeError("no gradients pass through servers: encode under torch.no_grad()")
         for images in x.to(self.patch_embed.proj.weight).split(self.compute.batch):
             session, values = self.compute.begin(images), patches(images, self.patch)
+            maps: list[Tensor] = []
             for number, turn in enumerate(self.rounds[:rounds]):
-                tokens = self._global(turn, session.run(number, turn, values))
+                tokens, outputs = self._global(turn, session.run(number, turn, values))
                 limit = session.largest
                 if limit < float("inf") and not tokens.abs().amax() <= limit:  # nor if it is NaN
-                    tokens = self._global(turn, session.again(number, turn, values))
+                    tokens, outputs = self._global(turn, session.again(number, turn, values))
                 values = tokens
-            yield tokens.unflatten(1, (t, t))
+                maps += outputs
+            yield tokens.unflatten(1, (t, t)), maps
 
-    def _global(self, turn: Round, tokens: Tensor) -> Tensor:
-        """Tokens, row by row, through the edge's blocks of a round."""
-        maps = tokens.unflatten(1, (self.grid.tokens, self.grid.tokens))
+    def _global(self, turn: Round, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Tokens, row by row, through the edge's blocks of a round; and what is `between`."""
+        maps, outputs = tokens.unflatten(1, (self.grid.tokens, self.grid.tokens)), []
         for block in turn.edge_blocks:
             maps = global_block(self.blocks[block], maps)
-        return maps.flatten(1, 2)
+            if self.between:
+                outputs.append(maps)
+        return maps.flatten(1, 2), outputs

@@ -344,3 +344,20 @@ def test_gradients_pass_here_and_are_refused_over_servers():
         PartitionedEncoder(make(), Remote())(torch.ones(1, 3, 64, 64))
     with pytest.raises(AssertionError), torch.no_grad():
         PartitionedEncoder(make(), Remote())(torch.ones(1, 3, 64, 64))
+
+
+@torch.inference_mode()
+def test_outputs_of_global_blocks_as_hq_sam_takes_them():
+    """Those of the encoder's own blocks, of images that do not go together too."""
+    encoder, x, due = make(depth=5, at=(1, 2, 4)), torch.randn(3, 3, 64, 64), []
+    for block in encoder.blocks:
+        if block.window_size == 0:
+            block.register_forward_hook(lambda block, taken, output: due.append(output))
+    own = encoder(x)
+    split = PartitionedEncoder(encoder, between=True)
+    split.compute.batch = 2
+    embeddings, outputs = split(x)
+    torch.testing.assert_close(embeddings, own, atol=1e-4, rtol=0)
+    assert len(outputs) == len(due) == 3
+    for ours, expected in zip(outputs, due, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)

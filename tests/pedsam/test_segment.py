@@ -66,6 +66,14 @@ def test_points_and_where_nothing_is_reached(picture, tmp_path, capsys):
     np.testing.assert_array_equal(mask, own_mask(picture, **both))
 
 
+def test_in_half_precision(small, picture, tmp_path):
+    mask = command(tmp_path, "--box", *BOX, "--servers", *small, "--precision", "bfloat16")
+    own = own_mask(picture, box=np.array(BOX))
+    assert (mask & own).sum() > 0.9 * (mask | own).sum()
+    with pytest.raises(SystemExit):
+        command(tmp_path, "--box", *BOX, "--servers", *small, "--device", "nowhere")
+
+
 @pytest.mark.usefixtures("picture")
 def test_the_same_secret_shows_no_server_more(small, tmp_path):
     secret, seen = tmp_path / "secret", []

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as rasters
 
 from paperlib.data.coco import ANNOTATIONS, IMAGES, load_coco
 
@@ -141,7 +142,7 @@ def test_a_broken_image_is_named(folder):
         load_coco(2, 0, folder)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"images": []}'])
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 10**5, '{"images": []}', '{"annotations": []}'])
 def test_other_json_is_refused(tmp_path, text):
     (tmp_path / ANNOTATIONS).parent.mkdir()
     (tmp_path / ANNOTATIONS).write_text(text)
@@ -160,3 +161,83 @@ def test_an_image_of_another_size_than_its_masks_is_refused(folder):
 def test_no_more_images_than_have_objects(folder, count):
     with pytest.raises(ValueError, match=f"count={count}: .* has 2 images with objects"):
         load_coco(count, 0, folder)
+
+
+def test_packed_run_lengths_are_those_of_pycocotools(tmp_path):
+    noise = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.1
+    packed = [rasters.encode(np.asfortranarray(mask, np.uint8)) for mask in (ellipse(), noise)]
+    texts = [{"counts": each["counts"].decode(), "size": [HEIGHT, WIDTH]} for each in packed]
+    write(tmp_path, [annotation(1, 7, texts[0]), annotation(2, 7, texts[1])])
+    (found,) = load_coco(1, 0, tmp_path)
+    np.testing.assert_array_equal(found.masks, [ellipse(), noise])
+
+
+def test_corners_a_little_outside_are_cut(tmp_path):
+    write(tmp_path, [annotation(1, 7, [[-3, -3, WIDTH + 3, -3, WIDTH + 3, 10, -3, 10]])])
+    (found,) = load_coco(1, 0, tmp_path)
+    assert found.masks[0, :10].all() and not found.masks[0, 10:].any()
+
+
+CORNERS = "three corners or more"
+FAR = "far outside the image, or is not finite"
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        (None, "no segmentation"),
+        ([], "no segmentation"),
+        ("polygon", "no segmentation"),
+        ([[]], CORNERS),
+        ([[1.0, 1.0, 9.0, 9.0]], CORNERS),  # two corners, which pycocotools takes for a box
+        ([[1, 1, 9, 9, 1, 9, 4]], CORNERS),
+        ([[1, 1, 9, 9, 1, float("nan")]], FAR),
+        ([[1, 1, 9, float("inf"), 1, 9]], FAR),
+        ([[1, 1, 1e9, 9, 1, 9]], FAR),
+        ([[1, 1, 10**400, 9, 1, 9]], "too large"),
+        ([[1, 1, "9", 9, 1, 9]], "no number"),
+        ({"counts": [-1, HEIGHT * WIDTH + 1], "size": [HEIGHT, WIDTH]}, "whole numbers from 0"),
+        ({"counts": [0.5], "size": [HEIGHT, WIDTH]}, "whole numbers from 0"),
+        ({"counts": [0, HEIGHT * WIDTH + 1], "size": [HEIGHT, WIDTH]}, "runs of 2401 pixels"),
+        ({"counts": [10**18], "size": [10**9, 10**9]}, "runs of an image of"),
+        ({"counts": "0\x7f", "size": [HEIGHT, WIDTH]}, "text of its runs"),
+        ({"counts": "o" * 10**6, "size": [HEIGHT, WIDTH]}, "text of its runs"),
+        ({"counts": "01", "size": [HEIGHT, WIDTH]}, "runs of 1 pixels"),
+    ],
+)
+def test_a_malformed_outline_is_named(segmentation, message, tmp_path):
+    square = [[10.0, 5.0, 30.0, 5.0, 30.0, 25.0]]
+    write(tmp_path, [annotation(1, 7, square), annotation(2, 7, segmentation)])
+    with pytest.raises(ValueError, match=f"instances_val2017.json: .*annotation 2: .*{message}"):
+        load_coco(1, 0, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("images", {"file_name": "../7.jpg"}, "image 7: file_name '../7.jpg'"),
+        ("images", {"file_name": "/7.jpg"}, "image 7: file_name"),
+        ("images", {"file_name": None}, "image 7: file_name"),
+        ("images", {"height": 10**9}, "image 7: height and width .1000000000, 60."),
+        ("images", {"width": 0}, "image 7: height and width"),
+        ("images", {"width": float("nan")}, "image 7: height and width"),
+        ("images", {"id": "7"}, "images, row 0: it has no id"),
+        ("annotations", {"image_id": 8}, "annotation 1: there is no image 8"),
+        ("annotations", {"image_id": [7]}, "annotations, row 0: it has no image_id"),
+        ("annotations", {"iscrowd": 2}, "annotation 1: iscrowd 2"),
+    ],
+)
+def test_a_malformed_entry_is_named(table, change, message, tmp_path):
+    write(tmp_path, [annotation(1, 7, [[10.0, 5.0, 30.0, 5.0, 30.0, 25.0]])])
+    path = tmp_path / ANNOTATIONS
+    content = json.loads(path.read_text())
+    content[table][0] |= change
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"instances_val2017.json: .*{message}"):
+        load_coco(1, 0, tmp_path)
+
+
+def test_crowds_are_left_out_whatever_their_outline(tmp_path):
+    square = [[10.0, 5.0, 30.0, 5.0, 30.0, 25.0]]
+    write(tmp_path, [annotation(1, 7, square), annotation(2, 7, {"counts": [-5]}, crowd=1)])
+    assert len(load_coco(1, 0, tmp_path)[0].masks) == 1

@@ -53,7 +53,7 @@ from paperlib.pedsam.remote.latency import (
     modelled,
     plain_cloud,
 )
-from paperlib.pedsam.remote.server import Server
+from paperlib.pedsam.remote.listener import Server
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.segment import parser, read_secret
 from paperlib.pedsam.split.encoder import PartitionedEncoder

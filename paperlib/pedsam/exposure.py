@@ -15,10 +15,10 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from paperlib.pedsam.remote.edge import LOG, EdgeCompute
+from paperlib.pedsam.remote.listener import Server
 from paperlib.pedsam.remote.lying import LIES, LyingService
 from paperlib.pedsam.remote.picture import Picture, move
 from paperlib.pedsam.remote.processes import local_servers
-from paperlib.pedsam.remote.server import Server
 from paperlib.pedsam.remote.service import Limits
 from paperlib.pedsam.small_sam.segmentation import replace_encoder
 from paperlib.pedsam.split.encoder import PartitionedEncoder

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.sam import build_small_sam
+from paperlib.pedsam.remote.listener import Server
 from paperlib.pedsam.remote.processes import local_servers
-from paperlib.pedsam.remote.server import Server
 from paperlib.pedsam.split.worker import WindowBlocks
 
 FAULTY = Path(__file__).with_name("faulty_server.py")

@@ -5,7 +5,7 @@ import torch
 
 from paperlib.models.sam import IMAGE
 from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.server import Server
+from paperlib.pedsam.remote.listener import Server
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 

@@ -21,8 +21,9 @@ from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.certificates import make_certificates
 from paperlib.pedsam.remote.connection import Connection
 from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.listener import Server
 from paperlib.pedsam.remote.processes import COMMAND
-from paperlib.pedsam.remote.server import Server, main
+from paperlib.pedsam.remote.server import main
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 

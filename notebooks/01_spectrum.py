@@ -71,11 +71,17 @@ run.save_figure(
 )
 
 # %% [markdown]
+# One test image of each class, as the networks get it. At this size an outline is a pixel or two
+# wide, so the finest waves hold edges and noise, the coarsest the colours of object and ground.
+# Which of them tell the class cannot be seen by eye; the rest of the notebook measures it.
+#
 # ## The spectrum
 #
-# The orthonormal DCT writes an image as $X = C\,x\,C^\top$. The map shows the mean of
-# $|X_{uv}|$ over images and channels; the profile is its mean over rings of equal radius
-# $\sqrt{u^2 + v^2}$, in all and for each class.
+# The orthonormal DCT (discrete cosine transform) writes an image as a sum of cosine waves, $X =
+# C\,x\,C^\top$: $X_{uv}$ says how much there is of the wave with $u$ half periods down and $v$
+# across, from the constant one at (0, 0) to the finest at (31, 31). Orthonormal means that no
+# energy is won or lost. The map shows the mean of $|X_{uv}|$ over images and channels; the profile
+# is its mean over rings of equal radius $\sqrt{u^2 + v^2}$, in all and for each class.
 
 # %%
 mean_map = spectrum.mean_spectrum(images)  # (32, 32)
@@ -115,6 +121,10 @@ table = pd.DataFrame(variance.items(), columns=["filter", "variance"])
 run.save_figure(plots.filters, table, {name: as_pixels(shown) for name, shown in rows.items()})
 
 # %% [markdown]
+# People can name objects in more than one row, so more than one band holds what a class looks like.
+# Which of them a network uses is another matter: it learns what helps on its training images. The
+# next part trains three networks to find out.
+#
 # ## What a model learns from filtered data
 #
 # Three ResNet-20s of one recipe, trained on all frequencies, on low ones and on high ones, each
@@ -134,6 +144,12 @@ table.round(1)
 
 # %%
 run.save_figure(plots.transfer, table.reset_index())
+
+# %% [markdown]
+# Read along a row: one network, three kinds of test images. On the diagonal, from the top left to
+# the bottom right, training and test images were filtered alike. The claim's number is the mean of
+# the diagonal minus the mean of all else, draw by draw. It would be near zero if the training data
+# did not matter.
 
 # %%
 diagonal = np.eye(3, dtype=bool)
@@ -158,6 +174,13 @@ print(f"accuracy of the linear model: {100 * accuracy(linear, images, data.label
 # %%
 maps = {"mean": mean_map, "between": between, "weights": weights}
 run.save_figure(plots.linear, map_table(maps))
+
+# %% [markdown]
+# All three maps begin with the constant wave at the top left; their colours are logarithmic, each
+# map on its own scale, so compare shapes, not heights. The rank correlation does that in one
+# number: 1 if the weights rise and fall over the components in the order of the other map, 0 if the
+# orders have nothing to do with each other. The mean of $|X|$ is the control, for it knows no
+# classes.
 
 # %%
 spectra = [spectrum.between_class_spectrum(d.floats(), d.labels, 10) for d in draws]

@@ -67,6 +67,13 @@ print(f"{test.source}: accuracy {100 * correct.float().mean():.1f} % on {len(tes
 #
 # Four white-box attacks and four black-box ones, none written here. Black-box attacks need
 # thousands of queries an image, so they get fewer images.
+#
+# An *adversarial attack* looks for a small change of an image that makes the model err. White-box
+# attacks know the weights and follow the gradient of the loss with respect to the pixels: FGSM in
+# one step, PGD in many small ones, within a largest change a pixel (L∞) or a length of the whole
+# change (L2), C&W by trading length against success. Black-box attacks only see the model's
+# answers: Square Attack tries squares of one colour, SimBA single pixels or single cosine waves,
+# HopSkipJump walks along the border between two answers.
 
 # %%
 counts = {"white-box": len(images), "black-box": run.sizes.black_box_images}
@@ -112,6 +119,10 @@ pixels = {"images": as_pixels(pictures), "changes": as_pixels(apart)}
 run.save_figure(plots.attacked_images, table, pixels)
 
 # %% [markdown]
+# Above the image as the network gets it, below the change alone, made visible: each column on its
+# own scale, so sizes cannot be compared. The title says whether the network errs on this one image.
+# The last columns are the controls, which know nothing of the network.
+#
 # ## RCT maps
 #
 # $$\mathrm{RCT}_{uv} = \frac{\sum_i |\Delta X^{(i)}_{uv}|}{\sum_i (|X^{(i)}_{uv}| + \varepsilon)}$$
@@ -122,6 +133,11 @@ run.save_figure(plots.attacked_images, table, pixels)
 maps = {name: rct.rct_map(*pair).cpu() for name, pair in (moved | controls).items()}  # (32, 32)
 run.save_figure(plots.rct_maps, map_table(maps, ["change"]))
 
+# %% [markdown]
+# Bright is a large change for how much an image has there; the colours are the same in all maps.
+# Compare an attack's map with that of white noise, not with an even one: only an attack that
+# brightens more steeply towards the bottom right than noise does would seek high frequencies.
+
 # %%
 rings = {k: bands.radial_mean(rct.rct_images(*pair), 32) for k, pair in (moved | controls).items()}
 run.save_figure(plots.rct_curves, curve_table(rings, 32, run.sizes.bootstrap, seed, ["change"]))
@@ -129,6 +145,10 @@ run.save_figure(plots.rct_curves, curve_table(rings, 32, run.sizes.bootstrap, se
 # %% [markdown]
 # The curves use the per-image form $|\Delta X| / (|X| + \varepsilon)$, so that a confidence band
 # (95 %, bootstrap over images) can be given; it weighs images most that lack a component.
+#
+# Read each curve against the dashed one of white noise, not against the axis: all may rise to the
+# right, because images have little there. A curve that rises like noise shows what images are like,
+# and nothing of the attack.
 #
 # ## More than noise?
 #
@@ -180,6 +200,12 @@ energy.T.round(3)
 # %%
 table = energy.T.reset_index(names="change").melt("change", var_name="band", value_name="share")
 run.save_figure(plots.energy_shares, table)
+
+# %% [markdown]
+# Each bar is one change, cut into four bands from low frequencies at the left to high ones at the
+# right. The bar to compare with is that of white noise, whose pieces are about as long as their
+# bands have components. A preference for high frequencies would be last pieces, from 16 on, that
+# are longer than those of noise.
 
 # %%
 high = (shares["pgd_linf"] - shares["white_noise"])[:, 2:].sum(1).numpy()  # one an image

@@ -66,6 +66,12 @@ from paperlib.runtime import device
 #
 # $$\delta_{uv} = s_y(x) - s_y\bigl(x - X_{uv}\, c_u c_v^\top\bigr), \qquad
 # \mathrm{OF}_{uv} = \frac{|\delta_{uv}|}{\sum |\delta|}.$$
+#
+# Here $X$ are the coefficients of the discrete cosine transform (DCT), $c_u c_v^\top$ is the cosine
+# wave that belongs to (u, v), and $s_y$ is the *logit* of the true class, the network's score
+# before softmax. (0, 0) is the constant component, an image's mean colour. The sum runs over all
+# components, so that the shares of one image add up to one. The absolute value forgets the sign: a
+# component that speaks against the true class counts as much as one that speaks for it.
 
 # %%
 robust = ADVERSARIAL[dataset]  # the variant that stands for adversarial training
@@ -87,6 +93,10 @@ table.loc[largest, "picture"] = [1, 2, 3]  # of which component each picture lac
 run.save_figure(plots.one_component, table, {"images": as_pixels(without.cpu())})
 
 # %% [markdown]
+# In the map red components are those without which the logit falls, so they speak for the class;
+# blue ones speak against it, and white ones do not matter. The pictures beside it lack the three
+# that matter most. It is one image and one network: an illustration of the measure, no result.
+#
 # The batched map is the same as the plain loop: transform, set one coefficient to zero, transform
 # back, predict; one component after the other.
 
@@ -144,11 +154,20 @@ panels = [(arch, variant) for arch in ARCHITECTURES for variant in ("natural", r
 means = {key: mean_map(occluded[key], seed=seed) for key in panels}
 run.save_figure(plots.of_maps, map_table(means, keys))
 
+# %% [markdown]
+# The coarsest wave is at the top left of each map, the finest at the bottom right. What to look for
+# is how fast the colours darken from the one to the other: the faster, the more a network rests on
+# low frequencies. As the scale is logarithmic, a step of colour is a factor, not a difference.
+
 # %%
 rings = {key: bands.radial_mean(occluded[key], run.sizes.bands) for key in panels}
 run.save_figure(plots.of_curves, curve_table(rings, 32, run.sizes.bootstrap, seed, keys))
 
 # %% [markdown]
+# The same maps as curves: the mean share of a *single* component at each distance from the constant
+# one. A ring far out has many more components than one near the start, so a curve that is low at
+# the right may still hold much of the whole. That is why the next part adds components up.
+#
 # ## One number a model: the low-frequency share
 #
 # The share of OF in the 8 × 8 lowest of the 32 × 32 components. The bars show the mean, the lines
@@ -188,6 +207,10 @@ run.save_figure(plots.low_shares, table)
 #
 # The same by bands of max(u, v), removed as a whole, once on the logit and once on the probability
 # after softmax.
+#
+# A logit can grow without end; a probability ends at one and depends on the scores of the other
+# classes too. If both rows of a network rise and fall over the bands alike, the reading does not
+# hang on this choice. The bands are no equals: the first has 16 components, the last 240.
 
 # %%
 masks = bands.band_masks(32, 8, "square").to(device())
@@ -203,6 +226,11 @@ bands_table.round(3)
 
 # %% [markdown]
 # ## Claims
+#
+# Claim 1 says that the training data decide which frequencies a network uses. The test is a pair of
+# networks of one recipe: trained on low-passed images, and on high-passed ones. The first must have
+# the larger low share. Claim 3 says that natural training leans on high frequencies: their share of
+# OF must be above one half.
 
 # %%
 by_seed = {key: low.view(run.sizes.seeds, -1).mean(1).numpy() for key, low in share.items()}
@@ -251,7 +279,8 @@ gains.rename_axis("constant component").round(3)
 # %% [markdown]
 # One network a variant says nothing of other trainings. The table of notebook 4 has more of them;
 # here each adversarially trained network is set against each natural one of its architecture, first
-# with the constant component, then without it.
+# with the constant component, then without it. Where the smallest and the largest difference of a
+# row have different signs, a single pair of networks could have told either story.
 
 # %%
 spread = zoo_evidence.between_trainings("pgd")

@@ -71,6 +71,9 @@ counts.unstack("variant", fill_value=0).T
 #
 # ## What was measured of each
 #
+# AutoAttack is a fixed set of attacks by which robustness is commonly reported; APGD is PGD, a walk
+# along the loss's gradient in small steps, that chooses their length itself.
+#
 # - **Robust accuracy**: the share of 500 test images that the network gets right and that stand
 #   three of AutoAttack's four attacks (APGD on the cross-entropy, APGD on the targeted difference
 #   of logits, Square; fewer steps than published) with
@@ -89,6 +92,11 @@ measured.groupby(["dataset", *zoo_evidence.KEYS])[columns].mean().round(3)
 run.save_figure(plots.zoo, measured[["dataset", *zoo_evidence.KEYS, "training", *columns]])
 
 # %% [markdown]
+# A point is one trained network, a row of panels a data set, a column the size of the attack. The
+# claim predicts points that rise to the right, and that they do so within a colour as well. If they
+# rose only because the adversarially trained networks stand apart, this training could do both
+# things at once, without one causing the other; so the correlation is given without them too.
+#
 # ## Is the table right? Two networks, measured again
 #
 # The weights of the first trainings are kept. Twenty other test images of CIFAR-10, which come with
@@ -114,6 +122,9 @@ pd.DataFrame(again).T[[*columns, "attacked", "occluded"]].astype(float).round(3)
 # variants first, each with all of its architectures, then over the trainings inside each. Beside
 # it the partial correlation given clean accuracy, since an image that a network gets wrong cannot
 # be robust; and how closely robust accuracy follows clean accuracy.
+#
+# A rank correlation uses the order of the networks only, so it does not ask for a straight line: 1
+# if the order by low share is that by robust accuracy, −1 if it is the reverse.
 
 # %%
 found = {

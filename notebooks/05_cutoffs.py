@@ -16,6 +16,10 @@
 # 4; the sweep and the test with JPEG are ours. The last three parts measure what others have
 # measured: Yin et al., [arXiv 1906.08988](https://arxiv.org/abs/1906.08988), and what follows them.
 #
+# A *natural* model is trained on the images as they are; a *robust* one on adversarial images,
+# which are changed a little, in every step anew, so that the model errs. If the robust one rests on
+# low frequencies (claim 4), it should hardly notice that the high ones are gone.
+#
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
 # | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU or GPU |
@@ -77,6 +81,10 @@ table = pd.DataFrame(cuts).melt(var_name="filter", value_name="cutoff")
 run.save_figure(plots.cutoff_images, table, {kind: as_pixels(x) for kind, x in images.items()})
 
 # %% [markdown]
+# In the upper row more is let through from left to right, until the last picture is the image
+# itself. In the lower row the first picture lacks nothing, and coarse waves are taken away first:
+# colours go, outlines stay.
+#
 # ## The sweep
 
 # %%
@@ -85,6 +93,11 @@ sweep = cutoffs.cutoff_table(models, draws, cuts)
 run.save_figure(plots.cutoffs, sweep)
 
 # %% [markdown]
+# The left panel loses fine waves towards the left, the right panel coarse ones towards the right;
+# where nothing is cut off, every line has its accuracy on clean images. These starts differ, so
+# heights at one cut-off do not tell who lost more. What tells is the share of a network's own
+# accuracy that is left.
+#
 # The claim: at the cut-off where the natural model has lost half of its accuracy above chance
 # (10 %), the robust one keeps a larger share of its own. It must hold for both architectures.
 
@@ -122,6 +135,12 @@ table = jpeg.pivot_table(index=["architecture", "variant"], columns="quality", v
 
 # %%
 run.save_figure(plots.jpeg, jpeg)
+
+# %% [markdown]
+# Images are compressed more coarsely from left to right. A network that needs fine waves falls
+# early, one that rests on coarse ones late. What counts is the fall from a network's own start, not
+# the height, since the networks begin at different accuracies: the claim compares what each has
+# lost at quality 75.
 
 # %%
 cell = jpeg.set_index(["quality", "variant", "architecture", "seed"]).accuracy

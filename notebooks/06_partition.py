@@ -99,12 +99,20 @@ pixels = {"image": image[0].permute(1, 2, 0).numpy()}
 run.save_figure(plots.assignments, windows, pixels)
 
 # %% [markdown]
+# Windows of one colour go to one server. At the left neighbours stay together, in the middle they
+# are parted, at the right chance decides; from top to bottom there are more servers. A whole object
+# in one colour is an object that somebody sees.
+#
 # What each of four servers gets, assignment by assignment, and what it can see of the image:
 
 # %%
 run.save_figure(plots.views, windows[windows.servers == 4], pixels)
 
 # %% [markdown]
+# Black is what a server never gets; the number is its share of the pixels. Shares differ because
+# the windows at the right and at the bottom are smaller. Equal shares do not show equally much:
+# that hangs on where the object lies, and on how much of it stays together.
+#
 # In JupyterLab, choose for yourself. (On a page, and in batch, this cell shows nothing.)
 
 # %%
@@ -112,6 +120,10 @@ if run.interactive:
     display(explorer(pixels["image"], grid))
 
 # %% [markdown]
+# Whoever plays with it looks for an object that one server gets whole: with few servers in
+# contiguous blocks that is easy to find, with neighbours apart an object has to be smaller than a
+# window.
+#
 # ## Neighbours apart
 #
 # What a server could continue from one window into the next is the more, the more often it gets
@@ -125,6 +137,11 @@ neighbours.pivot(index="servers", columns="assignment", values="share").round(3)
 run.save_figure(plots.neighbours, neighbours)
 
 # %% [markdown]
+# At zero no server ever gets two windows side by side, so it has nothing to continue from one into
+# the next. Contiguous blocks are the other extreme, and the random assignment lies where chance
+# puts it. Its advantage is another: an interleaved one is the same for every image and so can be
+# known to everyone, the random one is secret.
+#
 # ## One image over real servers, in eight shapes
 #
 # Sixteen processes on this machine, gRPC between them and this one, which is the edge: for every

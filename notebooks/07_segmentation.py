@@ -61,9 +61,16 @@ example = max(drawn.images[0], key=lambda each: len(each.masks))
 run.save_figure(plots.prompts, *segmenting.prompts_of(example))
 
 # %% [markdown]
+# The true mask is tinted, the prompts made from it are white. A box says where an object ends; a
+# point only says that it is there, and leaves open how much around it belongs to it. So the box is
+# the easiest question of the three.
+#
 # ## SAM, whole
 #
 # The line to compare with: the same network, its own encoder, in this process.
+#
+# IoU, intersection over union, is the area that two masks have in common over the area that they
+# cover together: 1 if they are the same, 0 if they do not touch.
 
 # %%
 own = [segment(sam, images) for images in drawn.images]
@@ -111,6 +118,11 @@ table.join(more).round(3)
 run.save_figure(plots.iou, segmenting.bars(measured, whole))
 
 # %% [markdown]
+# In each group the first bar is SAM as it is, and the others are to be compared with that one.
+# Quality that splitting costs would be a bar that is shorter by more than the lines on the bars,
+# which are the spread over draws of images. The bars are averages, so the next figure shows single
+# masks.
+#
 # ## Masks
 #
 # Box prompts; SAM's answer, that of the exact schedule over four servers, and those of the
@@ -120,6 +132,10 @@ run.save_figure(plots.iou, segmenting.bars(measured, whole))
 run.save_figure(plots.masks, *segmenting.examples(answers, own, drawn.images[0][:4]))
 
 # %% [markdown]
+# The number above a mask is its IoU with the true one. Read along a row: a fault that all columns
+# share is SAM's own, one that begins in a later column comes from the way of splitting. In a single
+# row the difference may be chance.
+#
 # ## Everything in the image, without a prompt
 #
 # `SamAutomaticMaskGenerator` asks for a grid of points. It takes the split encoder as it is.

@@ -88,10 +88,19 @@ pixels = {name: as_pixels(images) for name, images in pictures.items()}
 run.save_figure(plots.rebuilt, table, pixels)
 
 # %% [markdown]
+# What the server has is at the left, the truth at the right; black is what it never got. Colours
+# that continue smoothly into the black are a guess that suits any picture. A leak would be an
+# object, or an edge of one, that appears where all was black and is there in the truth as well.
+#
 # ## Reconstruction by one server
 #
 # PSNR over the pixels that the server has not seen, and SSIM over the whole image, where plain
 # cloud has 1.
+#
+# PSNR is the mean squared error in decibels: 10 dB more are a tenth of the error. SSIM compares
+# means, contrasts and structure place by place and is 1 for equal images. The first asks what was
+# guessed, the second how much of the image there is in the end, with the pixels that were simply
+# sent.
 
 # %%
 alone = means[means.colluding == 1]
@@ -101,6 +110,10 @@ alone[alone.assignment == "random"].drop(columns=["assignment", "colluding"]).ro
 run.save_figure(plots.reconstruction, privacy.shown(alone))
 
 # %% [markdown]
+# Above is the quality of the guess alone, below that of the whole image, into which the pixels that
+# the server was sent are counted. The line of the mean colour is the null control: an attack that
+# is not above it has found nothing. Where more servers share an image, each has less to start from.
+#
 # The attack from tokens alone does not use the pixels that the server also has; its place is in
 # the comparison over unseen pixels. The best attack in each setting, one row a number of servers:
 
@@ -131,7 +144,10 @@ joint = means[(means.assignment == "random") & means.servers.isin([4, 16])]
 run.save_figure(plots.collusion, privacy.shown(joint))
 
 # %% [markdown]
-# Solid with circles: 16 servers; dashed with squares: 4.
+# Solid with circles: 16 servers; dashed with squares: 4. The further to the right, the more of the
+# image the coalition has without any attack, so all lines should rise; how steeply tells what each
+# server that joins is worth. Where a solid and a dashed line of one colour part, the size of the
+# pieces matters, not their sum alone.
 #
 # ## What later rounds leak
 #
@@ -146,6 +162,11 @@ mean_gain.unstack("assignment").xs(1, level="colluding").round(2)
 
 # %%
 run.save_figure(plots.later_rounds, privacy.gains_shown(gain))
+
+# %% [markdown]
+# The line at zero is the best attack without tokens. Points above it are information that came with
+# the tokens; points below are an attack that would have done better without its tokens. At the left
+# are single servers, at the right colluding ones.
 
 # %%
 leak = gain.max(axis=1).xs(("random", 1), level=("assignment", "colluding"))
@@ -185,6 +206,10 @@ found = recognition.ious(sam, run.sizes.segmented, run.sizes.draws, seed)
 run.save_figure(plots.recognition, recognition.by_servers(accuracy, found))
 
 # %% [markdown]
+# At the left the grey line is guessing: a classifier that reaches it has recognised nothing. At the
+# right the grey line is the box that SAM was told, filled: a mask that is no better has found no
+# outline in the view.
+#
 # With collusion, of 16 servers under a random assignment:
 
 # %%

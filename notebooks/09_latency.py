@@ -112,6 +112,10 @@ one.groupby(["SAM", "round"], sort=False)[latency.SPENT].median().round(4)
 run.save_figure(plots.stages, latency.stages(total, whole["ours"]))
 
 # %% [markdown]
+# The first bar of a panel is the edge alone, without servers. A split pays, before any network is
+# counted, if its bar is shorter than that one. Its blue part is what no number of servers takes
+# away: the global blocks, and the work of cutting, sending and checking.
+#
 # ## What splitting costs in all
 #
 # CPU time of all processes together, in milliseconds for each image, beside that of SAM's own

@@ -154,6 +154,11 @@ between = {
 # %%
 run.save_figure(plots.semantics, cumulative_table(largest))
 
+# %% [markdown]
+# A curve further to the right is a set of images of which each is nearer to some prompt. The curve
+# of real images is the one to compare with, be it at the right of the others or not. The next
+# figure asks the same of pairs of patches within an image.
+
 # %%
 run.save_figure(plots.patches, cumulative_table(between))
 

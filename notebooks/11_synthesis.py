@@ -60,6 +60,11 @@ from paperlib.seeds import derive, generator
 # $$L = -\frac1n \sum_i \log
 # \frac{\exp(f(x_i)^\top g(t_i)/\tau)}{\sum_t \exp(f(x_i)^\top g(t)/\tau)}
 # + \lambda\,\mathrm{TV}(x).$$
+#
+# Here $f$ and $g$ are the features of image and text, of length 1, so that their product is a
+# cosine similarity; the temperature $\tau$ says how much a small difference of similarities counts;
+# and TV, the total variation, is the mean squared difference of neighbouring pixels, which keeps
+# images smooth.
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders)
@@ -113,6 +118,10 @@ pictures = {what: as_pixels(denormalise(x)) for what, x in views.items()}
 run.save_figure(plots.views, table, pictures)
 
 # %% [markdown]
+# A column is one image. The second picture is what its box holds, the third is what is left when
+# the box is emptied, and the fourth is what the network is shown for the second. Here a box may cut
+# an object in two; in the synthesis the pixels are free, and the object has to come to the box.
+#
 # ## All together, and each without the others
 #
 # The four rows of the paper's ablation, from the same noise with the same prompts.
@@ -150,6 +159,10 @@ run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(picture
 run.save_figure(plots.losses, loss_table(made))
 
 # %% [markdown]
+# A falling curve says that the network finds the prompt in the images ever more surely. Where a
+# curve still falls at its right end, the iterations have cut the synthesis short. Jags in rows with
+# PAE are their changing views, not a failing search.
+#
 # ## What it comes to
 #
 # Similarity of whole images to their own prompt, by iteration, and the share of images for which no

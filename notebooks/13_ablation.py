@@ -15,6 +15,12 @@
 # rows PGSI, PGSI + SCG, PGSI + PAE and all three, which is D4C; the README of the official code
 # gives the seconds of the synthesis on one RTX A6000.
 #
+# An *ablation* leaves a part out and measures again. PGSI (prompt-guided semantic injection) moves
+# an image towards the features of its sentence; SCG (structural contrastive generation) asks for
+# that in a box and for its opposite around it; PAE (perturbation-aware enhancement) shows the
+# network another random view in every step. PGSI is in all rows, as the others have nothing to work
+# on without it.
+#
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
 # | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU or GPU |
@@ -61,6 +67,10 @@ from paperlib.seeds import derive
 #
 # From the same noise, with the same prompts; only what the synthesis does to them differs. Notebook
 # 11 shows it.
+#
+# Because start and prompts are shared, two sets of one draw can be compared image by image: what
+# differs is the part alone. The draws are the repetition that says how much of a difference is
+# chance.
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders)
@@ -106,6 +116,10 @@ with_parts(table).replace({"encoder": ENCODERS, "method": TITLES}).round(1)
 
 # %% [markdown]
 # What each part adds, draw by draw: to PGSI alone, and to PGSI with the other part.
+#
+# A part can be worth something alone and nothing beside the other, or the other way round, so both
+# are given. A gain above zero in every draw would speak for the part; gains of both signs do not
+# speak against it, they say that these draws are too few.
 
 # %%
 gains = part_gains(by_method(measured, ["encoder", "draw"]))
@@ -173,6 +187,10 @@ run.save_figure(plots.cost, cost_table)
 # %% [markdown]
 # Bars of one panel can be compared. Backgrounds double the images that are encoded, so SCG costs
 # most; perturbations cost little.
+#
+# PSE, the baseline of ViTs, compares all patches of an image with one another, so its work grows
+# with the square of their number: the README's two ViTs differ in the width of their patches, 32
+# pixels and 16.
 #
 # ## Seconds of every stage
 #

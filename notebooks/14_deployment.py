@@ -15,6 +15,12 @@
 # **In the paper.** D4C, [arXiv 2511.15411](https://arxiv.org/abs/2511.15411), simulates
 # quantization in floating point, as is usual. Size and speed are what quantization is for.
 #
+# A small CLIP judges images by sentences: two networks, the *towers*, turn an image and a text into
+# features, and the text whose features are most alike is the answer. Quantized at WnAm, its weights
+# have n bits and its activations m. Simulated means that every number is rounded to one of the few
+# values that its bits allow, but is still stored and multiplied as a 32-bit float: the accuracy is
+# that of the quantized network, the size and the speed are not.
+#
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
 # | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU |
@@ -83,6 +89,9 @@ for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.s
 # Weights are kept as codes, packed to their bits, with a scale and a zero point for each output
 # channel; what is not quantized (stem, embeddings, norms, projections into the common space) as
 # float32. What is read back gives the same features, bit for bit.
+#
+# What would refute that the file holds the model is a single feature that differs after reading. So
+# the check below asks for equality, not for closeness.
 
 # %%
 files, loaded = [], {}
@@ -110,6 +119,11 @@ print("equal bit for bit:", all(torch.equal(before, after) for before, after in 
 #
 # $$y = s_x s_w \sum (q_x - z_x)\, q_w + b,$$
 #
+# Here $q_x$ and $q_w$ are the codes of the input and of the weights, $s_x$ and $s_w$ the widths of
+# a step, $z_x$ the code that stands for zero, and $b$ the bias. Inside the sum all numbers are
+# integers; the scales multiply once for each output. If every channel of the input had a scale of
+# its own, $s_x$ could not be taken out of the sum.
+#
 # is what oneDNN computes, which is a part of torch: 8 bits times 8 bits into 32. Codes of fewer
 # bits are stretched to 8 when they are loaded, so they are not faster than 8-bit ones, only smaller
 # in the file. Layers whose inputs have a range a channel stay as they are; ViTs have such.
@@ -128,6 +142,11 @@ pd.DataFrame(rows, columns=columns).round(4)
 # %% [markdown]
 # The features differ from the simulation's by less than a step of the quantizers: where a value
 # lies half-way between two codes, the last digit of a sum decides which one it gets.
+#
+# Now the question that decides whether the integers were worth it: accuracy and time, side by side.
+# The network in float32 is the baseline for both. The simulation is the control: it should be as
+# accurate as the integers and slower than float32, since it does the same products and rounds
+# besides.
 
 # %%
 batch = preprocess(test.images[: run.sizes.timed_images], 64)
@@ -160,6 +179,12 @@ whole["saved (MB)"] = whole["float32 (MB)"]
 disk = pd.concat([whole, files]).sort_values("encoder", kind="stable")
 towers = measured.replace({"bits": {"–": "float32"}}).assign(threads=torch.get_num_threads())
 run.save_figure(plots.deployment, pd.concat([disk, towers]))
+
+# %% [markdown]
+# On the left each bar is a file. What is quantized shrinks with its bits, the float32 rest does
+# not, so the bars fall less than the bits do. On the right each bar is the time of the image tower
+# for one image; only a bar of integers that is shorter than that of float32 is a gain. Times of
+# another machine can be compared in this ratio only.
 
 # %% [markdown]
 # **The question answered.** A saved model is as small as its bits promise, for what is quantized,

@@ -153,6 +153,11 @@ if maps:
     run.save_figure(plots.your_maps, map_table(maps, keys))
 
 # %% [markdown]
+# A column is a network, the upper row what it rests on, the lower what PGD changes. Within a row
+# the colours are the same, so networks can be compared. A bright column or row, or single bright
+# points far from the top left, would be a wave that this network hangs on for a reason of its own,
+# such as an artefact of its data.
+#
 # ## Side by side
 #
 # Networks on the same images are compared image by image, so that what the images have in common
@@ -166,16 +171,24 @@ if len(measured) > 1:
     apart = comparison.differences(measured, x, labels, data.classes, settings)
     run.save_figure(plots.your_differences, apart)
 
+# %% [markdown]
+# Zero is the first network. At the left, a curve that is above zero in the first bands and below it
+# in the last is a network that rests on low frequencies more. At the right the same by class: if
+# only few classes carry the difference, it is about these and not about the network as a whole.
+
 # %%
 whole = pd.DataFrame() if len(measured) < 2 else apart[~apart.quantity.str.startswith("OF ")]
 whole.round(3)
 
 # %% [markdown]
-# ## Limits
+# **The question answered.** What a network rests on is its Occluded Frequency, what an attack
+# changes is the RCT beyond that of white noise, and how two networks differ is the table of
+# differences, where an interval without zero is an answer and one with zero is none. What this says
+# of robustness is another question, that of notebook 4.
 #
-# One network of a kind says nothing about its kind: train several from several starts, and compare
-# those (notebook 4). PGD with so few steps is no proof of robustness. A share of Occluded Frequency
-# is of the absolute changes, so it counts a component that speaks against the class as well. Bands
-# and components give different shares, so compare networks at one image size only. A network in
-# half precision is measured as a copy in single precision, since small changes of a logit would
-# round to nothing.
+# **Deviations and limits.** One network of a kind says nothing about its kind: train several from
+# several starts, and compare those (notebook 4). PGD with so few steps is no proof of robustness. A
+# share of Occluded Frequency is of the absolute changes, so it counts a component that speaks
+# against the class as well. Bands and components give different shares, so compare networks at one
+# image size only. A network in half precision is measured as a copy in single precision, since
+# small changes of a logit would round to nothing.

@@ -15,12 +15,11 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from paperlib.data.encoded import open_image
+from paperlib.data.picture import is_hidden, open_picture
 from paperlib.seeds import draws
 
 WORDNET = re.compile(r"n\d{8}")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-FORMATS = ("PNG", "JPEG", "WEBP")
 
 # an image to what a model takes, (3, height, width)
 Transform = Callable[[Image.Image], Tensor]
@@ -63,21 +62,22 @@ class ClassFolders(NamedTuple):
         for start in range(0, len(self.samples), size):
             part = self.samples[start : start + size]
             files, labels = zip(*part, strict=True)
-            images = [transform(open_image(f, str(f), FORMATS).convert("RGB")) for f in files]
+            images = [transform(open_picture(f, str(f))) for f in files]
             yield torch.stack(images), torch.tensor(labels)
 
 
 def class_samples(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     """Images below each folder in a folder, by class and name, with their labels; the classes.
 
-    Hidden files are no images, such as the ``._`` files of some file systems.
+    Hidden files and folders are left out, such as the ``._`` files of some file systems.
     """
-    names = tuple(sorted(path.name for path in folder.glob("*") if path.is_dir()))
+    folders = [path for path in folder.glob("*") if path.is_dir() and not is_hidden(path, folder)]
+    names = tuple(sorted(path.name for path in folders))
     samples = [
         (path, label)
         for label, name in enumerate(names)
         for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not is_hidden(path, folder)
     ]
     return samples, names
 

@@ -6,6 +6,7 @@ A file that is damaged is named, with the row where there is one.
 
 import io
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,19 +32,38 @@ class Pixels(NamedTuple):
     altered: str
 
 
-def open_image(file: Path | io.BytesIO, place: str, formats: Sequence[str]) -> Image.Image:
+def open_image(
+    file: Path | io.BytesIO, place: str, formats: Sequence[str], side: int | None = None
+) -> Image.Image:
     """A decoded image of one of Pillow's `formats`.
 
+    Its size stands in the header and is checked before anything is decoded.
+
+    Args:
+        file: its path or content.
+        place: where it is, for the error.
+        formats: names of Pillow.
+        side: height and width in pixels that it must have, if any.
+
     Raises:
-        ValueError: it cannot be decoded; with `place`.
+        ValueError: it cannot be decoded, has more pixels than Pillow takes for a picture, or has
+            another size; with `place`.
     """
     try:
-        with Image.open(file, formats=formats) as image:
-            image.load()
-            return image
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(file, formats=formats)
+        with opened as image:
+            if side is None or image.size == (side, side):
+                image.load()
+                return image
+            found = f"{image.width} x {image.height} {image.mode}"
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"{place}: {error}") from None
     except (OSError, SyntaxError, ValueError) as error:
         names = f"{', '.join(formats[:-1])} or {formats[-1]}" if formats[1:] else formats[0]
         raise ValueError(f"{place}: not a {names} image that can be decoded") from error
+    raise ValueError(f"{place}: {found} instead of {side} x {side} RGB")
 
 
 def alteration(encoded: bytes) -> str:
@@ -87,13 +107,12 @@ def decode(
     bar = progress(zip(encoded, places, strict=True), f"decoding {name}", total=len(encoded))
     altered = set()
     for row, (data, place) in enumerate(bar):
-        image = open_image(io.BytesIO(data or b""), place, ("PNG", "JPEG", "WEBP"))
+        image = open_image(io.BytesIO(data or b""), place, ("PNG", "JPEG", "WEBP"), size)
         if grey and image.mode == "L":
             image = image.convert("RGB")
-        if image.size != (size, size) or image.mode != "RGB":
+        if image.mode != "RGB":
             raise ValueError(
-                f"{place}: {image.width} x {image.height} {image.mode} instead of "
-                f"{size} x {size} RGB"
+                f"{place}: {size} x {size} {image.mode} instead of {size} x {size} RGB"
             )
         images[row] = np.asarray(image)
         altered.add(alteration(data))

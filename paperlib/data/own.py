@@ -17,8 +17,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from paperlib.data import LabelledImages, external
-from paperlib.data.class_folders import FORMATS, SUFFIXES, class_samples
-from paperlib.data.encoded import alteration, open_image
+from paperlib.data.class_folders import SUFFIXES, class_samples
+from paperlib.data.encoded import alteration
+from paperlib.data.picture import is_hidden, open_picture
 from paperlib.seeds import draws
 
 DATASET = "own"
@@ -38,7 +39,9 @@ class _Encoded:
 def load_own(
     source: Path | str, count: int | None = None, size: int | None = None, seed: int = 0
 ) -> LabelledImages:
-    """Images and labels of a folder or of parquet files; grey ones get three equal channels.
+    """Images and labels of a folder or of parquet files, in RGB as `paperlib.data.picture` has it.
+
+    Hidden files and folders are left out.
 
     Args:
         source: a folder of class folders, a parquet file, or a folder of parquet files.
@@ -52,6 +55,7 @@ def load_own(
     """
     folder = Path(source).expanduser()
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
+    files = [file for file in files if not is_hidden(file, folder)]
     found = _tables(files) if files else _folders(folder)
     chosen = range(len(found.labels))
     if count is not None and count < len(chosen):
@@ -60,7 +64,7 @@ def load_own(
     for row in chosen:
         content = found.content[row]
         encoded = content if isinstance(content, bytes) else content.read_bytes()
-        image = open_image(io.BytesIO(encoded), found.places[row], FORMATS).convert("RGB")
+        image = open_picture(io.BytesIO(encoded), found.places[row])
         pixels.append(np.asarray(image if size is None else _middle(image, size)))
         altered.add(alteration(encoded))
         if pixels[-1].shape != pixels[0].shape:

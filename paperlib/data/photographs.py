@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from paperlib.data import external
-from paperlib.data.encoded import open_image
+from paperlib.data.picture import is_hidden, open_picture
 from paperlib.seeds import draws
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -36,7 +36,7 @@ def find_photographs(source: Path | None = None) -> list[Path]:
         )
     if not folder.is_dir():
         raise FileNotFoundError(f"photographs: {folder} is no folder ({ENVIRONMENT} names it)")
-    found = _images(folder.glob("*")) or _images((folder / "images").rglob("*"))
+    found = _images(folder, folder.glob("*")) or _images(folder, (folder / "images").rglob("*"))
     if not found:
         raise FileNotFoundError(
             f"photographs: {folder} has no {', '.join(SUFFIXES)} images, nor has its folder images/"
@@ -65,12 +65,16 @@ def load_photographs(
     return torch.stack([_read(path, size) for path in chosen])
 
 
-def _images(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+def _images(folder: Path, paths: Iterable[Path]) -> list[Path]:
+    return sorted(
+        path
+        for path in paths
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not is_hidden(path, folder)
+    )
 
 
 def _read(path: Path, size: int) -> Tensor:
-    image = open_image(path, str(path), ("PNG", "JPEG")).convert("RGB")
+    image = open_picture(path, str(path))
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)

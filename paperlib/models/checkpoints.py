@@ -6,7 +6,9 @@ command that trains it) and carries the SHA-256 of the weights, which is checked
 
 import hashlib
 import json
-import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,23 +126,64 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     training is dropped.
 
     Raises:
+        CheckpointError: the file is missing, or not whole, or holds more than tensors, or numbers
+            that are not finite.
+    """
+    if path.suffix != ".safetensors":
+        content = read_pytorch(path)
+        tensors = content.get("state_dict", content) if isinstance(content, dict) else content
+        return {key.removeprefix("module."): value for key, value in checked(tensors, path).items()}
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}")
+    try:
+        return checked(load(path.read_bytes()), path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no whole safetensors file ({error})") from None
+
+
+def _load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def read_pytorch(path: Path, read: Callable[[Path], Any] = _load) -> Any:
+    """What a file in PyTorch's own format holds, on the CPU, without running code.
+
+    The checksums in it, which PyTorch does not look at, are compared.
+
+    Raises:
         CheckpointError: the file is missing, or not whole, or holds more than tensors.
     """
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}")
-    if path.suffix == ".safetensors":
-        try:
-            return load(path.read_bytes())
-        except SafetensorError as error:
-            raise CheckpointError(f"{path} is no whole safetensors file ({error})") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} is no whole PyTorch file of tensors ({error})") from None
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise ValueError(f"{damaged} in it has another checksum")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what a damaged byte seems to ask for
+            return read(path)
+    except Exception as error:  # of a dozen kinds, by the byte that is damaged
+        raise CheckpointError(
+            f"{path} is no whole PyTorch file of tensors: it is damaged, or holds something else"
+        ) from error
+
+
+def checked(tensors: Any, path: Path) -> dict[str, Tensor]:
+    """The same, if it is tensors by name whose numbers are finite.
+
+    Raises:
+        CheckpointError: it is something else; with the file.
+    """
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in tensors.items()
+    ):
         raise CheckpointError(f"{path} holds no state_dict: tensors by name are needed")
-    return {key.removeprefix("module."): value for key, value in tensors.items()}
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"{path} holds numbers that are not finite, in {key}")
+    return dict(tensors)
 
 
 def _half(tensor: Tensor) -> Tensor:

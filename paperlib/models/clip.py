@@ -13,7 +13,6 @@ arXiv 2103.00020; open_clip's model configs and its list of published weights.
 import contextlib
 import csv
 import logging
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -30,7 +29,14 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
 from paperlib.data.download import RemoteFile, find
-from paperlib.models.checkpoints import CheckpointError, load_card, load_weights, read_tensors
+from paperlib.models.checkpoints import (
+    CheckpointError,
+    checked,
+    load_card,
+    load_weights,
+    read_pytorch,
+    read_tensors,
+)
 from paperlib.models.frozen import frozen
 from paperlib.paths import CHECKPOINTS, DATA
 
@@ -192,16 +198,15 @@ def read_clip_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: the file is missing, not whole, or holds no tensors.
     """
     if path.is_file() and _is_torchscript(path):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch prefers torch.export
-                tensors = torch.jit.load(path, map_location="cpu").state_dict()
-        except RuntimeError as error:
-            raise CheckpointError(f"{path} is no whole TorchScript archive ({error})") from None
+        tensors = checked(read_pytorch(path, _torchscript), path)
     else:
         tensors = read_tensors(path)
     shapes = ("input_resolution", "context_length", "vocab_size")  # OpenAI's notes beside weights
     return {key: value for key, value in tensors.items() if key not in shapes}
+
+
+def _torchscript(path: Path) -> dict[str, Tensor]:
+    return torch.jit.load(path, map_location="cpu").state_dict()
 
 
 def normalise(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n 3 height width"]:
@@ -322,5 +327,8 @@ def _is_torchscript(path: Path) -> bool:
     """Whether a zip archive of torch has a folder of code, as `torch.jit.save` writes it."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in entry for entry in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in entry for entry in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged: its reader says so
+        return False

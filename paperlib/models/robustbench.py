@@ -16,16 +16,13 @@ some entries of RobustBench normalise by a constant in its code, which `first_lo
 the format: Croce et al., arXiv 2010.09670, and the package ``robustbench``.
 """
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paperlib.models.checkpoints import CheckpointError
+from paperlib.models.checkpoints import CheckpointError, checked, read_pytorch
 from paperlib.models.classifier import Classifier
 
 State = Mapping[str, Tensor]
@@ -46,7 +43,12 @@ def load_robustbench(file: Path, key: str = "last") -> Classifier:
     """
     state = _read(file, key)
     statistics = {name: state.pop(name) for name in STATISTICS if name in state}
-    network = _built(state, file)
+    if len(statistics) not in (0, 2):
+        raise CheckpointError(f"{file} has {', '.join(statistics)}: mean and deviation are needed")
+    try:
+        network = _built(state, file)
+    except (LookupError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{file} has weights of shapes that make no network") from error
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -58,20 +60,11 @@ def load_robustbench(file: Path, key: str = "last") -> Classifier:
 
 
 def _read(file: Path, key: str) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise CheckpointError(f"no weights at {file}")
-    try:
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{file} is no whole PyTorch file of tensors ({error})") from None
+    content = read_pytorch(file)
     for name in (key, "state_dict", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(name), Mapping):
             content = content[name]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise CheckpointError(f"{file} holds no state dict: tensors by name are needed")
-    state = dict(content)
+    state = checked(content, file)
     for prefix in PREFIXES:
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     return {name: value for name, value in state.items() if not name.startswith(UNUSED)}

@@ -16,11 +16,13 @@ def write(path, grey, size=(5, 4)):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two classes with two and one images, and a hidden file that is none."""
+    """Two classes with two and one images, and hidden ones that are none."""
     write(tmp_path / "set/sea_lion/b.png", 20)
     write(tmp_path / "set/sea_lion/a.png", 10)
     write(tmp_path / "set/ant/deep/c.webp", 30)
     (tmp_path / "set/ant/._c.png").write_bytes(b"of a file system")
+    write(tmp_path / "set/ant/.trash/d.png", 40)
+    write(tmp_path / "set/.cache/e.png", 50)
     return tmp_path / "set"
 
 

@@ -51,6 +51,7 @@ def test_parquet(tmp_path):
     cells = [{"bytes": encoded((k, 0, 0)), "path": None} for k in range(4)]
     table = pyarrow.table({"image": cells, "label": [3, 1, 0, 1]})
     parquet.write_table(table, tmp_path / "some.parquet")
+    (tmp_path / "._some.parquet").write_bytes(b"of a file system")
     for source in (tmp_path, tmp_path / "some.parquet"):
         data = load_own(source)
         assert data.labels.tolist() == [3, 1, 0, 1] and data.classes == ("0", "1", "2", "3")

@@ -27,6 +27,7 @@ def test_every_layout_and_mode(tmp_path, monkeypatch):
     save(tmp_path / "flat" / "b.JPG", 9, 7)
     save(tmp_path / "flat" / "a.png", 5, 6)
     (tmp_path / "flat" / "notes.txt").write_text("no image")
+    (tmp_path / "flat" / "._a.png").write_text("of a file system")
     assert [path.name for path in find_photographs(tmp_path / "flat")] == ["a.png", "b.JPG"]
     save(tmp_path / "bsds" / "images" / "val" / "1.jpg", 20, 10)
     Image.new("L", (12, 30), 77).save(tmp_path / "bsds" / "images" / "grey.png")
@@ -57,5 +58,5 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="size=0"):
         load_photographs(1, 0, tmp_path)
     (tmp_path / "a.png").write_bytes(b"\x89PNG damaged")
-    with pytest.raises(ValueError, match="a.png: not a PNG or JPEG"):
+    with pytest.raises(ValueError, match="a.png: not a PNG, JPEG or WEBP"):
         load_photographs(1, 8, tmp_path)

@@ -240,6 +240,53 @@ def test_files_of_pytorch_that_hold_something_else(tmp_path, monkeypatch):
         read_tensors(path)
 
 
+DAMAGE = r"weights\.pth is no whole PyTorch file of tensors: it is damaged, or holds something else"
+
+
+def test_text_is_named_in_one_sentence(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_text("version https://git-lfs.github.com/spec/v1\nsize 375042383\n")
+    with pytest.raises(CheckpointError, match=f"{DAMAGE}$"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_every_flipped_byte_is_named_or_harmless(tmp_path, zipped, recwarn):
+    """The older format has no checksums: there, other numbers cannot be told."""
+    weights, path = {"a.weight": torch.ones(8, 4), "b.weight": torch.ones(4)}, tmp_path / "it.pth"
+    torch.save(weights, path, _use_new_zipfile_serialization=zipped)
+    whole, refused, said = path.read_bytes(), 0, set()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            found = read_tensors(path)
+        except CheckpointError as error:
+            said.add(str(error).replace(str(tmp_path), ""))
+            refused += 1
+        else:
+            if zipped:
+                assert all((found[key] == value).all() for key, value in weights.items())
+    assert said and not [words for words in said if "it.pth" not in words or "\n" in words]
+    assert refused > 100 and not recwarn.list
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_numbers_that_are_not_finite_are_named(tmp_path, suffix, value):
+    weights, path = published_weights(), tmp_path / f"weights.{suffix}"
+    weights["bn1.bias"][3] = value
+    (save_file if suffix == "safetensors" else torch.save)(weights, path)
+    with pytest.raises(CheckpointError, match=f"{suffix} holds .* not finite, in bn1.bias$"):
+        read_weights(build_cnn("resnet20"), path)
+
+
+@pytest.mark.parametrize("content", [{3: torch.ones(2)}, {"state_dict": [1]}, {"a": "text"}])
+def test_other_keys_and_values_are_named(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"weights\.pth holds no state_dict: tensors by name"):
+        read_tensors(tmp_path / "weights.pth")
+
+
 # --- the committed ones ---------------------------------------------------------------------
 
 

@@ -213,6 +213,16 @@ def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
         load_clip("ViT-L/14@336px")
 
 
+def is_refused(path, tensors):
+    """Whether a damaged file is; the same tensors come from one that is not."""
+    try:
+        found = read_clip_tensors(path)
+    except CheckpointError:
+        return True
+    assert all(value.equal(found[key]) for key, value in tensors.items())
+    return False
+
+
 def test_wrong_weights_are_named(tiny, tmp_path):
     save_file({"logit_scale": torch.zeros(())}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="(?s)does not fit ViT-B/32.*Missing key"):
@@ -220,6 +230,16 @@ def test_wrong_weights_are_named(tiny, tmp_path):
     as_openai(tiny, tmp_path / "b.pt")
     whole = (tmp_path / "b.pt").read_bytes()
     (tmp_path / "b.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="b.pt is no whole"):
+        load_clip("ViT-B/32", tmp_path / "b.pt")
+    (tmp_path / "b.pt").write_bytes(whole)
+    read, refused = read_clip_tensors(tmp_path / "b.pt"), 0
+    for place in range(0, len(whole), len(whole) // 40):  # a byte is another one
+        damaged = whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+        (tmp_path / "b.pt").write_bytes(damaged)
+        refused += is_refused(tmp_path / "b.pt", read)
+    assert refused > 20
+    (tmp_path / "b.pt").write_text("text")
     with pytest.raises(CheckpointError, match="b.pt is no whole"):
         load_clip("ViT-B/32", tmp_path / "b.pt")
     (tmp_path / "x-clip-vit.json").write_text(json.dumps({}))

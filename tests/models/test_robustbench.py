@@ -197,12 +197,21 @@ def test_what_is_no_such_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="no whole PyTorch file"):
         load_robustbench(file)
     torch.save({"epoch": 3}, file)
-    with pytest.raises(CheckpointError, match="holds no state dict"):
+    with pytest.raises(CheckpointError, match="holds no state_dict"):
         load_robustbench(file)
     torch.save({"patch_embed.weight": torch.ones(2)}, file)
     with pytest.raises(CheckpointError, match="has patch_embed.weight, …: no network of a family"):
         load_robustbench(file)
+    torch.save({"block1.layer.0.conv1.weight": torch.ones(16, 1, 1, 1)}, file)
+    with pytest.raises(CheckpointError, match="model.pt has weights of shapes that make no"):
+        load_robustbench(file)
+    torch.save({"mu": torch.ones(3)}, file)
+    with pytest.raises(CheckpointError, match="model.pt has mu: mean and deviation are needed"):
+        load_robustbench(file)
     state = tensors(WideResNet(1, 1))
+    torch.save(state | {"fc.bias": torch.full((10,), torch.nan)}, file)
+    with pytest.raises(CheckpointError, match="not finite, in fc.bias"):
+        load_robustbench(file)
     del state["bn1.bias"]
     torch.save(state, file)
     with pytest.raises(CheckpointError, match="does not fit WideResNet"):

@@ -9,6 +9,7 @@ row, by name, such as ``{"images": 20, "steps.square": 100}``.
 
 import ast
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from difflib import get_close_matches
@@ -18,6 +19,33 @@ from paperlib.names import DATASETS, LARGEST_SEED, PROFILES
 
 INJECTED = "# Parameters\n"  # how papermill begins the cell that it adds
 CHANGES = "changes"  # the parameter that replaces sizes
+
+# Ranges of sizes, both ends included, by a part of the name; else a size is at most `LARGEST`.
+LARGEST = 1_000_000
+RANGES = {
+    "servers": (1, 25),  # the windows of the published SAMs; the small one has 16
+    "layers": (1, 3),  # four times the crops with each
+    "bands": (1, 32),  # the side of the frequency paper's images
+    "step": (1, 32),
+    "wave_step": (1, 16),
+    "seeds": (1, 100),
+    "draws": (1, 100),
+    "synthesis_rate": (0, 1),
+    "rounding_rate": (0, 1),
+    "image_scale_rate": (0, 1),
+    "text_scale_rate": (0, 1),
+}
+NEEDED = {"servers": 4}  # which of its values a list must have
+# Sizes that are a part of another one.
+PARTS = {
+    "black_box_images": "images",
+    "fewest": "images",
+    "exact": "images",
+    "few": "images",
+    "occluded": "images",
+    "timed_images": "test_images",
+}
+BITS = re.compile(r"W[2-8]A[2-8]")
 
 
 class ParameterError(ValueError):
@@ -121,7 +149,9 @@ def changed_row(rows: Mapping[str, Any], profile: str, changes: Mapping[str, Any
     """A profile's row of sizes with some of them replaced.
 
     A size takes what is like its values in the profiles: a whole number from 1 (from 0 where a
-    profile has 0), a number above 0, one of the profiles' words, yes or no, or a sequence of such.
+    profile has 0), a number above 0, one of the profiles' words, bit-widths W2A2 to W8A8, yes or
+    no, or a sequence of such; `RANGES`, `NEEDED` and `PARTS` say what else. A mapping by bit-widths
+    takes others, too.
 
     Args:
         rows: by profile, frozen dataclasses.
@@ -137,15 +167,29 @@ def changed_row(rows: Mapping[str, Any], profile: str, changes: Mapping[str, Any
             examples.setdefault(name, []).append(value)
     found = asdict(rows[profile])
     for name, value in changes.items():
-        if name not in examples:
-            raise ParameterError(f"size {name}: {closest(str(name), examples)}")
+        alike = _alike(str(name), examples)
         *above, last = name.split(".")
         place = found
         for key in above:
             place[key] = dict(place.get(key) or {})
             place = place[key]
-        place[last] = _checked(name, value, examples[name])
+        place[last] = _checked(name, value, alike)
+    for part, whole in PARTS.items():
+        if {part, whole} & changes.keys() and found.get(part, 0) > found.get(whole, math.inf):
+            raise ParameterError(f"size {part}: {found[part]} of {whole}: {found[whole]}")
     return replace(rows[profile], **found)
+
+
+def _alike(name: str, examples: Mapping[str, list[Any]]) -> list[Any]:
+    """The values in the profiles of a size, or of another beside it if both are bit-widths."""
+    if name in examples:
+        return examples[name]
+    above, _, last = name.rpartition(".")
+    for other, values in examples.items():
+        folder, _, inner = other.rpartition(".")
+        if folder == above and BITS.fullmatch(last) and BITS.fullmatch(inner):
+            return values
+    raise ParameterError(f"size {name}: {closest(name, examples)}")
 
 
 def _leaves(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
@@ -162,19 +206,26 @@ def _checked(name: str, value: Any, examples: list[Any]) -> Any:
         if not isinstance(value, (list, tuple)) or not value:
             raise ParameterError(f"size {name}: {value!r}: valid is a list that is not empty")
         inner = [each for example in examples for each in example]
+        needed = [NEEDED[part] for part in name.split(".") if part in NEEDED]
+        if missing := [each for each in needed if each not in value]:
+            raise ParameterError(f"size {name}: {value!r}: {missing[0]} is needed among them")
         return tuple(_checked(name, each, inner) for each in value)
     kinds = {type(example) for example in examples}
+    least, most = next((RANGES[part] for part in name.split(".") if part in RANGES), (0, LARGEST))
     if bool in kinds:
         fits, valid = isinstance(value, bool), "true, false"
+    elif str in kinds and all(map(BITS.fullmatch, examples)):
+        fits, valid = isinstance(value, str) and BITS.fullmatch(value), "W2A2 to W8A8"
     elif str in kinds:
         words = sorted({*examples})
         fits, valid = value in words, ", ".join(words)
     elif kinds == {int}:
-        least = min(1, *examples)
-        fits, valid = type(value) is int and value >= least, f"whole numbers from {least}"
+        least = max(least, min(1, *examples))
+        fits = type(value) is int and least <= value <= most
+        valid = f"whole numbers from {least} to {most}"
     else:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fits, valid = number and math.isfinite(value) and value > 0, "numbers above 0"
+        fits, valid = number and 0 < value <= most, f"numbers above 0, to {most}"
     if not fits:
         raise ParameterError(f"size {name}: {value!r}: valid are {valid}")
     return value

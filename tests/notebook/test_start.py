@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +23,7 @@ from paperlib.notebook import run as run_module
 from paperlib.notebook import start as start_module
 from paperlib.notebook.parameters import (
     ParameterError,
+    _leaves,
     assigned,
     changed_row,
     check_parameters,
@@ -32,6 +33,7 @@ from paperlib.notebook.parameters import (
 from paperlib.notebook.start import start
 from paperlib.paths import ROOT
 from paperlib.runs.runner import read_notebook
+from paperlib.runs.table import read_table
 
 GIVEN = {"profile": "smoke", "seed": 0, "dataset": "openmoji"}
 SOURCE = """# %% tags=["parameters"]
@@ -199,6 +201,9 @@ class Row:
     kind: str
     servers: tuple[int, ...]
     steps: Mapping[str, Any]
+    few: int = 2
+    bits: Mapping[str, int] = field(default_factory=lambda: {"W4A8": 1})
+    decisive: str = "W4A3"
 
 
 ROWS = {
@@ -208,19 +213,34 @@ ROWS = {
 
 
 def test_sizes_are_changed_by_name():
-    changes = {"images": 7, "rounds": 0, "share": 0.25, "kind": "b", "servers": [2, 8]}
+    changes = {"images": 7, "rounds": 0, "share": 0.25, "kind": "b", "servers": [2, 4]}
     changes |= {"steps.fast": False}
     row = changed_row(ROWS, "smoke", changes)
-    assert row == Row(7, 0, 0.25, "b", (2, 8), {"square": 10, "fast": False})
+    assert row == Row(7, 0, 0.25, "b", (2, 4), {"square": 10, "fast": False})
     assert ROWS["smoke"].steps == {"square": 10}
     assert changed_row(ROWS, "default", {}) == ROWS["default"]
+    row = changed_row(ROWS, "smoke", {"bits.W2A8": 3, "decisive": "W8A2"})
+    assert (row.bits, row.decisive) == ({"W4A8": 1, "W2A8": 3}, "W8A2")
+
+
+def test_less_than_its_part_is_refused():
+    with pytest.raises(ParameterError, match="size few: 2 of images: 1"):
+        changed_row(ROWS, "default", {"images": 1})
+
+
+@pytest.mark.parametrize("name", read_table())
+def test_the_profiles_are_in_their_own_ranges(name):
+    rows = read_table()[name].sizes.SIZES[name]
+    for profile, row in rows.items():
+        changes = dict(_leaves(asdict(row)))
+        assert changed_row(rows, profile, {k: v for k, v in changes.items() if v != ()}) == row
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("image", 3, r"size image: did you mean images\? valid are images, rounds, share, kind, "),
-        ("steps.round", 3, "size steps.round: .*valid are .*, steps.square, steps.fast"),
+        ("steps.round", 3, "size steps.round: .*valid are .*, steps.square, .*, steps.fast"),
         ("images", 0, "size images: 0: valid are whole numbers from 1"),
         ("images", True, "size images: True: valid are whole numbers from 1"),
         ("images", 2.5, "size images: 2.5: valid are whole numbers from 1"),
@@ -230,7 +250,18 @@ def test_sizes_are_changed_by_name():
         ("kind", "c", "size kind: 'c': valid are a, b"),
         ("servers", [], "size servers: .*: valid is a list that is not empty"),
         ("servers", 4, "size servers: 4: valid is a list"),
-        ("servers", [1, 0], "size servers: 0: valid are whole numbers from 1"),
+        ("servers", [4, 0], "size servers: 0: valid are whole numbers from 1 to 25"),
+        ("servers", [4, 26], "size servers: 26: valid are whole numbers from 1 to 25"),
+        ("servers", [1, 2], "size servers: .1, 2.: 4 is needed among them"),
+        ("images", 10**9, "size images: 1000000000: valid are whole numbers from 1 to 1000000"),
+        ("share", float("nan"), "size share: nan: valid are numbers above 0"),
+        ("share", 10**400, "size share: 1000"),
+        ("few", 3, "size few: 3 of images: 2"),
+        ("bits.W4A8", 0, "size bits.W4A8: 0: valid are whole numbers from 1"),
+        ("bits.W1A8", 2, "size bits.W1A8: .*valid are .*bits.W4A8"),
+        ("bits.W9A9", 2, "size bits.W9A9: "),
+        ("decisive", "W4A9", "size decisive: 'W4A9': valid are W2A2 to W8A8"),
+        ("decisive", 4, "size decisive: 4: valid are W2A2 to W8A8"),
         ("steps.fast", 1, "size steps.fast: 1: valid are true, false"),
         ("steps", {}, "size steps: "),
     ],

@@ -1,5 +1,6 @@
 """Files are written whole or not at all; fingerprints see every byte; caches by content."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -30,20 +31,21 @@ def test_files_are_written_with_their_folders(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "c", "new"]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full():
     """Files of this process can have 1000 bytes, as on a disk that is nearly full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("full")
 def test_where_one_file_does_not_fit_the_old_ones_stay_and_nothing_else(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     write_files({first: b"old", second: b"old"})
-    with pytest.raises(FileError) as failed:
+    with full(), pytest.raises(FileError) as failed:
         write_files({first: b"new", second: bytes(2000)})
     assert str(failed.value) == f"{tmp_path}: cannot write b there: File too large"
     assert content(tmp_path) == {"a": b"old", "b": b"old"}

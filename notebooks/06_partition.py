@@ -51,6 +51,10 @@ from paperlib.seeds import derive
 # %% [markdown]
 # ## Blocks that need no neighbours
 #
+# A ViT (vision transformer) cuts an image into patches and turns each into a vector, its *token*.
+# In *attention* every token takes up something of the others; the rest of a block treats tokens one
+# by one.
+#
 # SAM's image encoder is a ViT whose blocks attend inside windows, but for a few that attend
 # globally. A windowed block needs nothing from outside its window; LayerNorm, MLP and residuals
 # work token by token. So a run of windowed blocks can be computed on windows that lie on different

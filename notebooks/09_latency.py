@@ -56,6 +56,10 @@ torch.set_num_threads(1)  # the edge has one core, and so has every server
 # %% [markdown]
 # ## Measured
 #
+# The *edge* is the device that has the image; the *servers* compute parts of the encoder for it.
+# They speak gRPC, a protocol by which a process calls another one over the network, as in the
+# paper.
+#
 # CPU seconds of the edge and of the busiest server, and bytes of all servers together, for each
 # round. `edge` is everything that the edge does itself: cutting, serialising, checking what comes
 # back, global blocks and neck. Of the servers, each on one thread, the busiest counts, for they

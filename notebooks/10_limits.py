@@ -66,6 +66,12 @@ from paperlib.seeds import derive
 # synthesis notebook 11 takes apart. Real images are a sample of the training split that is as
 # large; what all of them are compared with is another, larger sample. Every draw has images of its
 # own; no two share a real one.
+#
+# CLIP is a pair of networks, the *towers*, one for images and one for texts, whose features are
+# alike where image and text belong together. *BNS* moves noise until the means and variances inside
+# a ResNet are those that its batch normalisations have kept from training; *PSE* makes the
+# similarities between a ViT's patches as diverse as it can. Both use the image tower alone and ask
+# for no content; D4C asks for that of a sentence.
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders)
@@ -171,6 +177,10 @@ run.save_figure(plots.patches, cumulative_table(between))
 #
 # The Wasserstein distance between the distribution of a method and that of the larger sample of
 # real images; that of the smaller sample of real images says how much of a distance is chance.
+#
+# It is the least that values would have to be moved, on average, to turn one distribution into the
+# other, in units of similarity. Only what exceeds the distance of real images from real images says
+# something of a method.
 
 # %%
 distances = distance_table({"semantics": largest, "patches": between})

@@ -120,6 +120,11 @@ for name, changes in reversed(run.sizes.encoders.items()):  # notebook 10 goes t
 #
 # $$\hat x = s\,(c - z), \qquad c = \mathrm{clip}(\lfloor x/s \rceil + z,\ 0,\ 2^b - 1).$$
 #
+# Here $s$ is the width of a step, $z$ the code that stands for zero, and $\lfloor\cdot\rceil$
+# rounds. A range that is too wide wastes codes on values that never come, one that is too narrow
+# clips those that do. Rounding each weight to its nearest code is not best for the sum of many:
+# learned rounding (AdaRound) chooses for each weight between the code below and the code above.
+#
 # Calibration images decide two things: the ranges of the activations, and the rounding of the
 # weights, which is learned so that every bottleneck gives what it gave in floating point. The text
 # tower is the same for all of them. What was found is kept as the images are.

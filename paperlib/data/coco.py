@@ -120,7 +120,7 @@ def _entries(content: Any) -> dict[int, _Entry]:
     entries: dict[int, _Entry] = {}
     for number, image in _rows(content, "images", "id"):
         name, shape = image.get("file_name"), (image.get("height"), image.get("width"))
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
             raise ValueError(f"image {number}: file_name {name!r} is no name of a file")
         if not _whole(shape) or 0 in shape or shape[0] * shape[1] > Image.MAX_IMAGE_PIXELS:
             raise ValueError(

@@ -181,6 +181,10 @@ def checked(tensors: Any, path: Path) -> dict[str, Tensor]:
     ):
         raise CheckpointError(f"{path} holds no state_dict: tensors by name are needed")
     for key, value in tensors.items():
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            raise CheckpointError(
+                f"{path} holds {key} without plain numbers: a dense one is needed"
+            )
         if not value.isfinite().all():
             raise CheckpointError(f"{path} holds numbers that are not finite, in {key}")
     return dict(tensors)

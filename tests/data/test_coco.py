@@ -218,6 +218,8 @@ def test_a_malformed_outline_is_named(segmentation, message, tmp_path):
         ("images", {"file_name": "../7.jpg"}, "image 7: file_name '../7.jpg'"),
         ("images", {"file_name": "/7.jpg"}, "image 7: file_name"),
         ("images", {"file_name": None}, "image 7: file_name"),
+        ("images", {"file_name": ""}, "image 7: file_name '' is no name"),
+        ("images", {"file_name": ".."}, "image 7: file_name '..' is no name"),
         ("images", {"height": 10**9}, "image 7: height and width .1000000000, 60."),
         ("images", {"width": 0}, "image 7: height and width"),
         ("images", {"width": float("nan")}, "image 7: height and width"),

@@ -240,6 +240,22 @@ def test_files_of_pytorch_that_hold_something_else(tmp_path, monkeypatch):
         read_tensors(path)
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(2).to_sparse(),
+        torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
+        torch.empty(2, device="meta"),
+    ],
+    ids=["sparse", "quantized", "meta"],
+)
+@pytest.mark.filterwarnings("ignore")  # torch's own, of what it will no longer store
+def test_tensors_without_plain_numbers_are_named(tmp_path, tensor):
+    torch.save({"a": tensor}, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"weights\.pth holds a without plain numbers"):
+        read_tensors(tmp_path / "weights.pth")
+
+
 DAMAGE = r"weights\.pth is no whole PyTorch file of tensors: it is damaged, or holds something else"
 
 

@@ -6,6 +6,7 @@ memory allow. ``notebooks/Snakefile`` makes a rule of each. Everything goes to t
 """
 
 import argparse
+import contextlib
 import errno
 import fcntl
 import json
@@ -29,7 +30,7 @@ from paperlib.models import sam
 from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir
-from paperlib.runs import memory, outside, report, scorecard
+from paperlib.runs import memory, outside, report, scorecard, slurm
 from paperlib.runs.command import command
 from paperlib.runs.pairs import settle
 from paperlib.runs.table import Entry, Job, changed_parts, git_state, read_table
@@ -153,15 +154,21 @@ def configuration(jobs: Sequence[Job]) -> dict[str, Any]:
     for job in jobs:
         row = job.entry.row
         notebook = found.setdefault(
-            job.entry.name, {"priority": row.priority, "given": {}, "memory": {}}
+            job.entry.name, {"priority": row.priority, "given": {}, "memory": {}, "minutes": {}}
         )
         given = [("-p", name, json.dumps(value)) for name, value in job.parameters.items()]
         notebook["given"][job.run] = [word for words in given for word in words]
         notebook["memory"][job.run] = row.memory[job.profile]
+        notebook["minutes"][job.run] = row.minutes[job.profile]
     return {"notebooks": found}
 
 
-def run(jobs: Sequence[Job], most: int | None = None, quiet: bool = False) -> int:
+def run(
+    jobs: Sequence[Job],
+    most: int | None = None,
+    quiet: bool = False,
+    cluster: Path | None = None,
+) -> int:
     """Run what is not up to date of these; returns the exit code.
 
     Stopped by a signal, it lets Snakemake stop every notebook. Killed, its notebooks stop by
@@ -169,15 +176,17 @@ def run(jobs: Sequence[Job], most: int | None = None, quiet: bool = False) -> in
 
     Args:
         jobs: a run of a notebook each.
-        most: so many notebooks side by side; None takes the cores.
+        most: so many notebooks side by side; None takes the cores, or what `cluster` says.
         quiet: only failures are told.
+        cluster: folder of Snakemake's profile for a Slurm; None runs them here.
 
     Raises:
-        FileError: a file that a notebook needs is missing.
+        FileError: a file that a notebook needs is missing, or Slurm is.
     """
     outputs = outputs_dir().resolve()
     outputs.mkdir(parents=True, exist_ok=True)
-    log = outputs / "snakemake.log"
+    log, logs = outputs / "snakemake.log", outputs / "slurm"
+    where = slurm.words(cluster.resolve(), logs, most) if cluster else _here(most)
     with open(outputs / ".lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system's: it ends with us
@@ -188,6 +197,7 @@ def run(jobs: Sequence[Job], most: int | None = None, quiet: bool = False) -> in
         write_over(lock, token)
         own = {"PAPERLIB_RUN": token, "PAPERLIB_PYTHON": sys.executable}
         own |= {"PAPERLIB_OUTPUTS": str(outputs), "PAPERLIB_QUIET": "1" if quiet else ""}
+        own |= {"PAPERLIB_CLUSTER": "1" if cluster else ""}
         places = [str(ROOT), os.environ.get("PYTHONPATH", "")]  # notebooks import this very code
         os.environ |= own | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
         plans = plan(jobs, outputs)
@@ -202,10 +212,10 @@ def run(jobs: Sequence[Job], most: int | None = None, quiet: bool = False) -> in
         write_files({settings: json.dumps(configuration(jobs)).encode()})
         words = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
         words += ["--directory", str(outputs), "--configfile", str(settings)]
-        room = memory.available() // MEBIBYTE
-        words += ["--cores", str(min(most or cores(), cores())), "--resources", f"mem_mb={room}"]
-        words += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime"]
-        with open(log, "w") as messages:
+        words += [*where, "--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime"]
+        started = [each.job for each in plans if each.why]
+        told = slurm.told(started, logs) if cluster else contextlib.nullcontext()
+        with open(log, "w") as messages, told:
             if any((outputs / ".snakemake" / "locks").glob("*")):  # left by a run that was killed
                 subprocess.run([*words, "--unlock"], stderr=messages, check=True)
             code = _run(words, stderr=messages)
@@ -213,12 +223,22 @@ def run(jobs: Sequence[Job], most: int | None = None, quiet: bool = False) -> in
     if code == STOPPED:
         print("stopped; what was finished is kept", file=sys.stderr)
     elif code:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        for each in plans if cluster else ():
+            if not _done(each.folder).is_file() and not slurm.line(each.job, logs):
+                print(slurm.ended(each.job, logs, text))
         _explain(log)
     elif not quiet:
         for each in plans:
             if not each.why:
                 print(f"{each.job.entry.name:<16}unchanged")
     return code
+
+
+def _here(most: int | None) -> list[str]:
+    """What Snakemake is told of this machine."""
+    room = memory.available() // MEBIBYTE
+    return ["--cores", str(min(most or cores(), cores())), "--resources", f"mem_mb={room}"]
 
 
 def write_over(file: Any, text: str) -> None:
@@ -285,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=STANDARD_SEED)
     parser.add_argument("--only", choices=notebooks(), action="append", default=[])
     parser.add_argument("--jobs", type=int, help="notebooks side by side, at most the cores")
+    parser.add_argument("--cluster", type=Path, help="folder of Snakemake's profile for a Slurm")
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
     parser.add_argument("--quiet", action="store_true", help="only failures are told")
     options = parser.parse_args(arguments)
@@ -295,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(described(plan(jobs, outputs))))
         return 0
     settle(job.entry.name for job in jobs)
-    code = run(jobs, options.jobs, options.quiet)
+    code = run(jobs, options.jobs, options.quiet, options.cluster)
     if code != STOPPED and not options.quiet:
         if options.profile == "smoke":
             print("smoke profile: what it measures is too little to judge a claim by")

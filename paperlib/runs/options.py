@@ -20,7 +20,10 @@ from paperlib.names import DATASETS, LARGEST_SEED, PROFILES, ROOT, notebooks
 ANSWERED = 3  # exit code: there is nothing left to do
 PUBLISHED = PROFILES[1:]
 OPTIONS = {  # of each command; lab hands on what follows it
-    "run": ("--profile", "--dataset", "--only", "--seed", "--jobs", "--dry-run", "--quiet"),
+    "run": (
+        *("--profile", "--dataset", "--only", "--seed"),
+        *("--jobs", "--cluster", "--dry-run", "--quiet"),
+    ),
     "test": (),
     "test system": (),
     "check": ("--release", "--profile"),
@@ -29,12 +32,13 @@ OPTIONS = {  # of each command; lab hands on what follows it
     "site": (),
     "compare": ("--against",),
     "doctor": (),
-    "sweep": ("--jobs", "--dry-run"),
+    "sweep": ("--jobs", "--cluster", "--dry-run"),
     "claims show": ("--format",),
     "lab": (),
     "list": (),
 }
 FORMATS = ("table", "csv", "json")
+NAMED_PLACES = ("--against", "--cluster")  # options that take a file or folder
 FLAGS = ("--release", "--dry-run", "--quiet")
 PLACES = (
     "compare",
@@ -71,12 +75,13 @@ Options of a run:
   --only NAME   this notebook alone, by name or number (3); more by --only 3,5 or --only 3 --only 5
   --seed N      a whole number; without it: 0
   --jobs N      at most so many notebooks side by side; without it: as many as there are cores
+  --cluster F   as jobs of Slurm, as Snakemake's profile in folder F says, such as notebooks/slurm
   --dry-run     only say what would run, and why
   --quiet       only say what fails
 Options of publish: --profile P ({published}) and --only NAME
 Options of check: --profile P ({published}) and --release, which fails on what is stale
 Option of compare: --against RUN, another run in place of what is published
-Options of sweep: --jobs N and --dry-run; of claims show: --format F, one of {formats}
+Options of sweep: --jobs N, --cluster F and --dry-run; of claims show: --format F, one of {formats}
 Everywhere: --help, --list, --version. --option=VALUE may be written too.
 
 Python and all packages go to .venv, or come from the active environment (conda or venv) if it has
@@ -153,7 +158,7 @@ def _options(command: str, words: Sequence[str], start: str) -> dict[str, list[s
             if not left or left[0].startswith("--"):
                 raise OptionError(f"{option} needs a value")
             value = left.pop(0)
-        if option == "--against":
+        if option in NAMED_PLACES:
             value = _place(value, start)
         values = [*given.get(option, []), *_values(command, option, value)]
         given[option] = [*dict.fromkeys(values)]
@@ -169,7 +174,7 @@ def _place(word: str, start: str) -> str:
 def _values(command: str, option: str, value: str) -> list[str]:
     if option == "--only":
         return [_notebook(part.strip()) for part in value.split(",")]
-    if option == "--against":
+    if option in NAMED_PLACES:
         return [value]
     if option == "--format":
         return [one_of(option, value, FORMATS)]

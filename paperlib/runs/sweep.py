@@ -129,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("file", type=Path)
     parser.add_argument("--jobs", type=int, help="runs side by side, at most the cores")
+    parser.add_argument("--cluster", type=Path, help="folder of Snakemake's profile for a Slurm")
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
     options = parser.parse_args(arguments)
     planned = jobs(read_sweep(options.file), read_table(), options.file)
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join([*lines, total]))
         return 0
     print(total, flush=True)
-    code = graph.run(planned, options.jobs, quiet=True)
+    code = graph.run(planned, options.jobs, quiet=True, cluster=options.cluster)
     done = [each.job for each in graph.plan(planned, outputs) if not each.why]
     table = results(done, outputs)
     place = outputs / "sweeps" / f"{options.file.stem}.csv"

@@ -37,6 +37,7 @@ class Row(BaseModel):
     Attributes:
         package: of paperlib, one a paper.
         memory: of its kernel, in MB, by profile.
+        minutes: after which a cluster stops it, by profile.
         data: files that it reads, below ``data/``, with {dataset} to be filled in, or patterns.
         priority: those of higher ones start first.
         clocked: columns of a figure's table, by figure, that a clock measured.
@@ -46,6 +47,7 @@ class Row(BaseModel):
 
     package: Annotated[str, Field(min_length=1)]
     memory: dict[str, Annotated[int, Field(gt=0)]]
+    minutes: dict[str, Annotated[int, Field(gt=0)]]
     data: Annotated[tuple[str, ...], Field(strict=False)]
     priority: int = 0
     clocked: dict[str, Annotated[tuple[str, ...], Field(strict=False)]] = {}
@@ -232,8 +234,9 @@ def _row(table: Path, name: str, fields: Any) -> Row:
         row = Row.model_validate(fields)
     except ValidationError as error:
         raise FileError(f"{table}: {name}: {problems(error, 'row')}") from None
-    if missing := set(PROFILES) - set(row.memory):
-        raise FileError(f"{table}: {name}: memory: lacks {', '.join(sorted(missing))}")
+    for what, needs in {"memory": row.memory, "minutes": row.minutes}.items():
+        if missing := set(PROFILES) - set(needs):
+            raise FileError(f"{table}: {name}: {what}: lacks {', '.join(sorted(missing))}")
     return row
 
 

@@ -118,9 +118,10 @@ claims:
      unit: ones, check: {op: ">", value: 0}, notebook: 02_two}
 """,
     "notebooks/graph.yaml": """
-01_one: {package: toy, data: [], memory: {smoke: 200, default: 200, paper: 200}}
+01_one: {package: toy, data: [], memory: {smoke: 200, default: 200, paper: 200},
+  minutes: {smoke: 1, default: 1, paper: 1}}
 02_two: {package: toy, data: [checkpoints/small.txt],
-  memory: {smoke: 200, default: 99999999, paper: 200}}
+  memory: {smoke: 200, default: 99999999, paper: 200}, minutes: {smoke: 1, default: 1, paper: 1}}
 """,
     "notebooks/01_one.py": NOTEBOOK.format(name="01_one", values="evens"),
     "notebooks/02_two.py": NOTEBOOK.format(name="02_two", values="weights"),

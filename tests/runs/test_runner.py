@@ -171,3 +171,11 @@ def test_run_is_over_when_its_lock_is_free_or_another_s(tmp_path):
     assert not runner.run_is_over(tmp_path, "mine")
     assert runner.run_is_over(tmp_path, "another")
     os.close(holder)
+
+
+def test_on_a_cluster_the_token_alone_says_whether_the_run_is_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("PAPERLIB_CLUSTER", "1")  # the lock is another node's, and not seen here
+    assert runner.run_is_over(tmp_path, "mine")
+    (tmp_path / ".lock").write_text("mine")
+    assert not runner.run_is_over(tmp_path, "mine")
+    assert runner.run_is_over(tmp_path, "another")

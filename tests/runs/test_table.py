@@ -31,7 +31,8 @@ def test_claims_are_those_that_the_notebook_checks(name):
 @each
 def test_rows_are_complete(name):
     entry = TABLE[name]
-    assert set(entry.row.memory) == set(PROFILES) == set(entry.sizes.SIZES[name])
+    for profiles in (entry.row.memory, entry.row.minutes, entry.sizes.SIZES[name]):
+        assert set(profiles) == set(PROFILES)
     assert entry.datasets
     assert set(entry.datasets) <= set(DATASETS)
 
@@ -109,7 +110,8 @@ def test_a_missing_checkpoint_is_named(monkeypatch):
     assert CHECKPOINTS.is_dir()
 
 
-GOOD = "  package: freq\n  memory: {smoke: 1, default: 1, paper: 1}\n  data: []\n"
+NEEDS = "{smoke: 1, default: 1, paper: 1}"
+GOOD = f"  package: freq\n  memory: {NEEDS}\n  minutes: {NEEDS}\n  data: []\n"
 
 
 @pytest.mark.parametrize(
@@ -122,14 +124,25 @@ GOOD = "  package: freq\n  memory: {smoke: 1, default: 1, paper: 1}\n  data: []\
         (b"", "expected a row for each notebook"),
         (f"99_none:\n{GOOD}".encode(), "99_none: there is no notebooks/99_none.py"),
         (f"01_spectrum:\n{GOOD}  colour: red\n".encode(), "01_spectrum: colour: Extra inputs"),
-        (b"01_spectrum:\n  package: freq\n  data: []\n", "01_spectrum: memory: Field required"),
+        (
+            f"01_spectrum:\n  package: freq\n  minutes: {NEEDS}\n  data: []\n".encode(),
+            "01_spectrum: memory: Field required",
+        ),
+        (
+            f"01_spectrum:\n  package: freq\n  memory: {NEEDS}\n  data: []\n".encode(),
+            "01_spectrum: minutes: Field required",
+        ),
         (b"01_spectrum: 3\n", "01_spectrum: row: Input should be"),
         (f"01_spectrum:\n{GOOD}".encode(), "00_tour has no row, but notebooks/00_tour.py is there"),
         (
-            GOOD.replace("paper: 1", "paper: -1").join(["01_spectrum:\n", ""]).encode(),
+            GOOD.replace("paper: 1", "paper: -1", 1).join(["01_spectrum:\n", ""]).encode(),
             "memory.paper",
         ),
-        (b"01_spectrum:\n  package: freq\n  memory: {smoke: 1}\n  data: []\n", "memory: lacks"),
+        (f"01_spectrum:\n{GOOD.replace(NEEDS, '{smoke: 1}', 1)}".encode(), "memory: lacks default"),
+        (
+            f"01_spectrum:\n{GOOD.replace(f'minutes: {NEEDS}', 'minutes: {paper: 9}')}".encode(),
+            "01_spectrum: minutes: lacks default, smoke",
+        ),
     ],
 )
 def test_a_wrong_table_is_named_with_what_is_wrong(tmp_path, text, message):

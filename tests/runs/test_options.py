@@ -26,7 +26,7 @@ from paperlib.runs import options
         ("--only 3 --seed 1 --only=2", "run --only 03_occlusion --only 02_rct --seed 1"),
         ("--only 3,03_occlusion --only 3", "run --only 03_occlusion"),
         ("--jobs 2 --dry-run --quiet", "run --jobs 2 --dry-run --quiet"),
-        ("--cluster notebooks/slurm --jobs 9", "run --cluster notebooks/slurm --jobs 9"),
+        ("--cluster folder --jobs 9", "run --cluster folder --jobs 9"),
         ("sweep a.yaml --cluster b", "sweep a.yaml --cluster b"),
         ("compare", "compare"),
         ("compare a-run --against b c", "compare a-run c --against b"),

@@ -100,8 +100,9 @@ def test_what_failed_was_cancelled_or_refused_is_a_sentence_each(tmp_path):
     place = next(i for i, line in enumerate(lines) if re.match(rf"{failing} +FAILED +\d+ s", line))
     assert "`1 / 0`: ZeroDivisionError" in lines[place + 1]
     assert (
-        f"{sleeping:<16}FAILED Slurm ended job {number} as CANCELLED; notebooks/graph.yaml gives it "
-        f"{needs.memory['smoke']} MB and {needs.minutes['smoke']} minutes; see "
+        f"{sleeping:<16}FAILED Slurm ended job {number} as CANCELLED; "
+        f"notebooks/graph.yaml gives it {needs.memory['smoke']} MB and "
+        f"{needs.minutes['smoke']} minutes; see "
         f"{tmp_path}/outputs/slurm/rule_run_{sleeping}/smoke-openmoji-seed0/{number}.log"
     ) in lines
     assert re.search(rf"^{huge} +FAILED sbatch refused it: .*[Mm]emory", said, re.MULTILINE)

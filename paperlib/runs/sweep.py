@@ -11,10 +11,12 @@
 
 Every point and seed is a run of its own, in its own folder of the outputs: values without a status,
 which `publish` never takes. What is finished stays, so that a sweep that was stopped or killed goes
-on where it was. The table has a row for each value of each claim, with where it comes from.
+on where it was. The table has a row for each value of each claim, with where it comes from; a
+picture shows every claim over the grid.
 """
 
 import argparse
+import io
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,6 +122,35 @@ def _plain(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
+def drawn(table: pd.DataFrame, sizes: Sequence[str]) -> bytes:
+    """The table as a picture: a panel a claim, mean and standard deviation over seeds and draws.
+
+    Args:
+        table: of `results`.
+        sizes: of the grid; the first lies on the axis, the second has the colours. Others are
+            averaged over.
+
+    Returns:
+        A PNG.
+    """
+    import matplotlib.pyplot as plt  # here: they take a second, which a plan does not need
+    import seaborn
+
+    axis, hue, *_ = [*sizes, None, None]
+    units = table.groupby("claim").unit.first()
+    grid = seaborn.catplot(
+        table, x=axis or "seed", y="value", hue=hue, col="claim", kind="point", errorbar="sd",
+        col_wrap=min(3, len(units)), height=3, sharey=False, palette="colorblind" if hue else None,
+    )  # fmt: skip
+    grid.set_titles("{col_name}")
+    for claim, ax in grid.axes_dict.items():
+        ax.set_ylabel(units[claim])
+    picture = io.BytesIO()
+    grid.savefig(picture, format="png", dpi=150)
+    plt.close(grid.figure)
+    return picture.getvalue()
+
+
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
@@ -132,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cluster", type=Path, help="folder of Snakemake's profile for a Slurm")
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
     options = parser.parse_args(arguments)
-    planned = jobs(read_sweep(options.file), read_table(), options.file)
+    sweep = read_sweep(options.file)
+    planned = jobs(sweep, read_table(), options.file)
     outputs = outputs_dir().resolve()
     plans = graph.plan(planned, outputs)
     *lines, total = graph.described(plans)
@@ -149,9 +181,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             {
                 place: table.to_csv(index=False).encode(),
                 place.with_suffix(".parquet"): table.to_parquet(index=False),
+                place.with_suffix(".png"): drawn(table, [*sweep.grid]),
             }
         )
-        print(f"{len(done)} of {len(planned)} runs, {len(table)} values: {place}, and .parquet")
+        found = f"{len(done)} of {len(planned)} runs, {len(table)} values"
+        print(f"{found}: {place}, .parquet, and as a picture .png")
     return code
 
 

@@ -1,11 +1,13 @@
 """A notebook over a grid of sizes and seeds: which runs, what they leave, and one table."""
 
+import itertools
 import shutil
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+import seaborn
 
 from paperlib.files import FileError
 from paperlib.runs import graph, sweep
@@ -93,6 +95,26 @@ publish(read_table()["01_one"], "default")
 """
 
 
+def test_the_picture_has_a_panel_a_claim_and_means_over_the_grid(monkeypatch):
+    grids = []
+    show = seaborn.catplot
+    monkeypatch.setattr(seaborn, "catplot", lambda *a, **k: grids.append(show(*a, **k)) or grids[0])
+    rows = [
+        {"claim": claim, "unit": unit, "images": images, "bits": bits, "seed": seed}
+        | {"value": scale * (images + seed + (bits == "W4A8"))}
+        for claim, unit, scale in (("one", "points", 1), ("two", "correlation", -1))
+        for images, bits, seed in itertools.product((50, 100), ("W4A8", "W2A8"), (0, 2))
+    ]
+    assert sweep.drawn(pd.DataFrame(rows), ["images", "bits"]).startswith(b"\x89PNG")
+    panels = grids[0].axes_dict
+    assert [(name, ax.get_ylabel()) for name, ax in panels.items()] == [
+        ("one", "points"),
+        ("two", "correlation"),
+    ]
+    means = {tuple(line.get_ydata()) for line in panels["two"].lines if len(line.get_ydata()) == 2}
+    assert {(-52, -102), (-51, -101)} <= means
+
+
 def test_a_sweep_leaves_values_without_status_and_a_table_and_goes_on_where_it_was(project):
     project.write("sweep.yaml", "notebook: 01_one\ngrid: {count: [5]}\nseeds: [4]\n")
     done = project.python("paperlib.runs.sweep", "sweep.yaml")
@@ -105,6 +127,7 @@ def test_a_sweep_leaves_values_without_status_and_a_table_and_goes_on_where_it_w
     assert "**no status**" in text and "scaled-down" not in text
     table = pd.read_csv(project / "outputs/sweeps/sweep.csv")
     assert pd.read_parquet(project / "outputs/sweeps/sweep.parquet").equals(table)
+    assert (project / "outputs/sweeps/sweep.png").read_bytes().startswith(b"\x89PNG")
     (row,) = table.to_dict("records")
     assert (row["seed"], row["count"], row["claim"], row["value"]) == (4, 5, "toy-evens", 8)
     assert (row["run"], row["threads"], row["clean"]) == (run.name, 1, True)

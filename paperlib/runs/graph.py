@@ -210,7 +210,8 @@ def run(
             hand_over(each, states[key])
         settings = outputs / "snakemake.json"
         write_files({settings: json.dumps(configuration(jobs)).encode()})
-        words = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+        engine = "paperlib.runs.slurm" if cluster else "snakemake"
+        words = [sys.executable, "-m", engine, "--snakefile", str(SNAKEFILE)]
         words += ["--directory", str(outputs), "--configfile", str(settings)]
         words += [*where, "--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime"]
         started = [each.job for each in plans if each.why]

@@ -3,9 +3,14 @@
 Snakemake's profile, such as ``notebooks/slurm``, says how jobs are submitted. Whether they have
 ended is asked of ``sacct`` only where the cluster keeps accounts: without them it answers nothing,
 and a run that asked would wait for ever. ``squeue`` knows an ended job for a while, ``MinJobAge``.
+
+``python -m paperlib.runs.slurm WORD...`` is Snakemake with a plugin that waits for Slurm to answer.
+As it is published, it loses sight of its jobs, and never returns, when Slurm is silent for a while.
 """
 
+import asyncio
 import contextlib
+import logging
 import re
 import shutil
 import subprocess
@@ -18,6 +23,7 @@ from paperlib.runs.table import Job
 
 CONFIG = "config.yaml"
 LONGEST_WAIT = 180  # seconds between two looks of the plugin at its jobs
+AGAIN = 10  # seconds until Slurm is asked again where it did not answer
 WHAT_ENDED = re.compile(r"SLURM-job '(\d+)' failed, SLURM status is: '([^']+)'")
 
 
@@ -57,7 +63,7 @@ def _who_knows() -> str:
         command = ["sacct", "--allocations", "--noheader", "--starttime", "now"]
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return "sacct"
-    from snakemake_executor_plugin_slurm.job_status_query import get_min_job_age
+    from snakemake_executor_plugin_slurm import get_min_job_age
 
     kept = get_min_job_age() or 0
     if kept < LONGEST_WAIT + 60:
@@ -136,3 +142,29 @@ def ended(job: Job, logs: Path, messages: str) -> str:
 
 def _logs(job: Job, logs: Path) -> list[Path]:
     return sorted((logs / f"rule_run_{job.entry.name}" / job.run).glob("*.log"))
+
+
+def patient() -> None:
+    """Let the plugin ask again until Slurm answers, and ask what `words` chose alone.
+
+    The plugin turns from ``squeue`` to ``sacct`` where it cannot ask for ``MinJobAge``, and after
+    five questions without an answer it forgets the jobs that it asked for.
+    """
+    import snakemake_executor_plugin_slurm as plugin
+
+    ask = plugin.query_job_status
+
+    async def answered(command: str, logger: logging.Logger) -> tuple[dict[str, str], float]:
+        while (found := await ask(command, logger))[0] is None:
+            await asyncio.sleep(AGAIN)
+        return found
+
+    plugin.query_job_status = answered
+    plugin.get_min_job_age = lambda: LONGEST_WAIT + 60  # `words` has seen to it
+
+
+if __name__ == "__main__":
+    from snakemake.cli import main
+
+    patient()
+    raise SystemExit(main())

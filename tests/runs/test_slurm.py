@@ -1,5 +1,7 @@
 """Slurm's part of a run: what Snakemake is told, and the sentences; tests/system has a real one."""
 
+import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -76,6 +78,24 @@ def test_the_cluster_is_not_limited_by_this_machine(tmp_path, commands):
     assert words[words.index("--jobs") + 1] == "3"
     assert "--jobs" not in slurm.words(PROFILE, tmp_path, None)
     assert {"--cores", "--resources"}.isdisjoint(words)
+
+
+def test_slurm_is_asked_again_until_it_answers(tmp_path, monkeypatch):
+    import snakemake_executor_plugin_slurm as plugin
+
+    for name in ("query_job_status", "get_min_job_age"):  # put back afterwards
+        monkeypatch.setattr(plugin, name, getattr(plugin, name))
+    monkeypatch.setattr(slurm, "AGAIN", 0)
+    script, asked = tmp_path / "squeue", tmp_path / "asked"
+    script.write_text(
+        f"#!/bin/sh\necho >>{asked}\n[ $(wc -l <{asked}) -gt 7 ] && echo '3|RUNNING'\n"
+    )
+    script.chmod(0o755)
+    slurm.patient()
+    found, _ = asyncio.run(plugin.query_job_status(str(script), logging.getLogger()))
+    assert found == {"3": "RUNNING"}
+    assert len(asked.read_text().splitlines()) == 8
+    assert plugin.get_min_job_age() >= 240
 
 
 MESSAGES = """

@@ -93,4 +93,9 @@ if [[ $(sinfo --noheader --format %t 2>/dev/null) != idle ]]; then
   echo "slurm.sh: Slurm did not start; its logs are in $folder" >&2
   exit 1
 fi
-"$@"
+"$@" &
+command=$!
+trap 'kill "$command" 2>/dev/null' TERM INT HUP
+code=0
+while kill -0 "$command" 2>/dev/null; do code=0 && wait "$command" || code=$?; done
+exit "$code"

@@ -92,7 +92,7 @@ class Audit:
     times: pd.DataFrame
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def audit(
     sam: Sam,
     picture: UInt8[np.ndarray, "height width 3"],

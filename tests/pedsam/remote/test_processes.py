@@ -79,7 +79,7 @@ def test_servers_of_any_weights():
         assert 50e6 < servers[0].peak_memory() < 5e9
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def test_a_server_keeps_no_memory_of_what_it_computed(model, encoder):
     """Of its own, beside what all servers share: or it would keep 120 MB here."""
     images = torch.rand(10, 3, 320, 320, generator=torch.Generator().manual_seed(0))

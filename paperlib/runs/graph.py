@@ -30,7 +30,7 @@ from paperlib.models import sam
 from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir
-from paperlib.runs import memory, outside, report, scorecard, slurm
+from paperlib.runs import memory, outside, scorecard, slurm
 from paperlib.runs.command import command
 from paperlib.runs.pairs import settle
 from paperlib.runs.table import Entry, Job, changed_parts, git_state, read_table
@@ -285,6 +285,8 @@ def _explain(log: Path) -> None:
 
 def _report(runs: Sequence[Path]) -> None:
     """Build the report of each run and name it; why there is none does not undo the run."""
+    from paperlib.runs import report  # here: it takes seconds, which a plan does not need
+
     for folder in runs:
         try:
             print(f"report: {report.build(folder)}")

@@ -18,7 +18,7 @@ Source: https://docs.kernel.org/filesystems/proc.html (smaps_rollup).
 
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -65,22 +65,19 @@ def in_use(processes: Iterable[psutil.Process]) -> int:
 
     Where the system does not tell proportional sizes (macOS), what each has for itself alone.
     """
-    total = 0
-    for process in processes:
-        try:
-            memory = process.memory_full_info()
-        except psutil.Error:
-            continue
-        total += getattr(memory, "pss", memory.uss)
-    return total
+
+    def proportional(process: psutil.Process) -> int:
+        memory = process.memory_full_info()
+        return getattr(memory, "pss", memory.uss)
+
+    return _total(processes, proportional)
 
 
-def _resident(processes: Iterable[psutil.Process]) -> int:
-    """The same, with what processes share counted in each, which is quick to ask."""
+def _total(processes: Iterable[psutil.Process], memory: Callable[[psutil.Process], int]) -> int:
     total = 0
     for process in processes:
-        with contextlib.suppress(psutil.Error):
-            total += process.memory_info().rss
+        with contextlib.suppress(psutil.Error):  # it has ended
+            total += memory(process)
     return total
 
 
@@ -108,7 +105,8 @@ class Peak:
         this, most, looks = psutil.Process(), 0, 0
         while not self._over.wait(EVERY):
             children = this.children(recursive=True)
-            resident, looks = _resident(children), looks + 1
+            resident = _total(children, lambda child: child.memory_info().rss)
+            looks += 1
             if resident > most or looks % SELDOM == 0:
                 most = max(most, resident)
                 self.bytes = max(self.bytes, in_use(children))

@@ -224,12 +224,12 @@ def badges(address: str) -> str:
 
 def summary(shown: Published) -> str:
     """A row a paper: how many of its claims hold, disagree and so on, on drawn and on real data."""
-    lines = [_row(["paper", *DATA.values()]), "| --- |" + " --- |" * len(DATA)]
+    lines = [row(["paper", *DATA.values()]), "| --- |" + " --- |" * len(DATA)]
     for name, paper in shown.papers.items():
         title = f"**[{paper.short}](#{paper.anchor})**: {paper.gist}" if paper else name
         claims = shown.of(name).values()
         found = {at: [shown.status(claim, at) for claim in claims] for at in DATA}
-        lines.append(_row([title, *map(_tally, found.values())]))
+        lines.append(row([title, *map(_tally, found.values())]))
     earlier = Counter(at for claim, at in shown.measured if shown.is_earlier(claim, at))
     marked = [f"{earlier[at]} on {data}" for at, data in DATA.items() if earlier[at]]
     counted = f"{len(shown.claims)} claims" + f"; {EARLIER}: {', '.join(marked)}" * bool(marked)
@@ -275,7 +275,7 @@ def scorecard(shown: Published) -> str:
             text += [f"{name}, [{paper.title}]({paper.link}). {more}", ""]
         else:
             text += [f"### {name}", ""]
-        text += [_row(["claim", "status", "paper", "we get"]), "| --- | --- | ---: | ---: |"]
+        text += [row(["claim", "status", "paper", "we get"]), "| --- | --- | ---: | ---: |"]
         for claim in shown.of(name).values():
             measurement = shown.measured.get((claim.id, "default"))
             ours = measured_text(claim, measurement) if measurement else NONE
@@ -284,7 +284,7 @@ def scorecard(shown: Published) -> str:
             if (claim.id, "paper") in shown.measured:
                 status += f"<br>real data: {shown.word(claim, 'paper')}"
             statement = f"[{claim.statement}](docs/claims.md#{claim.id})"
-            text.append(_row([statement, status, reported, ours]))
+            text.append(row([statement, status, reported, ours]))
         text.append("")
     return "\n".join([*text, *shown.dagger])
 
@@ -339,9 +339,9 @@ def _claim(shown: Published, claim: Claim, setting: str) -> list[str]:
         f"{claim.where}, measured in {links}. *{claim.quantity}* ({claim.unit}) must be "
         f"{claim.check}.",
         "",
-        _row(["", "the paper", *(f"{DATA[profile]} (profile {profile})" for profile in PUBLISHED)]),
+        row(["", "the paper", *(f"{DATA[profile]} (profile {profile})" for profile in PUBLISHED)]),
         "| --- | --- | --- | --- |",
-        *(_row(row) for row in rows),
+        *(row(cells) for cells in rows),
         "",
     ]
 
@@ -356,5 +356,6 @@ def _source(run: Measurement) -> str:
     return run.source if run.altered in run.source else f"{run.source} ({run.altered})"
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """A row of a table in Markdown."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

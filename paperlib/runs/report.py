@@ -48,9 +48,7 @@ def build(run: Path) -> Path:
 def assemble(run: Path, folder: Path) -> None:
     """Write the sources of a run's report."""
     table = read_table()
-    names = [name for name in table if (run / name / provenance.FILE).is_file()]
-    if not names:
-        raise FileError(f"{run}: no results of a run are here: start ./run_all.sh first")
+    names = [*compare.folders([run], table)]
     site.copy_looks(folder)
     (folder / "notebooks").mkdir()
     figures = {}
@@ -94,7 +92,8 @@ def claims(run: Path, names: Sequence[str], figures: Mapping[str, str]) -> list[
     (profile,) = {provenance.load(run / name)["parameters"]["profile"] for name in names}
     mine = load([run], known, [profile])
     then = load([FIGURES / profile], known, [profile])
-    rows = ["| claim | status | paper | we get | published | look |", "|" + " --- |" * 6]
+    heads = ["claim", "status", "paper", "we get", "published", "look"]
+    rows = [pages.row(heads), pages.row(["---"] * len(heads))]
     for key, claim in known.items():
         if not (measured := mine.get((key, profile))):
             continue
@@ -112,5 +111,5 @@ def claims(run: Path, names: Sequence[str], figures: Mapping[str, str]) -> list[
             f"{measured_text(claim, published)}, {claim.status(published)}" if published else NONE,
             " · ".join(links),
         ]
-        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        rows.append(pages.row(cells))
     return [*rows, ""]

@@ -36,6 +36,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from skimage.data import lbp_frontal_face_cascade_filename
 from skimage.feature import Cascade
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from paperlib.data.picture import read_picture
 from paperlib.files import write_files
@@ -230,16 +231,11 @@ def find_faces(image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
 
 def again(faces: Sequence[Face], found: Sequence[Face]) -> int:
     """How many of `faces` are among those that were found elsewhere."""
-    return sum(any(_overlap(face, other) >= OVERLAP for other in found) for face in faces)
-
-
-def _overlap(one: Face, other: Face) -> float:
-    """Intersection over union."""
-    inside = 1
-    for axis in (0, 1):
-        end = min(one[axis] + one[axis + 2], other[axis] + other[axis + 2])
-        inside *= max(0, end - max(one[axis], other[axis]))
-    return inside / (one[2] * one[3] + other[2] * other[3] - inside)
+    if not faces or not found:
+        return 0
+    boxes = torch.tensor(faces), torch.tensor(found)
+    overlaps = box_iou(*boxes, fmt="xywh")  # down before right in both: the same
+    return int((overlaps >= OVERLAP).any(1).sum())
 
 
 STYLE = """

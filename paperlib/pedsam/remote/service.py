@@ -8,7 +8,7 @@
 | no deadline; no message                                      | INVALID_ARGUMENT    |
 | message too long; queue full; too many open calls of a client | RESOURCE_EXHAUSTED |
 | deadline passed (it is not computed then)                    | DEADLINE_EXCEEDED   |
-| server shutting down                                         | UNAVAILABLE         |
+| server shutting down; more streams than the transport takes   | UNAVAILABLE         |
 """
 
 import logging

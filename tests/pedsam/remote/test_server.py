@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -512,6 +513,21 @@ def bodiless(channel, name, count, timeout=20):
     return begun, done
 
 
+def ended(calls, count):
+    """Those that are over, once `count` of them are."""
+    while sum(call.done() for call in calls) < count:
+        time.sleep(0.01)
+    return [call for call in calls if call.done()]
+
+
+def was_refused(call):
+    """By the gate, or before it by gRPC's own limit of streams, where a busy machine is behind."""
+    if call.code() is Status.UNAVAILABLE:
+        return "RST_STREAM" in call.details()
+    full = "calls of this client are open already"
+    return call.code() is Status.RESOURCE_EXHAUSTED and full in call.details()
+
+
 @pytest.mark.parametrize("name", [f"{wire.SERVICE}/Compute", f"{wire.SERVICE}/Describe"])
 def test_calls_without_a_message_block_nobody_else(in_process, worker, name):
     """Neither another client nor health; beyond its limit, the client itself is refused."""
@@ -519,11 +535,9 @@ def test_calls_without_a_message_block_nobody_else(in_process, worker, name):
     alone = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
     with grpc.insecure_channel(address, alone) as channel:
         calls, done = bodiless(channel, name, 25)
-        while sum(call.done() for call in calls) < 22:
-            pass
-        refused = [call for call in calls if call.done()]
-        assert {call.code() for call in refused} == {Status.RESOURCE_EXHAUSTED}
-        assert "3 calls of this client are open already" in refused[0].details()
+        refused = ended(calls, 22)
+        assert all(map(was_refused, refused))
+        assert any(call.code() is Status.RESOURCE_EXHAUSTED for call in refused)
         assert_sound(address, worker)
         with EdgeCompute(worker, [address]) as compute:
             assert compute.unchecked == set()
@@ -543,8 +557,7 @@ def test_health_is_answered_beside_checks_without_a_message(in_process, worker):
     alone = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(address, alone) as channel:
         calls, done = bodiless(channel, "grpc.health.v1.Health/Check", 12)
-        while sum(call.done() for call in calls) < 10:
-            pass
+        assert all(map(was_refused, ended(calls, 10)))
         assert_sound(address, worker)
         done.set()
 

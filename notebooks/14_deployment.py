@@ -114,19 +114,19 @@ print("equal bit for bit:", all(torch.equal(before, after) for before, after in 
 # %% [markdown]
 # ## On integers
 #
-# The simulation multiplies floating-point numbers that happen to lie on a grid. The same sum in
-# integers, from which the scales come out,
+# The simulation multiplies floating-point numbers that happen to lie on a grid. The widths of the
+# grids can be taken out of the sum, so that what is summed are integers:
 #
-# $$y = s_x s_w \sum (q_x - z_x)\, q_w + b,$$
+# $$y = s_x s_w \sum (q_x - z_x)\, q_w + b.$$
 #
 # Here $q_x$ and $q_w$ are the codes of the input and of the weights, $s_x$ and $s_w$ the widths of
 # a step, $z_x$ the code that stands for zero, and $b$ the bias. Inside the sum all numbers are
 # integers; the scales multiply once for each output. If every channel of the input had a scale of
 # its own, $s_x$ could not be taken out of the sum.
 #
-# is what oneDNN computes, which is a part of torch: 8 bits times 8 bits into 32. Codes of fewer
-# bits are stretched to 8 when they are loaded, so they are not faster than 8-bit ones, only smaller
-# in the file. Layers whose inputs have a range a channel stay as they are; ViTs have such.
+# oneDNN, a part of torch, computes such sums: 8 bits times 8 bits into 32. Codes of fewer bits are
+# stretched to 8 when they are loaded, so they are not faster than 8-bit ones, only smaller in the
+# file. Layers whose inputs have a range a channel stay as they are; ViTs have such.
 
 # %%
 print("torch has integer products on this processor:", integer.has_kernels())

@@ -1,5 +1,6 @@
 """What every run shares: seeds, threads, the device, progress and the peak of memory."""
 
+import io
 import os
 import random
 import statistics
@@ -12,7 +13,6 @@ import numpy as np
 import psutil
 import torch
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm as automatic_tqdm
 from tqdm.std import tqdm
 
 from paperlib.names import LARGEST_SEED
@@ -68,13 +68,44 @@ def _in_a_kernel() -> bool:
     return hasattr(shell, "kernel")
 
 
+class CellBar(tqdm):
+    """A bar in the output of a notebook's cell; the output is empty when the loop or the cell ends.
+
+    A widget or a stream would stay there and be saved.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        from IPython import get_ipython  # there is one in a kernel
+
+        self.shown: Any = None  # the handle of the output, from the first drawing on
+        self.events = get_ipython().events
+        self.events.register("post_run_cell", self.end)
+        super().__init__(*args, **options, leave=False, file=io.StringIO())
+
+    def end(self, result: Any) -> None:
+        """The cell has ended, be it by an error that left the loop open."""
+        self.close()
+        self.events.unregister("post_run_cell", self.end)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the bar, or `msg`; an empty one shows nothing."""
+        from IPython.display import display
+
+        text = str(self) if msg is None else msg
+        bundle = {"text/plain": text} if text else {}
+        if self.shown:
+            self.shown.update(bundle, raw=True)
+        elif bundle:
+            self.shown = display(bundle, raw=True, display_id=True)
+
+
 def progress(iterable: Iterable[Any], description: str, total: int | None = None) -> tqdm:
     """`iterable` with a progress bar where a person watches, and without one elsewhere.
 
     The bar goes to the terminal named by ``$PAPERLIB_TTY`` if that is set, with the notebook's
     name from ``$PAPERLIB_NOTEBOOK``, and never into the outputs of a notebook; in an interactive
-    kernel (``$PAPERLIB_BATCH`` unset) it is a widget that disappears when it is done; otherwise
-    nothing is shown.
+    kernel (``$PAPERLIB_BATCH`` unset) it is a `CellBar`, which leaves nothing; otherwise nothing
+    is shown.
 
     Args:
         iterable: what to loop over.
@@ -90,7 +121,7 @@ def progress(iterable: Iterable[Any], description: str, total: int | None = None
             return tqdm(iterable, description, total, disable=True)
         return tqdm(iterable, description, total, leave=False, file=stream)
     if _in_a_kernel() and not os.environ.get("PAPERLIB_BATCH"):
-        return automatic_tqdm(iterable, description, total, leave=False)
+        return CellBar(iterable, description, total)
     return tqdm(iterable, description, total, disable=True)
 
 

@@ -2,9 +2,11 @@
 
 import random
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from paperlib import runtime
@@ -84,6 +86,34 @@ def test_progress_goes_to_the_terminal_that_is_named(monkeypatch, capfd, tmp_pat
     assert capfd.readouterr() == ("", "")
     monkeypatch.setenv("PAPERLIB_TTY", str(tmp_path / "gone" / "terminal"))
     assert list(runtime.progress("ab", "counting")) == ["a", "b"]
+
+
+WATCHED = """
+from IPython.display import display
+from paperlib import runtime
+shown, show = [], runtime.CellBar.display
+runtime.CellBar.display = lambda bar, **given: shown.append(str(bar)) or show(bar, **given)
+print("before")
+for outer in runtime.progress("ab", "outer"):
+    list(runtime.progress(range(2), "inner"))
+for step in runtime.progress("cd", "failing"):
+    display(str("failing" in "".join(shown)))
+    raise InterruptedError
+"""
+
+
+@pytest.mark.parametrize("batch", ["", "1"])
+def test_a_saved_cell_holds_nothing_of_a_progress_bar(monkeypatch, batch):
+    monkeypatch.setenv("PAPERLIB_BATCH", batch)
+    monkeypatch.delenv("PAPERLIB_TTY", raising=False)
+    cell = nbformat.v4.new_code_cell(WATCHED)
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True)
+    client.execute()
+    before, there, error = [output for output in cell.outputs if output.get("data") != {}]
+    assert (before.text, error.ename) == ("before\n", "InterruptedError")
+    assert there.data["text/plain"] == repr(str(not batch))  # there was one, while it ran
+    assert "widgets" not in notebook.metadata
 
 
 def test_peak_memory_grows_by_what_is_used():

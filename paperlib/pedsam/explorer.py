@@ -26,19 +26,25 @@ def show_assignment(
         image: RGB, 0 to 255.
         grid: of the encoder.
         kind, servers, frame: as for `assign`.
-        server: whose view is shown; counted round if there are fewer.
+        server: whose view is shown, below `servers`.
     """
     assignment = assign(kind, grid.count, servers, grid, SECRET, frame)
     windows = assignment_table(grid, assignment, image.shape[0] // grid.tokens)
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.5))
     assignment_map(axes[0], image, windows)
-    seen = view(image, windows[windows.server == server % servers])
-    image_row(axes[1:], seen[None], [f"server {server % servers}"])
+    seen = view(image, windows[windows.server == server])
+    image_row(axes[1:], seen[None], [f"server {server}"])
     return figure
 
 
 def explorer(image: UInt8[ndarray, "size size 3"], grid: WindowGrid) -> widgets.Widget:
-    """Controls for `show_assignment` with its picture below."""
+    """Controls for `show_assignment` with its picture below.
+
+    The slider of the server ends at the last of as many servers as are chosen.
+    """
+    servers = widgets.IntSlider(4, 1, grid.count)
+    server = widgets.IntSlider(0, 0, servers.value - 1)
+    servers.observe(lambda change: setattr(server, "max", change.new - 1), "value")
 
     def draw(kind: str, servers: int, server: int, frame: int) -> None:
         show_assignment(image, grid, kind, servers, server, frame)
@@ -47,7 +53,7 @@ def explorer(image: UInt8[ndarray, "size size 3"], grid: WindowGrid) -> widgets.
     return widgets.interactive(
         draw,
         kind=list(KINDS),
-        servers=widgets.IntSlider(4, 1, grid.count),
-        server=widgets.IntSlider(0, 0, grid.count - 1),
+        servers=servers,
+        server=server,
         frame=widgets.IntSlider(0, 0, 10),
     )

@@ -22,7 +22,7 @@ def image():
 
 
 def test_the_view_is_that_of_the_server(image):
-    figure = show_assignment(image, GRID, "contiguous", 4, 5, 0)  # 5 counts round to 1
+    figure = show_assignment(image, GRID, "contiguous", 4, 1, 0)
     shown = figure.axes[1].images[0].get_array()
     seen = visible_pixels(GRID, assign("contiguous", 16, 4, GRID), {1}, 4).numpy()
     np.testing.assert_array_equal((np.asarray(shown) > 0).any(2), seen)
@@ -31,12 +31,32 @@ def test_the_view_is_that_of_the_server(image):
     assert numbers == list(assign("contiguous", 16, 4, GRID))
 
 
-def test_moving_a_control_draws_again(image, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(plt, "show", lambda: drawn.append(plt.gcf().axes[1].get_title()))
-    controls = explorer(image, GRID)
-    names = {child.description: child for child in controls.children if hasattr(child, "value")}
-    names["server"].value = 3
-    names["kind"].value = "interleaved"
-    assert len(drawn) == 3
+@pytest.fixture
+def controls(image):
+    """Controls of the explorer, by name."""
+    children = explorer(image, GRID).children
+    return {child.description: child for child in children if hasattr(child, "value")}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was drawn: the title of the view."""
+    titles = []
+    monkeypatch.setattr(plt, "show", lambda: titles.append(plt.gcf().axes[1].get_title()))
+    return titles
+
+
+def test_moving_a_control_draws_again(drawn, controls):
+    controls["server"].value = 3
+    controls["kind"].value = "interleaved"
     assert drawn == ["server 0", "server 3", "server 3"]
+
+
+def test_the_slider_of_the_server_follows_the_number_of_servers(drawn, controls):
+    assert controls["server"].max == 3
+    controls["servers"].value = 16
+    assert (controls["server"].max, controls["server"].value) == (15, 0)
+    controls["server"].value = 15
+    controls["servers"].value = 2
+    assert (controls["server"].max, controls["server"].value) == (1, 1)
+    assert drawn[-1] == "server 1"

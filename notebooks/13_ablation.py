@@ -80,7 +80,8 @@ tests = load_draws(dataset, "test", run.sizes.test_images, len(draws), seed)
 settings = {}
 for (name, changes), k in itertools.product(run.sizes.encoders.items(), draws):
     bits = bit_widths(run.sizes.decisive[name])
-    settings[name, k] = Settings(**{**changes, **bits}, seed=derive(seed, "draw", k))
+    chosen = {**changes, **run.sizes.rounding, **bits}
+    settings[name, k] = Settings(**chosen, seed=derive(seed, "draw", k))
 
 # %%
 images = {}
@@ -194,17 +195,18 @@ run.save_figure(plots.cost, cost_table)
 #
 # ## Seconds of every stage
 #
-# Of one quantization with the sizes of this profile. The README reports for the reconstruction of
-# one encoder:
+# Of one quantization with the sizes of this profile, the rounding learned. The README reports for
+# the reconstruction of one encoder:
 
 # %%
 reported("reconstruction_seconds")[["encoder", "value", "unit"]]
 
 # %%
 rows = []
-for name in clips:
+for name, changes in run.sizes.encoders.items():
+    chosen = Settings(**{**changes, **bit_widths(run.sizes.decisive[name])})
     began = time.perf_counter()
-    text_done = quantize_text(*clips[name], settings[name, 0], templates)
+    text_done = quantize_text(*clips[name], chosen, templates)
     middle = time.perf_counter()
     quantized = quantize_image(text_done, images[name, 0, "d4c"])
     quantized_at = time.perf_counter()
@@ -215,7 +217,6 @@ stages = ["weights, text tower", "image tower", f"{run.sizes.test_images} test i
 pd.DataFrame(rows, columns=["encoder", *stages]).round(1)
 
 # %%
-chosen = settings[next(iter(clips)), 0]
 print(f"{chosen.images} images, {chosen.prompts} prompts")
 print(f"{chosen.reconstruction_iterations} iterations, {chosen.reconstruction_batch} in a batch")
 

@@ -66,9 +66,10 @@ run = start("15_your_model", sizes, profile=profile, seed=seed, dataset=dataset,
 import pandas as pd
 
 from paperlib.data.own import load_own
-from paperlib.freq import comparison, plots
+from paperlib.freq import comparison
 from paperlib.freq.tables import curve_table, map_table
 from paperlib.freq.variants import ADVERSARIAL, load_images
+from paperlib.freq.your_model import plots
 from paperlib.models.classifier import first_look
 from paperlib.models.named import load_named, titles
 from paperlib.runtime import device

@@ -15,6 +15,7 @@ ALLOWED = {  # a room, and the rooms that it may import
     "models": {"data", "ground"},
     "notebook": {"data", "ground"},
     "runs": {"notebook", "models", "data", "ground"},
+    "freq.your_model": SHARED | {"freq"},
     "pedsam.split": SHARED,
     "pedsam.remote": SHARED | {"pedsam.split"},
     "pedsam.small_sam": SHARED | {"pedsam.split"},
@@ -28,9 +29,10 @@ def papers():
 
 
 def allowed(room):
-    """The rooms that a room may import; a paper's own files may import its rooms."""
+    """The rooms that a room may import; a paper's own files may import its rooms below them."""
     if room in papers():
-        return SHARED | {inner for inner in ALLOWED if inner.startswith(f"{room}.")}
+        inner = [name for name in ALLOWED if name.startswith(f"{room}.")]
+        return SHARED | {name for name in inner if room not in ALLOWED[name]}
     return ALLOWED[room]
 
 

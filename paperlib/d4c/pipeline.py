@@ -84,9 +84,9 @@ def quantize_image(
         return changed | {ERRORS: torch.tensor(rows, dtype=torch.double)}
 
     found = cached(folder, make, *decides, made_by=quantize_image)
-    rows = found.pop(ERRORS).tolist()
+    rows = found.pop(ERRORS).tolist()  # of every part, or none where nothing was learned
     quantized.visual.load_state_dict(before | found)
-    parts = [part for stage in quantized.stages("image") for part in stage.parts()]
+    parts = [part for stage in quantized.stages("image") for part in stage.parts() if rows]
     errors = [ModuleError(name, *row) for (name, _), row in zip(parts, rows, strict=True)]
     quantized.errors = [*text_done.errors, *errors]
     return quantized
@@ -99,7 +99,10 @@ def _reconstruct(
     tower: Tower,
     checkpoint: Path | None = None,
 ) -> list[ModuleError]:
-    """With the warnings in what is returned alone: `learned` above `before`."""
+    """With the warnings in what is returned alone: `learned` above `before`; nothing to learn,
+    nothing returned."""
+    if model.settings.reconstruction_iterations == 0:
+        return []
     with warnings.catch_warnings(action="ignore", category=ReconstructionWarning):
         return reconstruct(model, images, tokens, [tower], checkpoint)
 

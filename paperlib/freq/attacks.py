@@ -1,11 +1,12 @@
-r"""Adversarial attacks, one small adapter over two libraries.
+r"""Adversarial attacks, one small adapter over three libraries.
 
 An attack looks for an image $x'$ near $x$ that the model gets wrong: either it maximises the loss
 within $\lVert x' - x \rVert_p \le \varepsilon$ (FGSM, PGD, Square), or it makes
 $\lVert x' - x \rVert_2$ as small as it can (C&W, HopSkipJump), or it walks along single pixels or
 cosines for as long as the score of the true class falls (SimBA). No attack is written here: they
-are foolbox's (Rauber et al., arXiv 1707.04131) and those of the Adversarial Robustness Toolbox
-(Nicolae et al., arXiv 1807.01069). Another one is one row of `ATTACKS`.
+are foolbox's (Rauber et al., arXiv 1707.04131), AutoAttack's Square (Croce and Hein, arXiv
+2003.01690) and the SimBA of the Adversarial Robustness Toolbox (Nicolae et al., arXiv 1807.01069).
+Another one is one row of `ATTACKS`.
 
 Deviations from the libraries, each where it is made: foolbox's HopSkipJump divides the gradient of
 an image by the norm of the whole batch, ours by that image's own; images on which C&W or
@@ -53,7 +54,7 @@ class Attack:
             a "walk" of steps of length epsilon, whose L2 norm is at most epsilon √steps.
         epsilon: default, in units of the [0, 1] image; None: no bound.
         steps: default budget: gradient steps (C&W: in each of `CW_SEARCHES` rounds), steps of
-            HopSkipJump, or iterations of Square and SimBA (up to two queries each).
+            HopSkipJump, queries of Square, or iterations of SimBA (up to two queries each).
         batch_size: default number of images attacked together.
         call: runs it; the model is in eval mode and without parameter gradients.
     """
@@ -116,7 +117,7 @@ def attack(
             strict=True,
         )
     )
-    with _seeded(derive(seed, name)), frozen(model), _with_gradients(), _quiet():
+    with _seeded(derive(seed, name)), frozen(model), _with_gradients(), _quiet(), _by_pixel(model):
         return torch.cat(
             [
                 chosen.call(model, x.clone(), y.clone(), epsilon, steps).detach()
@@ -183,16 +184,12 @@ def _hop_skip_jump(
 
 
 def _square(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, steps: int) -> Tensor:
-    from art.attacks.evasion import SquareAttack  # takes seconds, so only when needed
+    from pyautoattack.square import SquareAttack
 
     height, width = x.shape[-2:]
     share = min(0.8, (min(height, width) - 1) ** 2 / (height * width))  # a square must fit
-
-    def algorithm(classifier):
-        options = {"eps": epsilon, "max_iter": steps, "batch_size": len(x), "verbose": False}
-        return SquareAttack(classifier, p_init=share, **options)
-
-    return _by_toolbox(model, algorithm, x, y)
+    seed = int(torch.randint(2**31, ()))  # it seeds each batch by itself
+    return SquareAttack(model, n_queries=steps, eps=epsilon, p_init=share, seed=seed).perturb(x, y)
 
 
 def _simba(basis: Literal["px", "dct"]) -> Call:
@@ -275,6 +272,17 @@ def _seeded(seed: int) -> Iterator[None]:
 def _with_gradients() -> Iterator[None]:
     """Gradients flow, whatever the caller has switched off."""
     with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextlib.contextmanager
+def _by_pixel(model: nn.Module) -> Iterator[None]:
+    """The model gets images with the channels of a pixel side by side: a fifth faster on a CPU."""
+
+    def ordered(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        return inputs[0].contiguous(memory_format=torch.channels_last)
+
+    with model.register_forward_pre_hook(ordered):
         yield
 
 

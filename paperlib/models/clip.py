@@ -325,9 +325,9 @@ def _quiet() -> Iterator[None]:
 
 def _is_torchscript(path: Path) -> bool:
     """Whether a zip archive of torch has a folder of code, as `torch.jit.save` writes it."""
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             return any("/code/" in entry for entry in archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged: its reader says so

@@ -44,6 +44,7 @@ PARTS = {
     "few": "images",
     "occluded": "images",
     "timed_images": "test_images",
+    "learned": "seeds",
 }
 BITS = re.compile(r"W[2-8]A[2-8]")
 

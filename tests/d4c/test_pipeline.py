@@ -55,6 +55,30 @@ def test_towers_one_after_the_other_give_the_model_that_both_at_once_give(
     assert not torch.equal(image_steps(ours), image_steps(text))
 
 
+def test_without_iterations_the_nearest_rounding_stays_and_nothing_is_learned(
+    model, tokenizer, images, tmp_path
+):
+    nearest = replace(FAST, reconstruction_iterations=0)
+    text = quantize_text(model, tokenizer, nearest, zero_shot_task("openmoji").templates)
+    for folder in (None, tmp_path, tmp_path):  # the last time from what is kept
+        ours = quantize_image(text, images, folder)
+        assert ours.errors == []
+        for _, layer in ours.layers():
+            codes = layer.weight_quantizer.codes.clone()
+            layer.weight_quantizer.set_range(layer.weight, *scale_and_zero(layer))
+            assert torch.equal(codes, layer.weight_quantizer.codes)
+    whole = QuantizedClip(model, nearest)
+    templates = zero_shot_task("openmoji").templates
+    tokens = tokenizer(calibration_texts(templates, FAST.prompts, FAST.seed))
+    whole.set_ranges(images, tokens)
+    assert torch.equal(image_steps(ours), image_steps(whole))
+
+
+def scale_and_zero(layer):
+    quantizer = layer.weight_quantizer
+    return quantizer.scale.clone(), quantizer.zero_point.clone()
+
+
 def test_a_kept_image_tower_is_that_of_the_same_images(text, images, tmp_path, monkeypatch):
     first = quantize_image(text, images, tmp_path)
     fresh = quantize_image(text, images).state_dict()

@@ -22,6 +22,7 @@ from paperlib.freq import plots, sizes, zoo, zoo_recipes
 from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.controls import CONTROLS
 from paperlib.freq.variants import ARCHITECTURES, VARIANTS
+from paperlib.freq.your_model import plots as your_plots
 from paperlib.names import notebooks
 from paperlib.notebook import figures
 from paperlib.paths import FIGURES, NOTEBOOKS
@@ -32,8 +33,9 @@ MAP = pd.DataFrame({"u": U, "v": V, "value": 0.01 * (1 + U + V)})
 CURVE = pd.DataFrame({"radius": [0.5, 1.5], "mean": [2.0, 1.0], "low": [1.0, 0.5], "high": [3, 2]})
 DRAWN = {
     name: draw
-    for name, draw in inspect.getmembers(plots, inspect.isfunction)
-    if draw.__module__ == plots.__name__ and inspect.signature(draw).return_annotation is Figure
+    for module in (plots, your_plots)
+    for name, draw in inspect.getmembers(module, inspect.isfunction)
+    if draw.__module__ == module.__name__ and inspect.signature(draw).return_annotation is Figure
 }
 
 
@@ -168,7 +170,7 @@ def test_a_small_table_is_drawn_and_described(name):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_the_published_tables_are_drawn(name):
-    places = [file.parent for file in FIGURES.glob(f"*/0[1-5]_*/{name}.json")]
+    places = [file.parent for file in FIGURES.glob(f"*/[01][1-5]_*/{name}.json")]
     for folder in places:
         if b"drawn_by" in (folder / f"{name}.json").read_bytes():
             assert len(figures.load_figure(folder, name).render()) > 5000

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from paperlib.freq import your_model
+from paperlib.freq.your_model import __main__ as your_model
 
 MINE = """
 import torch

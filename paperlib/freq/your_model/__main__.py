@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from paperlib.data.own import load_own
-from paperlib.freq import comparison, plots
+from paperlib.freq import comparison
 from paperlib.freq.tables import curve_table, map_table
+from paperlib.freq.your_model import plots
 from paperlib.models.checkpoints import CheckpointError
 from paperlib.models.classifier import NORMALISATIONS, first_look
 from paperlib.models.named import load_named, titles
@@ -22,7 +23,9 @@ KEYS = ["quantity", "model"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m paperlib.freq.your_model", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--model", nargs="+", required=True, help="see paperlib.models.named")
     parser.add_argument("--images", type=Path, required=True, help="a folder, or parquet")
     parser.add_argument("--size", type=int, help="scale the shorter side, cut out the middle")

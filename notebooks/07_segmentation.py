@@ -91,16 +91,13 @@ cases = segmenting.cases(run.sizes.sam, run.sizes.distilled, run.sizes.servers)
 pd.DataFrame(cases)
 
 # %%
-answers, calls = segmenting.segment_over_servers(cases, drawn.images)
+measured, boxes, calls = segmenting.segment_over_servers(cases, drawn.images, own)
 
 # %% [markdown]
 # No server failed, so nothing was computed on the edge instead:
 
 # %% tags=["nbval-check-output"]
 sorted({status for table in calls.values() for status in table.status})
-
-# %%
-measured = segmenting.measure(answers, calls, own, drawn.images)
 
 # %% [markdown]
 # ## Table
@@ -129,7 +126,7 @@ run.save_figure(plots.iou, segmenting.bars(measured, whole))
 # pixels-once schedule before and after distillation.
 
 # %%
-run.save_figure(plots.masks, *segmenting.examples(answers, own, drawn.images[0][:4]))
+run.save_figure(plots.masks, *segmenting.examples(boxes, own[0]["box"], drawn.images[0][:4]))
 
 # %% [markdown]
 # The number above a mask is its IoU with the true one. Read along a row: a fault that all columns

@@ -5,6 +5,8 @@ write it anew when a claim's wording or the looks have changed and the values ha
 """
 
 import base64
+import contextlib
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import display
 from matplotlib.figure import Figure
 
@@ -45,6 +48,10 @@ class Run:
     folder: Path
     interactive: bool
     inputs: dict[str, Any] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if shell := get_ipython():
+            shell.events.register("post_run_cell", give_back)  # once, however often it is told
 
     @property
     def changes(self) -> Mapping[str, Any]:
@@ -125,6 +132,15 @@ class Run:
     def claims_table(self) -> None:
         """Show the claims that this notebook measures, with what this run measured."""
         _show(outcomes.outcomes(self.name, self.folder), {"claims": self.name})
+
+
+def give_back(*_: object) -> None:
+    """Give what this process has freed back to the system, which Linux's C library is slow to do.
+
+    A notebook shares a small machine with the servers that it starts, and with JupyterLab.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def figure_outputs(folder: Path, draw: Callable[..., Figure]) -> list[dict[str, Any]]:

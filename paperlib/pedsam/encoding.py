@@ -18,16 +18,17 @@ from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import (
     KINDS,
+    Assignment,
     WindowGrid,
     area,
     assign,
-    assignment_table,
     bound,
     neighbours,
 )
 from paperlib.pedsam.split.schedule import rounds
 from paperlib.pedsam.split.worker import WindowBlocks
 
+SIDES = ("top", "left", "bottom", "right")
 SHAPES = {  # width and height of pictures, as shares of the encoder's side
     "20:1": (1, 1 / 20),
     "21:9": (1, 9 / 21),
@@ -70,6 +71,16 @@ def rounds_table(encoders: Mapping[str, ImageEncoderViT]) -> pd.DataFrame:
             row |= {"servers run": " ".join(map(str, turn.server_blocks))}
             rows.append(row | {"edge runs": " ".join(map(str, turn.edge_blocks))})
     return pd.DataFrame(rows).set_index(["SAM", "windows", "round"])
+
+
+def assignment_table(grid: WindowGrid, assignment: Assignment, patch: int) -> pd.DataFrame:
+    """A row a window: window, server, and its sides in pixels: top, left, bottom, right."""
+    rows = [
+        {"window": window, "server": server}
+        | dict(zip(SIDES, (patch * side for side in grid.box(window)), strict=True))
+        for window, server in enumerate(assignment)
+    ]
+    return pd.DataFrame(rows)
 
 
 def assignments(

@@ -6,8 +6,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from paperlib.notebook.figures import image_row
+from paperlib.pedsam.encoding import assignment_table
 from paperlib.pedsam.plots import assignment_map, view
-from paperlib.pedsam.split.partition import KINDS, WindowGrid, assign, assignment_table
+from paperlib.pedsam.split.partition import KINDS, WindowGrid, assign
 
 SECRET = b"shown, so no secret"
 

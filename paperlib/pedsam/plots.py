@@ -285,7 +285,7 @@ def assignment_map(ax: Axes, image: np.ndarray, windows: pd.DataFrame, title: st
     Args:
         ax: where to draw, without ticks.
         image: RGB, 0 to 255, (height, width, 3).
-        windows: of `paperlib.pedsam.split.partition.assignment_table`.
+        windows: of `paperlib.pedsam.encoding.assignment_table`.
         title: above the map.
     """
     ax.imshow(image, interpolation="nearest")

@@ -74,10 +74,20 @@ def cases(sam: str, distilled: Sequence[str], servers: Sequence[int]) -> list[Ca
 
 
 def segment_over_servers(
-    cases: Sequence[Case], draws: Sequence[Sequence[SegmentedImage]]
-) -> tuple[dict[Case, list[Masks]], dict[Case, pd.DataFrame]]:
-    """Masks of every draw, and the calls to servers, by case."""
-    answers, calls = {}, {}
+    cases: Sequence[Case], draws: Sequence[Sequence[SegmentedImage]], own: Sequence[Masks]
+) -> tuple[pd.DataFrame, dict[Case, list[np.ndarray]], dict[Case, pd.DataFrame]]:
+    """Segment every draw in every case, and measure it; of most masks no more is kept.
+
+    Args:
+        cases: how SAM is split.
+        draws: the images.
+        own: SAM's own masks of every draw.
+
+    Returns:
+        What `measure` gives of each case, one below the other; by case, the answers to the boxes of
+        the first draw; by case, the calls to servers.
+    """
+    parts, boxes, calls = [], {}, {}
     for weights in dict.fromkeys(case.weights for case in cases):
         sam, mine = load_sam(weights), [case for case in cases if case.weights == weights]
         most = max(case.servers for case in mine)
@@ -88,34 +98,36 @@ def segment_over_servers(
                 with EdgeCompute(worker, addresses, form=case.format) as edge:
                     encoder = PartitionedEncoder(sam.image_encoder, edge, case.schedule)
                     split = replace_encoder(sam, encoder)
-                    answers[case] = [segment(split, images) for images in draws]
-                calls[case] = edge.table()
-    return answers, calls
+                    answers = [segment(split, images) for images in draws]
+                calls[case], boxes[case] = edge.table(), answers[0]["box"]
+                parts.append(measure(case, answers, calls[case], own, draws))
+    return pd.concat(parts, ignore_index=True), boxes, calls
 
 
 def measure(
-    answers: Mapping[Case, Sequence[Masks]],
-    calls: Mapping[Case, pd.DataFrame],
+    case: Case,
+    answers: Sequence[Masks],
+    calls: pd.DataFrame,
     own: Sequence[Masks],
     draws: Sequence[Sequence[SegmentedImage]],
 ) -> pd.DataFrame:
-    """IoU with the true masks and with SAM's own, a row for each case, draw and prompt.
+    """IoU with the true masks and with SAM's own, a row for each draw and prompt.
 
     Args:
-        answers, calls: of `segment_over_servers`.
+        case: how SAM was split.
+        answers: masks of every draw.
+        calls: to servers, for what travelled.
         own: SAM's own masks of every draw.
         draws: the images.
     """
-    rows = []
-    for case, by_draw in answers.items():
-        sent = calls[case][["bytes_up", "bytes_down"]].sum().sum() / 1e6
-        row = asdict(case) | {"MB an image": sent / (calls[case].image.max() + 1)}
-        for k, (found, images) in enumerate(zip(by_draw, draws, strict=True)):
-            truth = true_masks(images)
-            for name in PROMPTS:
-                values = {"IoU": mean_iou(found[name], truth)}
-                values |= {"IoU with SAM's mask": mean_iou(found[name], own[k][name])}
-                rows.append(row | {"prompt": name, "draw": k} | values)
+    sent, rows = calls[["bytes_up", "bytes_down"]].sum().sum() / 1e6, []
+    row = asdict(case) | {"MB an image": sent / (calls.image.max() + 1)}
+    for k, (found, images) in enumerate(zip(answers, draws, strict=True)):
+        truth = true_masks(images)
+        for name in PROMPTS:
+            values = {"IoU": mean_iou(found[name], truth)}
+            values |= {"IoU with SAM's mask": mean_iou(found[name], own[k][name])}
+            rows.append(row | {"prompt": name, "draw": k} | values)
     return pd.DataFrame(rows)
 
 
@@ -178,18 +190,25 @@ def prompts_of(image: SegmentedImage) -> tuple[pd.DataFrame, dict[str, np.ndarra
 
 
 def examples(
-    answers: Mapping[Case, Sequence[Masks]], own: Sequence[Masks], images: Sequence[SegmentedImage]
+    boxes: Mapping[Case, Sequence[np.ndarray]],
+    own: Sequence[np.ndarray],
+    images: Sequence[SegmentedImage],
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Answers to the box of the first object of some images of the first draw.
+    """Answers to the box of the first object of some images.
+
+    Args:
+        boxes: by case, the answers to the boxes of all objects of these images and of others.
+        own: SAM's own.
+        images: the first of the draw.
 
     Returns:
         A row for each image and case (image, case, IoU, and the box in pixels of the picture:
         x0, y0, x1, y1); and by name, of each image, its picture and its masks, one for each case.
     """
-    columns = {WHOLE: own[0]["box"]}
-    for case, masks in answers.items():
+    columns = {WHOLE: own}
+    for case, masks in boxes.items():
         if (case.format, case.servers) == ("float32", 4):
-            columns[case.method] = masks[0]["box"]
+            columns[case.method] = masks
     rows, pixels, place = [], {}, 0
     for number, image in enumerate(images):
         true = torch.from_numpy(image.masks[0])

@@ -5,7 +5,7 @@ import torch
 
 from paperlib.models.sam import IMAGE, load_sam
 from paperlib.pedsam import encoding
-from paperlib.pedsam.split.partition import KINDS, WindowGrid
+from paperlib.pedsam.split.partition import KINDS, WindowGrid, owner_map
 
 SECRET = b"of the edge"
 
@@ -52,3 +52,14 @@ def test_every_shape_and_assignment_is_encoded_over_servers(sam):
     two = shares.xs(2, level="servers")
     assert (two.share <= two.bound).all() and two.share.between(0.5, 0.65).all()
     assert two.bound["16:9", "random"] == pytest.approx((1 + 96**2 / (180 * 320)) / 2)
+
+
+def test_windows_tile_the_image_as_the_owner_map_says():
+    grid, assignment = WindowGrid(7, 3), (0, 1, 2, 1, 0, 2, 2, 2, 0)
+    table, owner = encoding.assignment_table(grid, assignment, 2), owner_map(grid, assignment, 2)
+    covered = torch.zeros(14, 14)
+    for window in table.itertuples():
+        place = slice(window.top, window.bottom), slice(window.left, window.right)
+        assert (owner[place] == window.server).all()
+        covered[place] += 1
+    assert (covered == 1).all() and table.server.tolist() == list(assignment)

@@ -49,9 +49,11 @@ def test_tables_by_hand(images):
     calls = pd.DataFrame({"image": [0, 1], "bytes_up": [10**6] * 2, "bytes_down": [0, 10**6]})
     whole = segmenting.baseline([true], [images])
     assert whole.loc[[*PROMPTS], 0].tolist() == [1, 1, 1]
-    measured = segmenting.measure(
-        {EXACT: [true], ONCE: [half]}, {EXACT: calls, ONCE: calls}, [true], [images]
-    )
+    parts = [
+        segmenting.measure(case, [found], calls, [true], [images])
+        for case, found in ((EXACT, true), (ONCE, half))
+    ]
+    measured = pd.concat(parts, ignore_index=True)
     assert (measured["MB an image"] == 1.5).all()
     once = measured[measured.schedule == "pixels_once"]
     expected = (2 + 64 / 192) / 3
@@ -69,13 +71,13 @@ def test_the_largest_loss_is_that_of_the_worst_prompt(images):
     true = everywhere(square(0), square(8), square(4))
     bad = true | {"1 point": [~mask for mask in true["1 point"]]}
     calls = pd.DataFrame({"image": [0], "bytes_up": [0], "bytes_down": [0]})
-    measured = segmenting.measure({EXACT: [bad]}, {EXACT: calls}, [true], [images])
+    measured = segmenting.measure(EXACT, [bad], calls, [true], [images])
     assert segmenting.losses(measured, segmenting.baseline([true], [images]))[0].tolist() == [1]
 
 
 def test_examples_take_the_first_object_of_each_image(images):
     true = everywhere(square(0), square(8), square(4))
-    table, pixels = segmenting.examples({EXACT: [true]}, [true], images)
+    table, pixels = segmenting.examples({EXACT: true["box"]}, true["box"], images)
     assert table.case.tolist() == [WHOLE, "exact"] * 2 and (table.IoU == 1).all()
     assert table[["x0", "y0", "x1", "y1"]].iloc[2].tolist() == box_prompt(square(4)).tolist()
     np.testing.assert_array_equal(pixels["masks1"][1], square(4))
@@ -96,8 +98,8 @@ def test_large_pictures_are_shrunk_with_their_prompts():
 def test_servers_answer_as_sam_does():
     sam, images = load_sam("sam-small"), draw_images(1, seed=3)
     case = Case("exact", "sam-small", "float32", 2)
-    answers, calls = segmenting.segment_over_servers([case], [images])
     own = segment(sam, images)
-    measured = segmenting.measure(answers, calls, [own], [images])
+    measured, boxes, calls = segmenting.segment_over_servers([case], [images], [own])
+    assert [mask.shape for mask in boxes[case]] == [mask.shape for mask in own["box"]]
     assert (measured["IoU with SAM's mask"] > 0.99).all()
     assert calls[case].server.nunique() == 2 and set(calls[case].status) == {"OK"}

@@ -102,4 +102,4 @@ def _answer(predictor: SamPredictor, mask: np.ndarray, prompt: str) -> np.ndarra
     masks, scores, _ = predictor.predict(
         points, np.ones(len(points)), multimask_output=len(points) == 1
     )
-    return masks[scores.argmax()]
+    return masks[scores.argmax()].copy()  # else the other two stay with it

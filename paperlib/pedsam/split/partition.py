@@ -17,7 +17,6 @@ from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Literal, get_args
 
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from segment_anything.modeling import ImageEncoderViT
@@ -32,7 +31,6 @@ SERVERS = (2, 4, 8, 16)  # numbers of them that are compared
 Assignment = tuple[int, ...]  # server of each window, or EDGE
 EDGE = -1  # in an assignment: the window stays on the edge
 Box = tuple[int, int, int, int]  # top, left, bottom and right, the last two outside
-SIDES = ("top", "left", "bottom", "right")
 
 
 @dataclass(frozen=True)
@@ -320,16 +318,6 @@ def _shift(per_side: int, servers: int) -> int:
         if servers > 1 and shift % servers and (shift - 1) % servers and (shift + 1) % servers:
             return shift
     return per_side + 1 if per_side % servers == 0 else per_side
-
-
-def assignment_table(grid: WindowGrid, assignment: Assignment, patch: int) -> pd.DataFrame:
-    """A row a window: window, server, and its sides in pixels: top, left, bottom, right."""
-    rows = [
-        {"window": window, "server": server}
-        | dict(zip(SIDES, (patch * side for side in grid.box(window)), strict=True))
-        for window, server in enumerate(assignment)
-    ]
-    return pd.DataFrame(rows)
 
 
 def neighbours(grid: WindowGrid, assignment: Assignment) -> float:

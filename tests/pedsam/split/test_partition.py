@@ -11,7 +11,6 @@ from paperlib.pedsam.split.partition import (
     WindowGrid,
     area,
     assign,
-    assignment_table,
     bound,
     content_size,
     neighbours,
@@ -197,14 +196,3 @@ def test_neighbours_on_one_server():
     assert neighbours(grid, (0, 1, 1, 0)) == 0
     assert neighbours(grid, (0, 0, 1, 1)) == 0.5
     assert neighbours(grid, (0, 0, 0, 1)) == 0.5
-
-
-def test_windows_tile_the_image_as_the_owner_map_says():
-    grid, assignment = WindowGrid(7, 3), (0, 1, 2, 1, 0, 2, 2, 2, 0)
-    table, owner = assignment_table(grid, assignment, 2), owner_map(grid, assignment, 2)
-    covered = torch.zeros(14, 14)
-    for window in table.itertuples():
-        place = slice(window.top, window.bottom), slice(window.left, window.right)
-        assert (owner[place] == window.server).all()
-        covered[place] += 1
-    assert (covered == 1).all() and table.server.tolist() == list(assignment)

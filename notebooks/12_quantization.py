@@ -42,7 +42,12 @@ import pandas as pd
 from paperlib.d4c import plots
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import TITLES, calibration_images, data_free_baseline
-from paperlib.d4c.pipeline import image_steps, quantize_image, quantize_text
+from paperlib.d4c.pipeline import (
+    image_steps,
+    quantize_image,
+    quantize_text,
+    quantize_without_images,
+)
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
@@ -56,6 +61,7 @@ from paperlib.d4c.tables import (
     widening,
 )
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
+from paperlib.notebook.words import compared
 from paperlib.paths import outputs_dir
 from paperlib.seeds import derive
 
@@ -98,7 +104,7 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 # Where both run at once, each waits for what the other is making.
 
 # %%
-compared = {
+methods = {
     name: ["real", "gaussian", "spectrum", data_free_baseline(model), "d4c"]
     for name, (model, _) in clips.items()
 }
@@ -108,7 +114,7 @@ real = load_draws(dataset, "train", count, len(draws), seed)
 # %%
 images = {}
 for name, changes in reversed(run.sizes.encoders.items()):  # notebook 10 goes the other way
-    for k, method in itertools.product(draws, compared[name]):
+    for k, method in itertools.product(draws, methods[name]):
         settings = Settings(**changes, seed=derive(seed, "draw", k))
         arguments = *clips[name], settings, real[k], outputs_dir() / "calibration_images"
         images[name, k, method] = calibration_images(method, *arguments)
@@ -143,17 +149,21 @@ for name, changes in run.sizes.encoders.items():
     plain[name] = Settings(**chosen).reconstruction_iterations
 
 # %%
-rows, steps, errors = [], {}, {}
+rows, steps, errors, without = [], {}, {}, {}
 for name, bits, plan, k in ((*plan, k) for *plan, chosen in plans for k in chosen):
     settings = Settings(**{**plan, **bit_widths(bits)}, seed=derive(seed, "draw", k))
     text_done = quantize_text(*clips[name], settings, templates)
     texts = task_features(text_done, clips[name][1], dataset)
-    for method in compared[name]:
+    decides = bits == run.sizes.decisive[name]
+    for activations in ("dynamic", "float") if decides else ():
+        model = quantize_without_images(text_done, activations)
+        without.setdefault((name, k, activations), 100 * top1(model, texts, tests[k]))
+    for method in methods[name]:
         quantized = quantize_image(text_done, images[name, k, method], outputs_dir() / "quantized")
         accuracy = 100 * top1(quantized, texts, tests[k])
         rows.append([name, bits, settings.reconstruction_iterations, k, method, accuracy])
         steps.setdefault((name, bits, k, method), image_steps(quantized))
-        if bits == run.sizes.decisive[name] and quantized.errors:
+        if decides and quantized.errors:
             errors[name, k, method] = [e for e in quantized.errors if ".visual." in e.name]
 
 # %% [markdown]
@@ -192,6 +202,32 @@ run.save_figure(plots.accuracy, measured.assign(float=[whole[pair] for pair in p
 # Left: a point a draw, a line for the mean. Right: mean and standard deviation, in the same
 # colours. Dashed: in floating point. On the left the methods part, most of all with the ViT; on the
 # right they lie on top of one another, and only noise falls off.
+#
+# ## Without any calibration images
+#
+# Who has no images would first try what needs none: weights alone in few bits, with activations in
+# floating point, or *dynamic* activations, whose range every token (in a convolution every image)
+# takes from its own extremes. The first makes a model smaller, not faster, and the second costs
+# time in every forward pass, where a range that was found before costs none. At the decisive
+# bit-widths, Top-1 (%) beside three sets of images:
+
+# %%
+alone = pd.Series(without).rename_axis(["encoder", "draw", "activations"]).unstack()
+alone = alone.rename(columns={"dynamic": "dynamic activations", "float": "weights alone"})
+beside = measured[measured.decisive].pivot(
+    index=["encoder", "draw"], columns="method", values="top1"
+)
+mean_and_spread(alone.join(beside[["spectrum", "d4c", "real"]]), ["encoder"]).rename(index=ENCODERS)
+
+# %%
+words = {"more": "above", "less": "below", "same": "level with", "unit": " %", "digits": 3}
+for name, row in alone.join(beside.d4c).groupby("encoder", sort=False).mean().iterrows():
+    pair = compared(row["dynamic activations"], row.d4c, **words)
+    run.say(f"{ENCODERS[name]}: dynamic activations reach {pair} with D4C's images.")
+
+# %% [markdown]
+# What weights alone reach is what is left to the activations to lose. Where dynamic activations
+# come near real images, calibration images save time, not accuracy.
 #
 # ## Gains over the data-free baseline
 #

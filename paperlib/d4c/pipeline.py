@@ -9,6 +9,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from paperlib.d4c.baselines import gaussian_images
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, calibration_texts
 from paperlib.d4c.quantized_clip import ModuleError, QuantizedClip
 from paperlib.d4c.quantized_layers import Tower
+from paperlib.d4c.quantizers import ActivationQuantizer, DynamicQuantizer
 from paperlib.d4c.reconstruction import ReconstructionWarning, reconstruct
 from paperlib.d4c.settings import Settings
 from paperlib.files import cache_path, cached
@@ -89,6 +91,28 @@ def quantize_image(
     parts = [part for stage in quantized.stages("image") for part in stage.parts() if rows]
     errors = [ModuleError(name, *row) for (name, _), row in zip(parts, rows, strict=True)]
     quantized.errors = [*text_done.errors, *errors]
+    return quantized
+
+
+def quantize_without_images(
+    text_done: QuantizedClip, activations: Literal["dynamic", "float"]
+) -> QuantizedClip:
+    """A copy whose image tower needs no calibration images, its weights to their nearest codes.
+
+    Not in the paper: what else one would try where there are no images.
+
+    Args:
+        text_done: of `quantize_text`; left as it is.
+        activations: "dynamic" gives every token, of a convolution every image, a range from its own
+            extremes, found anew in each forward pass; "float" leaves activations unquantized.
+    """
+    quantized = copy.deepcopy(text_done)
+    for module in list(quantized.visual.modules()):
+        axes = (1, 2, 3) if getattr(module, "window", ()) else (-1,)  # of a convolution
+        for name, child in list(module.named_children()):
+            if isinstance(child, ActivationQuantizer):
+                other = DynamicQuantizer(child.bits, axes)
+                setattr(module, name, other if activations == "dynamic" else nn.Identity())
     return quantized
 
 

@@ -219,6 +219,28 @@ class ActivationQuantizer(nn.Module):
         return fake_quantize(x, self.scale, self.zero_point, self.bits, self.axis)
 
 
+class DynamicQuantizer(nn.Module):
+    """x → x̂ with a range for each token, or image, from its own extremes: nothing to calibrate.
+
+    Attributes:
+        bits: 2 to 8.
+        axes: over which the extremes are taken: -1 of tokens, 1 to 3 of images.
+    """
+
+    def __init__(self, bits: int, axes: tuple[int, ...] = (-1,)) -> None:
+        super().__init__()
+        largest_code(bits)
+        self.bits, self.axes = bits, axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantized and back, in the shape of `x`."""
+        q_max = largest_code(self.bits)
+        low, high = x.amin(self.axes, True).clamp(max=0), x.amax(self.axes, True).clamp(min=0)
+        s = ((high - low) / q_max).clamp(min=torch.finfo(x.dtype).tiny)
+        z = (-low / s).round()
+        return ((x / s).round() + z).clamp(0, q_max).sub(z).mul(s)
+
+
 class WeightQuantizer(nn.Module):
     """A weight as integer codes per output channel (axis 0), and AdaRound's variable for them.
 

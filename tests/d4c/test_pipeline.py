@@ -6,9 +6,15 @@ import pytest
 import torch
 
 from paperlib.d4c import pipeline
-from paperlib.d4c.pipeline import image_steps, quantize_image, quantize_text
+from paperlib.d4c.pipeline import (
+    image_steps,
+    quantize_image,
+    quantize_text,
+    quantize_without_images,
+)
 from paperlib.d4c.prompts import calibration_texts, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.quantizers import DynamicQuantizer
 from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.settings import Settings, bit_widths
 
@@ -106,3 +112,29 @@ def test_a_kept_image_tower_is_that_of_the_same_images(text, images, tmp_path, m
 def test_the_text_tower_needs_tokens(text, images):
     with pytest.raises(ValueError, match="tokens=None: the text tower"):
         reconstruct(text, images, None)
+
+
+def test_without_images_nothing_of_the_calibration_is_left(text, images):
+    dynamic, alone = (quantize_without_images(text, kind) for kind in ("dynamic", "float"))
+    found = dynamic.encode_image(images)
+    for each in (dynamic, alone):  # whatever was calibrated changes nothing
+        assert not [name for name, _ in each.activations() if ".visual." in name]
+    assert torch.allclose(found[:1], dynamic.encode_image(images[:1]), atol=1e-5)  # each its own
+
+
+@pytest.mark.parametrize("axes", [(-1,), (1, 2, 3)])
+def test_a_dynamic_range_is_that_of_each_token_or_image(axes):
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    x[1] *= 100
+    found = DynamicQuantizer(3, axes)(x)
+    for one, whole in zip(found, x, strict=True):
+        rows = (
+            [(one, whole)]
+            if axes == (1, 2, 3)
+            else zip(one.view(-1, 5), whole.view(-1, 5), strict=True)
+        )
+        for codes, values in rows:
+            assert len(codes.unique()) <= 8
+            step = (values.max().clamp(min=0) - values.min().clamp(max=0)) / 7
+            assert (codes - values).abs().max() <= step * 1.001
+    assert torch.equal(DynamicQuantizer(3, axes)(torch.zeros(1, 3, 4, 5)), torch.zeros(1, 3, 4, 5))

@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -71,8 +71,11 @@ def _in_a_kernel() -> bool:
 class CellBar(tqdm):
     """A bar in the output of a notebook's cell; the output is empty when the loop or the cell ends.
 
-    A widget or a stream would stay there and be saved.
+    A widget or a stream would stay there and be saved. Bars that follow one another in a cell share
+    an output.
     """
+
+    emptied: ClassVar[list[Any]] = []  # handles of outputs that the running cell's next bars take
 
     def __init__(self, *args: Any, **options: Any) -> None:
         from IPython import get_ipython  # there is one in a kernel
@@ -85,7 +88,15 @@ class CellBar(tqdm):
     def end(self, result: Any) -> None:
         """The cell has ended, be it by an error that left the loop open."""
         self.close()
+        self.emptied.clear()
         self.events.unregister("post_run_cell", self.end)
+
+    def close(self) -> None:
+        """Leave the output empty, to the next bar."""
+        super().close()
+        if self.shown:
+            self.emptied.append(self.shown)
+            self.shown = None
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Show the bar, or `msg`; an empty one shows nothing."""
@@ -93,6 +104,8 @@ class CellBar(tqdm):
 
         text = str(self) if msg is None else msg
         bundle = {"text/plain": text} if text else {}
+        if bundle and not self.shown and self.emptied:
+            self.shown = self.emptied.pop()
         if self.shown:
             self.shown.update(bundle, raw=True)
         elif bundle:

@@ -94,7 +94,7 @@ from paperlib import runtime
 shown, show = [], runtime.CellBar.display
 runtime.CellBar.display = lambda bar, **given: shown.append(str(bar)) or show(bar, **given)
 print("before")
-for outer in runtime.progress("ab", "outer"):
+for outer in runtime.progress("abcd", "outer"):
     list(runtime.progress(range(2), "inner"))
 for step in runtime.progress("cd", "failing"):
     display(str("failing" in "".join(shown)))
@@ -111,6 +111,7 @@ def test_a_saved_cell_holds_nothing_of_a_progress_bar(monkeypatch, batch):
     client = NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True)
     client.execute()
     before, there, error = [output for output in cell.outputs if output.get("data") != {}]
+    assert len(cell.outputs) == 3 + (0 if batch else 2)  # one of the outer bar, one of the inner
     assert (before.text, error.ename) == ("before\n", "InterruptedError")
     assert there.data["text/plain"] == repr(str(not batch))  # there was one, while it ran
     assert "widgets" not in notebook.metadata

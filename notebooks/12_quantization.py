@@ -300,6 +300,12 @@ for name, bits in run.sizes.decisive.items():
         run.check(f"d4c-1-{claim}-{name}", mine[column].tolist(), scale=scale, source=data, **told)
 
 # %%
+for name, mine in (beside.d4c - alone["dynamic activations"]).groupby("encoder", sort=False):
+    scale = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
+    told = {"interval": over_draws(mine), "over": "draws" if len(mine) > 1 else ""}
+    run.check(f"d4c-1-dynamic-{name}", mine.tolist(), scale=scale, source=data, **told)
+
+# %%
 for name, mine in gains[gains.bits == "W4A8"].groupby("encoder", sort=False):
     scale = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
     ends = over_draws(mine.gain), over_draws(mine["real minus baseline"])
@@ -328,6 +334,10 @@ run.claims_table()
 # the ViT. Whether D4C beats it is undecided: five draws are too few for a control that varies this
 # much from draw to draw with the ViT. What lies between it and real images there is what content
 # is worth.
+#
+# **And without any images?** Ranges that every token takes from its own extremes need nobody's
+# images; the section on them says how far they come. What is said here of calibration images holds
+# for ranges that are found once, before use.
 #
 # **And learned rounding?** The main table has the first draw with it. It is cut after so few
 # iterations that a good part of it has not decided, and modules that got worse keep the nearest

@@ -46,6 +46,7 @@ from paperlib.freq.tables import map_table
 from paperlib.freq.variants import FILTERS, load_images, load_variant, transfer_matrix
 from paperlib.models.training import accuracy
 from paperlib.notebook.figures import as_pixels
+from paperlib.notebook.words import compared
 from paperlib.runtime import device
 from paperlib.seeds import overlap
 
@@ -90,7 +91,7 @@ run.save_figure(plots.spectrum, pd.concat([map_table({"all": mean_map}, ["class"
 
 # %% [markdown]
 # A straight line in the right panel is a power law $|X| \propto 1 / r^a$. Photographs have $a$ near
-# 1 to 1.5, so most of the energy is in the lowest frequencies.
+# $1$ to $1.5$, so most of the energy is in the lowest frequencies.
 
 # %%
 mean = profiles[profiles["class"] == "all"]
@@ -153,7 +154,14 @@ run.save_figure(plots.transfer, table.reset_index())
 
 # %%
 diagonal = np.eye(3, dtype=bool)
-gaps = matrices[:, diagonal].mean(1) - matrices[:, ~diagonal].mean(1)
+alike, apart = matrices[:, diagonal].mean(1), matrices[:, ~diagonal].mean(1)
+words = compared(alike.mean(), apart.mean(), more="above", less="below", same="as", unit=" %")
+run.say(
+    f"Mean accuracy where test images are filtered as those of the training: {words} elsewhere."
+)
+
+# %%
+gaps = alike - apart
 shared = overlap(len(test), run.sizes.images, run.sizes.seeds)
 scale = f"{run.sizes.seeds} draws of {run.sizes.images} images that share {shared:.0%} of them"
 run.check("freq-1-transfer", gaps.tolist(), scale=f"{scale}, one model a filter", source=data)
@@ -186,12 +194,16 @@ run.save_figure(plots.linear, map_table(maps))
 spectra = [spectrum.between_class_spectrum(d.floats(), d.labels, 10) for d in draws]
 correlations = [spearmanr(weights.flatten(), b.flatten()).statistic for b in spectra]
 with_mean = spearmanr(weights.flatten(), mean_map.flatten()).statistic
-print(f"rank correlation of |W| with B {np.mean(correlations):.2f}, with mean |X| {with_mean:.2f}")
+
+# %%
+words = {"more": "higher than", "less": "lower than", "same": "as high as"}
+words = compared(with_mean, np.mean(correlations), **words)
+run.say(f"Rank correlation of the weights with the mean of the spectrum: {words} with B.")
 
 # %% [markdown]
-# In the default profile the weights follow the plain mean of $|X|$ (0.64) more closely than they
-# follow $B$ (0.58). So they go where the images have their energy; that they go where the classes
-# differ is not told apart from it, since $B$ has about the same shape.
+# $B$ has about the shape of the plain mean of $|X|$. Where the weights follow the plain mean as
+# closely as $B$, or more closely, they go where the images have their energy; that they go where
+# the classes differ cannot be told apart from it then.
 
 # %%
 run.check("freq-1-linear", correlations, scale=f"{scale}, one linear model", source=data)

@@ -46,6 +46,7 @@ from paperlib.freq.tables import bootstrap, curve_table, map_table
 from paperlib.freq.variants import load_images, load_variant
 from paperlib.models.training import predict
 from paperlib.notebook.figures import as_pixels
+from paperlib.notebook.words import compared, counted
 from paperlib.runtime import device
 
 # %% [markdown]
@@ -162,8 +163,11 @@ excess = changes.excess_table(moved, run.sizes.bootstrap, seed)
 excess.set_index("title").round(2)
 
 # %%
-above = {kind.title: int((excess.attack > excess[kind.title]).sum()) for kind in CONTROLS.values()}
-print(f"of {len(excess)} attacks, so many have more than the control: {above}")
+titles = [kind.title for kind in CONTROLS.values()]
+more = [f"{title} {counted(excess.attack > excess[title])}" for title in titles]
+run.say(f"So many attacks have more than the control on the same images: {', '.join(more)}.")
+clear = f"{counted(excess['from'] > 0)} have clearly more, {counted(excess['to'] < 0)} clearly less"
+run.say(f"By the intervals {clear} than white noise.")
 
 # %% [markdown]
 # A change with the images' own spectrum, the same share of every component, would have 1. More than
@@ -171,9 +175,8 @@ print(f"of {len(excess)} attacks, so many have more than the control: {above}")
 # that knows no model does that too. Only more than white noise has, whose spectrum does not fall at
 # all, says that an attack seeks high frequencies.
 #
-# In the default profile none of the eight has: six have less, and the intervals of the two SimBAs,
-# which try all directions alike, include no difference. All eight have more than 1/f noise, and
-# four have more than an image that was moved by a pixel.
+# An interval that holds zero leaves it open. SimBA tries all directions alike, so it is the attack
+# of which no difference from white noise is to be expected.
 
 # %%
 text = "{title} {difference:+.1f} [{from:.1f}, {to:.1f}], {images} images".format_map
@@ -208,6 +211,12 @@ run.save_figure(plots.energy_shares, table)
 # are longer than those of noise.
 
 # %%
+late = energy.loc[edges[2:]].sum()  # by change
+least = late[list(moved)].idxmin()
+words = compared(late[least], late.white_noise, same="as")
+run.say(f"The least share from 16 on has {ATTACKS[least].title}: {words} of white noise.")
+
+# %%
 high = (shares["pgd_linf"] - shares["white_noise"])[:, 2:].sum(1).numpy()  # one an image
 low, up = bootstrap(high, resamples=run.sizes.bootstrap, seed=seed)
 mean = {name: float(energy.loc[edges[2:], name].sum()) for name in ("pgd_linf", "white_noise")}
@@ -219,7 +228,7 @@ run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, note=no
 # %% [markdown]
 # A share above one half is not a preference: high frequencies are three quarters of all
 # components, and an attack whose share is below that of white noise puts *more* than its due into
-# low frequencies. Square Attack, which paints squares, is the extreme.
+# low frequencies. Of Square Attack one would expect that, as it paints squares.
 
 # %% [markdown]
 # ## Outcome

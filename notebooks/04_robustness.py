@@ -44,6 +44,7 @@ from paperlib.freq.zoo_recipes import RECIPES
 from paperlib.freq.zoo_training import Job, measure
 from paperlib.models.checkpoints import load_checkpoint
 from paperlib.names import DATASETS
+from paperlib.notebook.words import beside_zero, ranked
 from paperlib.runtime import device
 
 # %% [markdown]
@@ -60,9 +61,9 @@ counts = pd.concat(tables.values()).groupby(["dataset", *zoo_evidence.KEYS]).siz
 counts.unstack("variant", fill_value=0).T
 
 # %% [markdown]
-# One or two of five: a spread over trainings is known roughly for half of the variants on CIFAR-10
-# and not at all on OpenMoji. The rest awaits an accelerator; the same command, given the folder
-# `data/freq_zoo`, trains what the tables lack:
+# Of a variant with one training no spread over trainings is known, with two it is known roughly.
+# What is missing awaits an accelerator; the same command, given the folder `data/freq_zoo`, trains
+# what the tables lack:
 #
 # ```
 # python -m paperlib.freq.zoo --dataset cifar10 --folder data/freq_zoo --trainings 5
@@ -145,17 +146,27 @@ pd.DataFrame(
     }
 ).T
 
+# %%
+for (title, group), one in found.items():
+    pair = one.spearman, one.partial
+    words = [f"{each}, {beside_zero(*each.interval)}" for each in pair]
+    if group in ("all", "all, not adversarial"):
+        run.say(f"{title}, {group}: {words[0]}; given clean accuracy {words[1]}.")
+
+# %%
+clean = {title: found[title, "all"].clean.value for title, _ in found}
+weakest = measured.iloc[measured.accuracy.argmin()]
+run.say(f"Robust accuracy follows clean accuracy, by rank correlation: {ranked(clean)}.")
+run.say(
+    "The least accurate network: {architecture}, {variant}, {accuracy:.2f}.".format_map(weakest)
+)
+
 # %% [markdown]
-# On CIFAR-10 more low-frequency share goes with more robustness: the correlation is 0.86
-# [0.54, 0.97], and still 0.75 [0.27, 0.98] without the adversarially trained variants; clean
-# accuracy does not explain it (0.86 [0.43, 0.97] given it). Taken alone, VGGs without adversarial
-# training are too few to say so (0.49 [-0.29, 0.94]).
-#
-# On OpenMoji it does not (-0.32 [-0.71, 0.11]): at 2/255 these images are so easy that robust
-# accuracy follows clean accuracy (0.90), and VGGs are the more robust architecture with the smaller
-# low-frequency share. Given clean accuracy the correlation is 0.32, but its interval includes zero;
-# it is clear of zero among VGGs, not among ResNet-20s. One of these networks, the VGG trained on
-# blurred images, learned next to nothing (accuracy 0.14) and counts like any other.
+# An interval that holds zero leaves open whether the two go together; with few variants, as of one
+# architecture alone, it is wide. Where the images are so easy that robust accuracy follows clean
+# accuracy, look at what is left given clean accuracy. And where the more robust architecture has
+# the smaller low-frequency share, both together can tell another story than each alone. A network
+# that has learned next to nothing counts like any other.
 
 # %% [markdown]
 # ## Claims

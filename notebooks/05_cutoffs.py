@@ -40,15 +40,17 @@ from paperlib.notebook.start import start
 run = start("05_cutoffs", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
+from functools import partial
+
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from paperlib.freq import band_attack, bands, corruptions, cutoffs, fourier, plots
-from paperlib.freq.tables import bootstrap
-from paperlib.freq.variants import ADVERSARIAL, ARCHITECTURES, load_images, load_variant
+from paperlib.freq.tables import bootstrap, corruption_table, fooled_table, wave_table
+from paperlib.freq.variants import ADVERSARIAL, ARCHITECTURES, VARIANTS, load_images, load_variant
 from paperlib.models.training import predict
 from paperlib.notebook.figures import as_pixels
+from paperlib.notebook.words import compared, ranked
 from paperlib.runtime import device
 from paperlib.seeds import overlap
 
@@ -62,6 +64,8 @@ models = {
     for arch in ARCHITECTURES
     for variant in ("natural", robust)
 }
+
+# %%
 test = load_images(dataset, "test")
 draws = test.draws(run.sizes.images, run.sizes.seeds, seed)
 shared = overlap(len(test), run.sizes.images, run.sizes.seeds)
@@ -98,23 +102,14 @@ run.save_figure(plots.cutoffs, sweep)
 # heights at one cut-off do not tell who lost more. What tells is the share of a network's own
 # accuracy that is left.
 #
-# The claim: at the cut-off where the natural model has lost half of its accuracy above chance
-# (10 %), the robust one keeps a larger share of its own. It must hold for both architectures.
+# The claim: at the cut-off where the natural model has lost half of its accuracy above chance, the
+# robust one keeps a larger share of its own. It must hold for both architectures.
 
 # %%
-kept = {
-    arch: cutoffs.kept_at_half(
-        sweep[(sweep["filter"] == "low-pass") & (sweep.architecture == arch)], "natural", robust
-    )
-    for arch in ARCHITECTURES
-}  # (differences, cut-offs), one a seed
-pd.DataFrame(
-    {
-        ARCHITECTURES[arch]: [np.mean(gain), sorted(set(cuts))]
-        for arch, (gain, cuts) in kept.items()
-    },
-    index=["robust minus natural, share kept", "cut-off c"],
-)
+lows = dict(list(sweep[sweep["filter"] == "low-pass"].groupby("architecture")))
+kept = {arch: cutoffs.kept_at_half(lows[arch], "natural", robust) for arch in ARCHITECTURES}
+shown = {arch: [np.mean(gain), sorted(set(cuts))] for arch, (gain, cuts) in kept.items()}
+pd.DataFrame(shown, ["robust minus natural, share kept", "cut-off c"]).rename(columns=ARCHITECTURES)
 
 # %%
 note = "; ".join(f"{ARCHITECTURES[arch]} {np.mean(gain):+.2f}" for arch, (gain, _) in kept.items())
@@ -144,6 +139,12 @@ run.save_figure(plots.jpeg, jpeg)
 
 # %%
 cell = jpeg.set_index(["quality", "variant", "architecture", "seed"]).accuracy
+left = 100 * (cell[75] / cell["none"]).groupby(["architecture", "variant"]).mean()
+for arch, title in ARCHITECTURES.items():
+    words = compared(left[arch, robust], left[arch, "natural"], same="as", unit=" %")
+    run.say(f"{title}, left of its accuracy at quality 75: robust {words} of the natural one.")
+
+# %%
 lost = 100 * (cell["none"] - cell[75])  # by variant, architecture, seed
 difference = (lost["natural"] - lost[robust]).unstack("seed")
 gains = difference.mean(axis=1).items()
@@ -164,6 +165,8 @@ run.check("freq-jpeg", difference.min().tolist(), scale=scale, source=test, note
 pair = {variant: models["resnet20", variant] for variant in ("natural", robust)}
 few = draws[0].subset(np.arange(run.sizes.few))
 x, y = few.floats().to(device()), few.labels.to(device())
+
+# %%
 waves = {
     variant: fourier.errors(model, x, y, run.sizes.wave_step, seed=seed).numpy()
     for variant, model in pair.items()
@@ -172,18 +175,13 @@ clean = {variant: (predict(model, x) != y).cpu().numpy() for variant, model in p
 
 # %%
 periods = fourier.frequencies(32, run.sizes.wave_step)
-grid = pd.MultiIndex.from_product([periods, periods], names=["i", "j"]).to_frame(index=False)
-tables = [
-    grid.assign(variant=variant, error=wrong.mean(0).ravel(), clean=clean[variant].mean())
-    for variant, wrong in waves.items()
-]
-run.save_figure(plots.fourier_maps, pd.concat(tables))
+run.save_figure(plots.fourier_maps, wave_table(waves, clean, periods))
 
 # %% [markdown]
-# In the default profile both maps are brightest in the middle: waves of few periods mislead both
-# networks most, the natural one over a wider range. The drawn images differ by class in colours and
-# coarse shapes, and their backgrounds hold noise of all frequencies already. On photographs Yin et
-# al. see the natural network fail outside of the middle, so this depends on the data.
+# The middle of a map stands for waves of few periods, its corners for the finest ones. On
+# photographs Yin et al. see a natural network fail outside of the middle. That depends on the data:
+# the drawn images differ by class in colours and coarse shapes, and their backgrounds hold noise of
+# all frequencies already, so that waves of few periods are the ones to mislead here.
 #
 # What the noise adds to the errors of each network, over the waves of high frequency, those with at
 # least a quarter of a period a pixel. Image by image, so that the interval is that of the
@@ -195,7 +193,13 @@ rises = {v: waves[v][:, high].mean(1) - clean[v] for v in pair}
 difference = 100 * (rises["natural"] - rises[robust])  # one an image
 ends = bootstrap(difference, resamples=run.sizes.bootstrap, seed=seed)
 rises |= {f"{v}, low": waves[v][:, ~high].mean(1) - clean[v] for v in pair}
-{name: round(100 * rise.mean(), 1) for name, rise in rises.items()}
+{name: round(float(100 * rise.mean()), 1) for name, rise in rises.items()}
+
+# %%
+for variant in pair:
+    ends = [100 * rises[name].mean() for name in (variant, f"{variant}, low")]
+    words = compared(*ends, same="as")
+    run.say(f"{VARIANTS[variant]}, points of error that high waves add: {words} by low ones.")
 
 # %%
 some = f"{len(few)} images, {len(periods) ** 2 // 2 + 1} waves"
@@ -212,34 +216,27 @@ run.check("freq-fourier", difference.mean(), interval=tuple(map(float, ends)), *
 severity = 3
 shares = corruptions.high_shares(draws[0], severity, seed)
 right = {v: corruptions.outcomes(model, draws[0], severity, seed) for v, model in pair.items()}
-titles = [corruption.title for corruption in corruptions.CORRUPTIONS.values()]
-table = pd.concat(
-    pd.DataFrame(
-        {"corruption": titles, "high share": shares, "lost": corruptions.lost(found)}
-    ).assign(variant=variant)
-    for variant, found in right.items()
-)
+losses = {variant: corruptions.lost(found) for variant, found in right.items()}
+table = corruption_table(shares, losses)
 run.save_figure(plots.corruptions, table)
 
+# %%
+for variant, rows in table.groupby("variant", sort=False):
+    lost = 100 * rows.set_index("corruption").lost
+    ends = ranked(lost.nlargest(3), unit=" %"), ranked(lost.nsmallest(3), unit=" %")
+    run.say(f"{VARIANTS[variant]} loses most to {ends[0]}, least to {ends[1]}.")
 
 # %% [markdown]
-# In the default profile noise of high frequencies costs next to nothing, blur and JPEG, which take
-# high frequencies away, cost the natural network much more than the robust one, and a lower
-# contrast costs both most. So what counts is not how high the change is but whether it takes away
-# what the network uses.
-
+# Were it the height of the frequencies that hurts, what costs most would stand at the right. Blur
+# and JPEG take high frequencies away and noise adds some: if the natural network stands the one and
+# not the other, what counts is whether a change takes away what the network uses.
 
 # %%
-def ahead(chosen):
-    """Rank correlation of a corruption's frequencies and what the natural network loses more."""
-    natural, adversarial = (corruptions.lost(right[variant][chosen]) for variant in pair)
-    return float(spearmanr(shares, natural - adversarial).statistic)
-
-
 every = np.arange(len(draws[0]))
-ends = bootstrap(every, ahead, run.sizes.bootstrap, seed)
+correlation = partial(corruptions.ahead, shares, *right.values())
+ends = bootstrap(every, correlation, run.sizes.bootstrap, seed)
 options = {"scale": f"{len(every)} images, nine corruptions", "source": test, "over": "images"}
-run.check("freq-corruptions", ahead(every), interval=tuple(map(float, ends)), **options)
+run.check("freq-corruptions", correlation(every), interval=tuple(map(float, ends)), **options)
 
 # %% [markdown]
 # ## Attacks within a band
@@ -252,17 +249,19 @@ run.check("freq-corruptions", ahead(every), interval=tuple(map(float, ends)), **
 low, middle = bands.low_mask(32, 8), bands.low_mask(32, 16)
 masks = {"below 8": low, "8 to 16": middle & ~low, "from 16": ~middle, "all": low | True}
 hit = {v: band_attack.fooled(model, x, y, masks, 1.0, 10, seed) for v, model in pair.items()}
-rows = [
-    {"variant": variant, "how": how, "band": band, "fooled": found.float().mean().item()}
-    for variant, outcomes in hit.items()
-    for (how, band), found in outcomes.items()
-]
-run.save_figure(plots.band_attacks, pd.DataFrame(rows))
+table = fooled_table(hit)
+run.save_figure(plots.band_attacks, table)
+
+# %%
+for variant, rows in table[table.band != "all"].groupby("variant", sort=False):
+    of = {how: 100 * part.set_index("band").fooled for how, part in rows.groupby("how")}
+    bands_of = ranked(of["attack"], unit=" %")
+    run.say(f"{VARIANTS[variant]}: PGD fools {bands_of}; noise at most {of['noise'].max():.0f} %.")
 
 # %% [markdown]
-# Noise of that norm fools almost nothing, in whatever band. In the default profile the attack on
-# the natural network works best in the middle band, that on the robust network below 8: what
-# adversarial training has left to an attack are the low frequencies.
+# Noise is what a change of that norm does by chance. The band in which PGD fools a network most is
+# the one that its training has left to an attack; if it is another one for the robust network, the
+# training has moved the weakness, not removed it.
 
 # %%
 lower, upper = (hit[robust]["attack", band].numpy() for band in ("below 8", "from 16"))

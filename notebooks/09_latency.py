@@ -45,6 +45,7 @@ import pandas as pd
 import torch
 
 from paperlib.models.sam import build_sam
+from paperlib.notebook.words import compared, counted, number
 from paperlib.pedsam import plots
 from paperlib.pedsam.remote import latency
 from paperlib.pedsam.small_sam.scenes import unseen_scenes
@@ -119,15 +120,20 @@ run.save_figure(plots.stages, latency.stages(total, whole["ours"]))
 # The first bar of a panel is the edge alone, without servers. A split pays, before any network is
 # counted, if its bar is shorter than that one. Its blue part is what no number of servers takes
 # away: the global blocks, and the work of cutting, sending and checking.
-#
+
+# %%
+for name, edge in total.xs(("exact", "float32", 4), level=latency.KEYS[1:]).edge.items():
+    share = number(100 * edge / whole.ours[name])
+    run.say(f"{name}: of the time of the edge alone, {share} % stay on the edge of four servers.")
+
+# %% [markdown]
 # ## What splitting costs in all
 #
 # CPU time of all processes together, in milliseconds for each image, beside that of SAM's own
 # encoder: the exact schedule in float32, images one by one and several in a request. `ratio` is
-# edge and servers against SAM's own. Our attention is faster than SAM's, which pays for cutting and
-# sending. But every request has a fixed price: gRPC on both sides, and few windows at a time use a
-# core less well. A small model on several servers feels it when images come one by one; with
-# ViT-B, where a request computes for a second, it is nothing.
+# edge and servers against SAM's own. Every request has a fixed price: gRPC on both sides, and few
+# windows at a time use a core less well. A small model on several servers feels it when images come
+# one by one; a large one, of which a request computes for a second, hardly.
 
 # %%
 small = "sam-small"
@@ -136,6 +142,11 @@ spent = latency.cpu_by_servers(small, sams[small], inputs[small], run.sizes.turn
 # %%
 ratio = (spent.edge + spent.servers) / spent.own
 (1e3 * spent).round(1).assign(ratio=ratio.round(2))
+
+# %%
+single, several = ratio.loc[4].iloc[[0, -1]]
+words = compared(single, several, same="as")
+run.say(f"Edge and four servers, multiples of SAM's own time: {words} with images together.")
 
 # %% [markdown]
 # ## Memory
@@ -173,17 +184,25 @@ slow = modelled["edge slower by"] == max(run.sizes.edge_factors)
 run.save_figure(plots.modelled, modelled[slow])
 
 # %% [markdown]
-# How to read it. The exact schedule moves every token up and down in each round. With the small
-# SAM, whose blocks are quick, the network then decides: on a slow link the edge alone is faster,
-# and only the pixels-once schedule, with its single exchange, pays early. With ViT-B at 1024 ×
-# 1024 computing decides. But the global blocks, which stay on the edge, are about half of it on a
-# CPU, so splitting gains twofold at most, whatever the network. Plain cloud is the fastest
-# wherever the edge is slow, for it sends the least and computes nothing there. That is the price
-# of not showing the image to anyone.
-#
-# **The question answered.** With a small encoder the time goes into the network, with ViT-B into
-# computing, half of it on the edge whatever the servers do. Splitting beats the edge alone where
-# the edge is slow and the link is not; it never beats showing the whole image to one server.
+# How to read it. The exact schedule moves every token up and down in each round, the pixels-once
+# schedule has a single exchange. Where grey is the longest part the network decides, as is to be
+# expected of a small SAM, whose blocks are quick; where blue is, the global blocks do, which stay
+# on the edge and which no network makes shorter. Plain cloud sends the least and computes nothing
+# on the edge. What it is ahead is the price of not showing the image to anyone.
+
+# %%
+for name, fastest in latency.fastest(modelled[slow]).groupby("SAM", sort=False):
+    alone = counted(fastest.split < fastest[latency.ALONE])
+    cloud = counted(fastest.split < fastest[latency.CLOUD])
+    parts = ", ".join(f"{row.network} {row.case}" for row in fastest.itertuples())
+    run.say(f"{name}: splitting beats the edge alone on {alone} networks, plain cloud on {cloud}.")
+    run.say(f"The fastest split of {name}: {parts}.")
+
+# %% [markdown]
+# **The question answered.** Where time and bytes go is in the three colours of the bars: the
+# smaller the encoder, the more of it is the network, and what the edge computes itself no server
+# takes away. When splitting beats the edge alone, and whether it ever beats showing the whole image
+# to one server, is in the lines above.
 #
 # **Deviations and limits.** The paper measured phones and boards; here edge and servers are
 # processes of one machine, and a slower edge is a factor. Compute is CPU time on one thread: a

@@ -50,12 +50,14 @@ from paperlib.d4c.tables import (
     distance_table,
     examples_table,
     information_table,
+    mean_table,
     over_draws,
     plane_table,
 )
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.models.clip import class_features, denormalise, encode_images
 from paperlib.notebook.figures import as_pixels
+from paperlib.notebook.words import ranked
 from paperlib.paths import outputs_dir
 from paperlib.seeds import derive
 
@@ -139,7 +141,13 @@ told = {
     for (name, k, method), drawn in images.items()
     if method != REFERENCE
 }
-information_table(told, count).rename(index=TITLES | ENCODERS).round(2)
+information = information_table(told, count)
+information.rename(index=TITLES | ENCODERS).round(2)
+
+# %%
+for name, means in information["prompts told apart"].unstack().iterrows():
+    order = ranked(means.dropna().rename(TITLES))
+    run.say(f"{ENCODERS[name]}, prompts that the other tower tells apart: {order}.")
 
 # %% [markdown]
 # ## Diversity inside an image: similarity between patches
@@ -159,6 +167,11 @@ between = {
 
 # %%
 run.save_figure(plots.semantics, cumulative_table(largest))
+
+# %%
+for name, means in mean_table(largest).iterrows():
+    order = ranked(means.dropna().rename(TITLES))
+    run.say(f"{ENCODERS[name]}, mean similarity to the nearest prompt: {order}.")
 
 # %% [markdown]
 # A curve further to the right is a set of images of which each is nearer to some prompt. The curve
@@ -187,6 +200,11 @@ distances = distance_table({"semantics": largest, "patches": between})
 means = distances.groupby(["encoder", "what", "method"], sort=False).distance.mean()
 means.unstack(sort=False).rename(columns=TITLES, index=ENCODERS).round(3)
 
+# %%
+for (name, what), row in means.unstack(sort=False).iterrows():
+    order = ranked(row.dropna().rename(TITLES))
+    run.say(f"{ENCODERS[name]}, {what}, distance from real images: {order}.")
+
 # %% [markdown]
 # ## Feature space
 #
@@ -201,9 +219,9 @@ features = {
 run.save_figure(plots.plane, plane_table(features))
 
 # %% [markdown]
-# Noise gathers in one spot: to the network all of it is the same image. What was synthesised
-# spreads among the real images. A plane shows little of the space, as the shares of the variance
-# say.
+# Points in one spot are one and the same image to the network, as is to be expected of noise. A set
+# that spreads among the real images shows it different things. A plane shows little of the space,
+# as the shares of the variance say.
 #
 # ## Claims
 #
@@ -243,17 +261,16 @@ run.check("d4c-2-diversity", found, scale=scale, source=data, note=note)
 run.claims_table()
 
 # %% [markdown]
-# **The question answered.** Images of earlier data-free methods show nothing: another network tells
-# hardly more prompts apart in them than in noise. D4C's show something, to the tower that did not
-# make them too, in every draw and with both encoders, but far less than real images do: the paper's
-# first claim holds.
+# **The question answered.** Images show something if another network tells prompts apart in them.
+# Noise is the lower end of that, real images are the upper one, and the lines above say where
+# between them the images of earlier methods lie, where D4C's, and whether the difference is more
+# than that between draws.
 #
-# **Why the similarity disagrees.** It is that of the whole image to the network that was asked. D4C
-# writes its prompt into a box and makes the rest unlike it, so its images score lower than those of
-# BNS, and with the ViT lower than noise. The curve of noise is steep: all of it is as near to a
-# prompt as all other noise, which is not to show something. In the patches D4C is much nearer to
-# real images than noise is, but BNS, which keeps the statistics of the activations, and PSE, which
-# optimises just these similarities, are nearer still.
+# **Why the similarities may say otherwise.** That to a prompt is of the whole image and of the
+# network that was asked. D4C writes its prompt into a box and makes the rest unlike it, which costs
+# it similarity as a whole; and noise can be near to a prompt, all of it to the same one, which is
+# not to show something. In the patches BNS keeps the statistics of the activations, and PSE
+# optimises just these similarities, so that both begin with an advantage that is none of content.
 #
 # **Deviations and limits.** The paper shows these limits with a projection and with maps of
 # similarities, whose exact measure could not be read; the two distributions and their distance are

@@ -35,16 +35,24 @@ run = start("11_synthesis", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import pandas as pd
+from IPython.display import display
 
 from paperlib.d4c import plots
 from paperlib.d4c.baselines import gaussian_images, real_images
 from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.explorer import explorer
 from paperlib.d4c.methods import ABLATION, settings_of
 from paperlib.d4c.perturbation import draw_perturbation, perturb
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import backgrounds, draw_boxes, foregrounds, synthesise
-from paperlib.d4c.tables import loss_table, nearest_prompts, own_prompt_table, snapshot_table
+from paperlib.d4c.tables import (
+    loss_table,
+    nearest_prompts,
+    own_prompt_table,
+    similar_prompts,
+    snapshot_table,
+)
 from paperlib.d4c.zero_shot import load_images
 from paperlib.models.clip import class_features, denormalise
 from paperlib.notebook.figures import as_pixels
@@ -149,6 +157,31 @@ run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(picture
 # what is no foreground, which the total variation makes smooth. PAE gives larger, connected marks,
 # as fine patterns do not survive a random view. D4C has both, but its target is the harder one: so
 # few iterations leave most of the noise.
+#
+# ## From a prompt to its image, and back
+#
+# D4C's last images, and the prompts that the network itself finds most similar to each as a whole.
+
+# %%
+last_images, targets = ours["d4c"].snapshots[last], ours["d4c"].targets
+similar = similar_prompts(model, texts, last_images, targets, 5)
+pixels = as_pixels(denormalise(last_images).cpu())
+run.save_figure(plots.prompt_images, similar[similar.image < run.sizes.shown], {"images": pixels})
+
+# %% [markdown]
+# A dark bar at the top is an image in which the network finds its own prompt first. Where there is
+# no dark bar it is not among the five: D4C puts the prompt into a box, and what is asked here is
+# the whole image. What stands beside it tells what else the network takes the strokes for.
+#
+# In JupyterLab, choose a prompt for yourself. (On a page, and in batch, this cell shows nothing.)
+
+# %%
+if run.interactive:
+    display(explorer(similar, pixels))
+
+# %% [markdown]
+# Whoever plays with it looks for prompts whose images are told from all others, and for those that
+# are taken for one another: nearness of names and nearness of images need not be the same.
 #
 # ## Losses
 #

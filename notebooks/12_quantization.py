@@ -50,18 +50,17 @@ from paperlib.d4c.pipeline import (
 )
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
-from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.tables import (
     by_method,
     gain_table,
     mean_and_spread,
     over_draws,
+    range_table,
     rounding_table,
-    widening,
 )
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
-from paperlib.notebook.words import compared
+from paperlib.notebook.words import beside_zero, compared, ranked
 from paperlib.paths import outputs_dir
 from paperlib.seeds import derive
 
@@ -200,9 +199,15 @@ run.save_figure(plots.accuracy, measured.assign(float=[whole[pair] for pair in p
 
 # %% [markdown]
 # Left: a point a draw, a line for the mean. Right: mean and standard deviation, in the same
-# colours. Dashed: in floating point. On the left the methods part, most of all with the ViT; on the
-# right they lie on top of one another, and only noise falls off.
-#
+# colours. Dashed: in floating point. Where the methods part, calibration images decide; where they
+# lie on top of one another, any images do.
+
+# %%
+for name, rows in measured[measured.decisive].groupby("encoder", sort=False):
+    order = ranked(rows.groupby("method").top1.mean().rename(TITLES), unit=" %", digits=3)
+    run.say(f"{ENCODERS[name]} at {run.sizes.decisive[name]}: {order}.")
+
+# %% [markdown]
 # ## Without any calibration images
 #
 # Who has no images would first try what needs none: weights alone in few bits, with activations in
@@ -254,9 +259,16 @@ both = {"here": gains, "paper": reported_gains}
 run.save_figure(plots.gains, pd.concat(both, names=["where"]).reset_index("where"))
 
 # %% [markdown]
-# Bars to the left of 0 are losses. Here only the ViT's at the decisive bit-widths are clear of it;
-# the paper's are those of full-size CLIPs at W4A8.
-#
+# Bars to the left of 0 are losses. The paper's, at the right, are those of full-size CLIPs at W4A8,
+# so their signs can be compared with ours, their lengths cannot.
+
+# %%
+for (name, bits), mine in gains.groupby(["encoder", "bits"], sort=False):
+    ends = over_draws(mine.gain)
+    words = beside_zero(*ends) if ends else "of one draw"
+    run.say(f"{ENCODERS[name]}, {bits}: D4C gains {mine.gain.mean():+.1f} points, {words}.")
+
+# %% [markdown]
 # ## Values that no image has
 #
 # Nothing keeps the pixels of synthesised images between black and white. What lies beyond raises
@@ -265,17 +277,16 @@ run.save_figure(plots.gains, pd.concat(both, names=["where"]).reset_index("where
 # multiples of those with real images (geometric mean over the image tower); and the accuracy there.
 
 # %%
-rows = []
-for (name, k, method), x in images.items():
-    wider = widening(steps, [name, run.sizes.decisive[name], k], method)
-    rows.append([name, method, k, 100 * share_out_of_range(x), wider])
-columns = ["encoder", "method", "draw", "values out of range (%)", "steps, × those of real images"]
-widths = pd.DataFrame(rows, columns=columns)
+keys = ["encoder", "method"]
+widths = range_table(images, steps, run.sizes.decisive)
+widths = widths.merge(measured[measured.decisive][[*keys, "draw", "top1"]]).drop(columns="draw")
+widths = widths.groupby(keys, sort=False).mean()
+widths.rename(index=TITLES | ENCODERS).round(2)
 
 # %%
-keys = ["encoder", "method"]
-widths = widths.merge(measured[measured.decisive][[*keys, "draw", "top1"]]).drop(columns="draw")
-widths.groupby(keys, sort=False).mean().rename(index=TITLES | ENCODERS).round(2)
+for name, wider in widths["steps, × those of real images"].groupby("encoder", sort=False):
+    order = ranked(wider.droplevel("encoder").rename(TITLES), digits=3)
+    run.say(f"{ENCODERS[name]}, steps as multiples of those with real images: {order}.")
 
 # %% [markdown]
 # ## Claims
@@ -320,20 +331,17 @@ for name, mine in gains[gains.bits == "W4A8"].groupby("encoder", sort=False):
 run.claims_table()
 
 # %% [markdown]
-# **Is a CLIP more accurate with D4C's images?** Where calibration images decide and the baseline
-# leaves something to win, yes: with the ViT at the decisive bit-widths D4C is ahead of PSE in every
-# draw, and the order is the paper's, real images, D4C, PSE, noise. With the ResNet nobody can win:
-# BNS is as good as real images there, and D4C falls a little behind it. D4C's steps with the ResNet
-# are half as wide again as those of real images, nearly as those of noise; BNS keeps the statistics
-# of the activations and so their steps. At W4A8, the paper's setting, both CLIPs lose next to
-# nothing with any images but noise, so that the claim has no stake here: the gain that the abstract
-# reports needs a CLIP that loses something, such as those of full size.
+# **Is a CLIP more accurate with D4C's images?** The claims say it, encoder by encoder. Someone can
+# win only where calibration images decide and the baseline leaves something to win: where it is as
+# good as real images, nobody can. BNS keeps the statistics of the activations and so their steps; a
+# method whose steps are wider than those of real images pays for that at few bits. And where a CLIP
+# loses next to nothing at W4A8, the paper's setting, the claim has no stake: the gain that the
+# abstract reports needs a CLIP that loses something, such as those of full size.
 #
-# **And the control?** Noise with the spectrum of photographs, which costs milliseconds and knows
-# neither the CLIP nor the words, closes nearly all of the gap with the ResNet and most of it with
-# the ViT. Whether D4C beats it is undecided: five draws are too few for a control that varies this
-# much from draw to draw with the ViT. What lies between it and real images there is what content
-# is worth.
+# **And the control?** Noise with the spectrum of photographs costs milliseconds and knows neither
+# the CLIP nor the words. How much of the gap it closes is what images need not be asked for; what
+# lies between it and real images is what content is worth. It varies from draw to draw, so that few
+# draws may leave open whether D4C beats it.
 #
 # **And without any images?** Ranges that every token takes from its own extremes need nobody's
 # images; the section on them says how far they come. What is said here of calibration images holds
@@ -344,14 +352,14 @@ run.claims_table()
 # rounding: the row says what learning adds here, not what the full recipe of 20,000 iterations a
 # module would. That recipe may well raise every row.
 #
-# **The question answered.** At eight bits calibration images hardly matter. Where bits are few they
-# matter more than anything else, and real images are the measure. What the CLIP is asked for, as in
-# D4C, has to beat noise that looks like photographs and costs milliseconds; the table has all of
-# them, and the lines above say whether it does.
+# **The question answered.** Where bits are many, calibration images hardly matter. Where they are
+# few they decide, and real images are the measure. What the CLIP is asked for, as in D4C, has to
+# beat noise that looks like photographs and costs milliseconds; the table has all of them, and the
+# lines above say whether it does.
 #
-# **Deviations and limits.** The CLIPs are small: at four bits and more they lose next to nothing
-# whatever they are calibrated with, noise apart, so the paper's setting cannot show its effect
-# here, and the decisive bit-widths are ours. Outside the paper profile images, iterations and
-# ranges are far fewer than the paper's, with larger steps, chosen on another seed; figures and
-# claims have the nearest rounding there, where the paper learns it, and W6A6 and W8A8 one draw. The
-# draws differ in test and calibration images, not in the training of the CLIPs.
+# **Deviations and limits.** The CLIPs are small. Where they lose next to nothing at four bits and
+# more, whatever they are calibrated with, the paper's setting cannot show its effect, and the
+# decisive bit-widths are ours. Outside the paper profile images, iterations and ranges are far
+# fewer than the paper's, with larger steps, chosen on another seed; figures and claims have the
+# nearest rounding there, where the paper learns it, and W6A6 and W8A8 one draw. The draws differ in
+# test and calibration images, not in the training of the CLIPs.

@@ -42,22 +42,22 @@ run = start("13_ablation", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 import itertools
-import time
-from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import torch
 
-from paperlib.d4c import plots
+from paperlib.d4c import cost, plots
 from paperlib.d4c.encoders import ENCODERS, load_encoders
-from paperlib.d4c.methods import ABLATION, TITLES, calibration_images, data_free_baseline
+from paperlib.d4c.methods import ABLATION, TITLES, calibration_images
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.tables import by_method, over_draws, part_gains, with_parts
+from paperlib.d4c.tables import by_method, over_draws, part_factors, part_gains, with_parts
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
+from paperlib.notebook.words import beside_zero, compared, ranked
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
 from paperlib.seeds import derive
@@ -77,6 +77,8 @@ clips = load_encoders(dataset, run.sizes.encoders)
 templates = zero_shot_task(dataset).templates
 draws = range(run.sizes.seeds)
 tests = load_draws(dataset, "test", run.sizes.test_images, len(draws), seed)
+
+# %%
 settings = {}
 for (name, changes), k in itertools.product(run.sizes.encoders.items(), draws):
     bits = bit_widths(run.sizes.decisive[name])
@@ -130,13 +132,24 @@ gains.groupby("encoder").agg(["mean", "std"]).T.unstack().rename(columns=ENCODER
 run.save_figure(plots.ablation, measured)
 
 # %% [markdown]
-# A point a draw, a line for the mean. Where the points of two rows overlap, five draws do not tell
-# them apart.
-#
+# A point a draw, a line for the mean. Where the points of two rows overlap, so few draws do not
+# tell them apart.
+
+# %%
+for (name, mine), gain in itertools.product(gains.groupby("encoder", sort=False), gains):
+    words = beside_zero(*(over_draws(mine[gain]) or (np.nan, np.nan)))
+    run.say(f"{ENCODERS[name]}, {gain}: {mine[gain].mean():+.1f} points, {words}.")
+
+# %%
+for name, beyond in groups["out of range (%)"].mean().groupby("encoder", sort=False):
+    order = ranked(beyond.droplevel(["encoder", "bits"]).rename(TITLES), unit=" %")
+    run.say(f"{ENCODERS[name]}, values out of the range of an image: {order}.")
+
+# %% [markdown]
 # ## Claims
 #
-# One a gain and encoder, with the 95 % interval over draws (Student's t). The smallest of them all
-# would fail by chance alone.
+# One a gain and encoder, with the 95 % interval over draws (Student's t). Of several gains that are
+# none, the smallest would be a loss by chance alone, so none is picked.
 
 # %%
 claimed = dict(zip(gains, ("scg", "pae", "scg-to-pae", "pae-to-scg"), strict=True))
@@ -153,17 +166,7 @@ for (name, mine), gain in itertools.product(gains.groupby("encoder", sort=False)
 # number of iterations. The work of an iteration does not depend on its number.
 
 # %%
-rows = []
-for name, changes in run.sizes.encoders.items():
-    few = {"synthesis_iterations": run.sizes.timed_iterations, "images": Settings.synthesis_batch}
-    timed = replace(Settings(**changes), synthesis_batch=Settings.synthesis_batch, **few)
-    for method in (data_free_baseline(clips[name][0]), *ABLATION):
-        began = time.perf_counter()
-        calibration_images(method, *clips[name], timed)
-        each = (time.perf_counter() - began) / timed.images / timed.synthesis_iterations
-        rows.append([name, method, 1_000 * each, each * Settings.synthesis_iterations])
-columns = ["encoder", "method", "ms an iteration", "s an image"]
-cost = pd.DataFrame(rows, columns=columns)
+timed = cost.synthesis_cost(clips, run.sizes.encoders, run.sizes.timed_iterations)
 threads = torch.get_num_threads()
 print(f"{device().type}, threads: {threads}; {Settings.synthesis_iterations:,} iterations")
 
@@ -175,8 +178,10 @@ print(f"{device().type}, threads: {threads}; {Settings.synthesis_iterations:,} i
 # %%
 paper = reported("synthesis_seconds")
 paper["s an image"] = paper.value / Settings.images
-both = {"here: small CLIPs, 64 px": cost, "README: RTX A6000, full size": paper}
+both = {"here: small CLIPs, 64 px": timed, "README: RTX A6000, full size": paper}
 cost_table = pd.concat(both).droplevel(1).rename_axis("where").reset_index()
+
+# %%
 keys = ["where", "encoder"]
 shown = cost_table.pivot_table(index=keys, columns="method", values="s an image", sort=False)
 shown["D4C / baseline"] = shown.d4c / shown[["bns", "pse"]].bfill(axis=1).iloc[:, 0]
@@ -186,9 +191,16 @@ shown.rename(columns=TITLES).round(2).astype(object).fillna("")
 run.save_figure(plots.cost, cost_table)
 
 # %% [markdown]
-# Bars of one panel can be compared. Backgrounds double the images that are encoded, so SCG costs
-# most; perturbations cost little.
-#
+# Bars of one panel can be compared. SCG's backgrounds double the images that are encoded; PAE's
+# perturbations change pixels and ask no network.
+
+# %%
+for name, factor in part_factors(timed).iterrows():
+    words = {"more": "more than", "less": "less than", "same": "like", "unit": " times"}
+    pair = compared(factor.SCG, factor.PAE, **words)
+    run.say(f"{ENCODERS[name]}: an iteration of PGSI takes with SCG {pair} with PAE.")
+
+# %% [markdown]
 # PSE, the baseline of ViTs, compares all patches of an image with one another, so its work grows
 # with the square of their number: the README's two ViTs differ in the width of their patches, 32
 # pixels and 16.
@@ -202,19 +214,12 @@ run.save_figure(plots.cost, cost_table)
 reported("reconstruction_seconds")[["encoder", "value", "unit"]]
 
 # %%
-rows = []
+stages = {}
 for name, changes in run.sizes.encoders.items():
     chosen = Settings(**{**changes, **bit_widths(run.sizes.decisive[name])})
-    began = time.perf_counter()
-    text_done = quantize_text(*clips[name], chosen, templates)
-    middle = time.perf_counter()
-    quantized = quantize_image(text_done, images[name, 0, "d4c"])
-    quantized_at = time.perf_counter()
-    top1(quantized, task_features(text_done, clips[name][1], dataset), tests[0])
-    ends = middle, quantized_at, time.perf_counter()
-    rows.append([ENCODERS[name], *(b - a for a, b in itertools.pairwise([began, *ends]))])
-stages = ["weights, text tower", "image tower", f"{run.sizes.test_images} test images"]
-pd.DataFrame(rows, columns=["encoder", *stages]).round(1)
+    of_d4c = chosen, images[name, 0, "d4c"]
+    stages[ENCODERS[name]] = cost.stage_seconds(clips[name], *of_d4c, tests[0], dataset)
+pd.DataFrame(stages).T.round(1)
 
 # %%
 print(f"{chosen.images} images, {chosen.prompts} prompts")
@@ -227,16 +232,16 @@ print(f"{chosen.reconstruction_iterations} iterations, {chosen.reconstruction_ba
 run.claims_table()
 
 # %% [markdown]
-# **Why nothing is decided.** In the mean PAE alone costs accuracy, and SCG beside it wins that
-# back: a pattern that survives other colours and a blur is a strong one, and far more values leave
-# the range of an image, which wide steps of 3-bit activations then pay for (notebook 12). But one
-# draw in five makes most of that difference, and beside real images there is little to win with
-# this ResNet: five draws decide none of the four gains.
+# **Why a part may cost accuracy.** A pattern that survives other colours and a blur is a strong
+# one. If PAE lets more values leave the range of an image, the steps of the activations become
+# wider, and at few bits accuracy pays for that (notebook 12); SCG, which makes the ground smooth,
+# can win it back. Where one draw makes most of a difference, the interval over draws is wide and
+# decides nothing.
 #
 # **The question answered.** The gains of each part, alone and on top of the other, are in the
 # table; the lines above say whether all of them are gains. The cost is that of the iterations: a
-# part adds a little to each, and all of them are thousands of times dearer than images that ask no
-# network.
+# part makes each of them longer, and there are thousands, where images that ask no network need
+# none.
 #
 # **Deviations and limits.** As in notebook 12. Times depend on the machine and on what else runs on
 # it. The synthesis computes in bfloat16 where the profile says so; the README's seconds are for the

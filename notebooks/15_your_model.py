@@ -72,6 +72,7 @@ from paperlib.freq.variants import ADVERSARIAL, load_images
 from paperlib.freq.your_model import plots
 from paperlib.models.classifier import first_look
 from paperlib.models.named import load_named, titles
+from paperlib.notebook.words import beside_zero
 from paperlib.runtime import device
 
 # %% [markdown]
@@ -162,15 +163,19 @@ if maps:
 # ## Side by side
 #
 # Networks on the same images are compared image by image, so that what the images have in common
-# drops out: the mean of the differences, with its 95 % interval over images. As the notebook
-# stands, the adversarially trained network has more of its Occluded Frequency in the lowest band.
-# An interval that holds 0 says that these images do not tell the two apart. By class there are few
-# images each, and of many intervals some miss 0 by chance.
+# drops out: the mean of the differences, with its 95 % interval over images. An interval that holds
+# 0 says that these images do not tell the two apart. By class there are few images each, and of
+# many intervals some miss 0 by chance.
 
 # %%
+apart = comparison.differences(measured, x, labels, data.classes, settings)
 if len(measured) > 1:
-    apart = comparison.differences(measured, x, labels, data.classes, settings)
     run.save_figure(plots.your_differences, apart)
+
+# %%
+for row in apart[(apart.quantity == "low share") & (apart.group == "all")].to_dict("records"):
+    words = "{model} minus {minus}: low share {difference:+.2f} [{from:.2f}, {to:.2f}]"
+    run.say(f"{words.format_map(row)}, {beside_zero(row['from'], row['to'])}.")
 
 # %% [markdown]
 # Zero is the first network. At the left, a curve that is above zero in the first bands and below it
@@ -178,8 +183,7 @@ if len(measured) > 1:
 # only few classes carry the difference, it is about these and not about the network as a whole.
 
 # %%
-whole = pd.DataFrame() if len(measured) < 2 else apart[~apart.quantity.str.startswith("OF ")]
-whole.round(3)
+apart[~apart.quantity.str.startswith("OF ")].round(3)
 
 # %% [markdown]
 # **The question answered.** What a network rests on is its Occluded Frequency, what an attack

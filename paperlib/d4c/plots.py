@@ -111,6 +111,38 @@ def snapshots(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+def prompt_images(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
+    """Synthesised images in a column, and beside each the prompts that it is most similar to, as
+    bars; dark is the prompt that it was made for."""
+    numbers = list(table.image.unique())
+    size = (7, 1.6 * len(numbers))
+    figure, axes = plt.subplots(
+        len(numbers), 2, figsize=size, width_ratios=[1, 2], squeeze=False, sharex="col"
+    )
+    for line, number in zip(axes, numbers, strict=True):
+        prompt_picture(line, table[table.image == number], pixels["images"][number])
+    for ax in axes[:-1, 1]:
+        ax.set_xlabel("")
+    return figure
+
+
+def prompt_picture(axes: np.ndarray, rows: pd.DataFrame, picture: np.ndarray) -> None:
+    """A picture, titled with its prompt, and bars of its similarity to the prompts in `rows`.
+
+    Args:
+        axes: two matplotlib axes, of picture and bars.
+        rows: of `paperlib.d4c.tables.similar_prompts`, of this image.
+        picture: RGB, 0 to 255, (height, width, 3).
+    """
+    prompt = rows.prompt.iloc[0]
+    image_row(axes[:1], picture[None], [prompt])
+    colours = [BLUE if name == prompt else "0.75" for name in rows.name]
+    axes[1].barh(rows.name, rows.similarity, color=colours)
+    axes[1].set_xlabel("similarity to the image")
+    axes[1].tick_params(labelsize=9)
+    axes[1].invert_yaxis()
+
+
 def losses(table: pd.DataFrame) -> Figure:
     """Loss of the first mini-batch by iteration, a curve for each part of D4C that is on, a panel
     an encoder."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
 from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.quantized_clip import ModuleError
-from paperlib.d4c.semantics import embed, prompt_similarities
+from paperlib.d4c.semantics import embed, prompt_similarities, share_out_of_range
 from paperlib.d4c.synthesis import Synthesis
 
 Values = Mapping[tuple[str, int, str], np.ndarray]  # by encoder, draw and method
@@ -47,6 +47,15 @@ def cumulative_table(values: Values) -> pd.DataFrame:
         part = pd.DataFrame({"similarity": at, "share": SHARES})
         parts.append(part.assign(encoder=encoder, method=method))
     return pd.concat(parts, ignore_index=True)
+
+
+def mean_table(values: Values) -> pd.DataFrame:
+    """Means over draws and values, a row an encoder, a column a method (NaN where it has none)."""
+    means = {key: found.mean() for key, found in values.items() if key[2] != REFERENCE}
+    by_draw = (
+        pd.Series(means).rename_axis(["encoder", "draw", "method"]).unstack("draw", sort=False)
+    )
+    return by_draw.mean(axis=1).unstack("method", sort=False)
 
 
 def distance_table(distributions: Mapping[str, Values]) -> pd.DataFrame:
@@ -100,6 +109,30 @@ def nearest_prompts(
         found = [f"{GENERIC_NAMES[i]} ({value:.2f})" for value, i in zip(*best, strict=True)]
         rows.append([what, *found])
     return pd.DataFrame(rows, columns=["image", "first", "second", "third"])
+
+
+def similar_prompts(
+    model: nn.Module, texts: Tensor, images: Float[Tensor, "n 3 h w"], targets: Tensor, count: int
+) -> pd.DataFrame:
+    """The generic names that each image is most similar to, from the first one down.
+
+    Args:
+        model: the CLIP.
+        texts: unit features of the prompts with `GENERIC_NAMES`.
+        images: as the model takes them.
+        targets: the number of each image's own prompt.
+        count: how many names an image.
+
+    Returns:
+        Columns image, prompt (its own name), name and similarity, -1 to 1.
+    """
+    similarities = prompt_similarities(model, texts, images.to(texts.device)).cpu()
+    rows = [
+        [number, GENERIC_NAMES[int(targets[number])], GENERIC_NAMES[i], value]
+        for number, row in enumerate(similarities)
+        for value, i in zip(*(best.tolist() for best in row.topk(count)), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["image", "prompt", "name", "similarity"])
 
 
 def snapshot_table(made: Mapping[str, Synthesis], images: int) -> tuple[pd.DataFrame, Tensor]:
@@ -221,9 +254,44 @@ def part_gains(wide: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def part_factors(cost: pd.DataFrame) -> pd.DataFrame:
+    """How many times longer an iteration is with SCG, and with PAE, than PGSI's, by encoder.
+
+    Args:
+        cost: of `paperlib.d4c.cost.synthesis_cost`.
+    """
+    wide = cost.pivot(index="encoder", columns="method", values="ms an iteration")
+    return pd.DataFrame({"SCG": wide.pgsi_scg / wide.pgsi, "PAE": wide.pgsi_pae / wide.pgsi})
+
+
 def widening(steps: Mapping[Hashable, Tensor], key: Sequence[Hashable], method: str) -> float:
     """Geometric mean of a method's quantizer steps as multiples of those with real images."""
     return (steps[(*key, method)] / steps[(*key, "real")]).log().mean().exp().item()
+
+
+def range_table(
+    images: Mapping[tuple[str, int, str], Float[Tensor, "n 3 size size"]],
+    steps: Mapping[Hashable, Tensor],
+    decisive: Mapping[str, str],
+) -> pd.DataFrame:
+    """A row an encoder, method and draw: values out of an image's range, and how wide steps are.
+
+    Args:
+        images: that calibrate, normalised, by encoder, draw and method.
+        steps: of the activation quantizers, by encoder, bit-widths, draw and method.
+        decisive: the bit-widths at which steps are compared, by encoder.
+    """
+    rows = [
+        {
+            "encoder": name,
+            "method": method,
+            "draw": k,
+            "values out of range (%)": 100 * share_out_of_range(x),
+            "steps, × those of real images": widening(steps, [name, decisive[name], k], method),
+        }
+        for (name, k, method), x in images.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def with_parts(table: pd.DataFrame) -> pd.DataFrame:

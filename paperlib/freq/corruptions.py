@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
@@ -94,6 +95,22 @@ def lost(right: Bool[np.ndarray, "n columns"]) -> Float[np.ndarray, " corruption
     """Accuracy lost to each corruption, 0 to 1; `right` as of `outcomes`."""
     shares = right.mean(0)
     return shares[0] - shares[1:]
+
+
+def ahead(
+    shares: Float[np.ndarray, " corruptions"],
+    natural: Bool[np.ndarray, "n columns"],
+    robust: Bool[np.ndarray, "n columns"],
+    images: Int[np.ndarray, " chosen"],
+) -> float:
+    """Rank correlation of a corruption's frequencies and what the natural network loses more.
+
+    Args:
+        shares: of the changes in high frequencies (see `high_shares`).
+        natural, robust: what each network gets right, as of `outcomes`.
+        images: numbers of those that count, as often as they stand there.
+    """
+    return float(spearmanr(shares, lost(natural[images]) - lost(robust[images])).statistic)
 
 
 def _gaussian_noise(x: Pixels, c: float, random: np.random.Generator) -> Pixels:

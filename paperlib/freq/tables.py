@@ -9,6 +9,8 @@ import scipy.stats
 from jaxtyping import Float
 from torch import Tensor
 
+from paperlib.freq.corruptions import CORRUPTIONS
+
 
 def bootstrap(
     values: Any, statistic: Callable[..., Any] = np.mean, resamples: int = 1000, seed: int = 0
@@ -75,6 +77,91 @@ def curve_table(
         columns = {"radius": radius, "mean": values.mean(0), "low": low, "high": high}
         rows[key] = pd.DataFrame(columns)
     return _long(rows, names)
+
+
+def share_table(
+    shares: Mapping[Hashable, Float[Tensor, " _"]], names: Sequence[str], resamples: int, seed: int
+) -> pd.DataFrame:
+    """A row a key: its parts as columns `names`, the mean over images as "low share", low, high.
+
+    Args:
+        shares: one value an image, by key.
+        names: of the parts of a key.
+        resamples, seed: of the 95 % interval over images, from low to high (see `bootstrap`).
+    """
+    rows = []
+    for key, values in shares.items():
+        ends = bootstrap(values.cpu().numpy(), resamples=resamples, seed=seed)
+        rows.append([*key, values.mean().item(), *ends])
+    return pd.DataFrame(rows, columns=[*names, "low share", "low", "high"])
+
+
+def wave_table(
+    wrong: Mapping[str, np.ndarray], clean: Mapping[str, np.ndarray], periods: Sequence[int]
+) -> pd.DataFrame:
+    """A row a wave and network: its periods i down and j across, and error rates from 0 to 1.
+
+    Args:
+        wrong: whether a network errs, (images, waves down, waves across), by variant.
+        clean: the same without noise, (images,).
+        periods: of the waves, down and across.
+    """
+    grid = pd.MultiIndex.from_product([periods, periods], names=["i", "j"]).to_frame(index=False)
+    rows = {
+        variant: grid.assign(error=found.mean(0).ravel(), clean=clean[variant].mean())
+        for variant, found in wrong.items()
+    }
+    return _long(rows, ["variant"])
+
+
+def corruption_table(shares: np.ndarray, lost: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """A row a corruption and network: high share of the change, and the share of accuracy lost.
+
+    Args:
+        shares: of the change of each of `CORRUPTIONS` in high frequencies.
+        lost: of `paperlib.freq.corruptions.lost`, by variant.
+    """
+    titles = [corruption.title for corruption in CORRUPTIONS.values()]
+    rows = {
+        variant: pd.DataFrame({"corruption": titles, "high share": shares, "lost": values})
+        for variant, values in lost.items()
+    }
+    return _long(rows, ["variant"])
+
+
+def fooled_table(hit: Mapping[str, Mapping[tuple[str, str], Tensor]]) -> pd.DataFrame:
+    """A row a variant, how ("attack", "noise") and band: the share of the images that is fooled.
+
+    Args:
+        hit: of `paperlib.freq.band_attack.fooled`, by variant.
+    """
+    rows = [
+        {"variant": variant, "how": how, "band": band, "fooled": found.float().mean().item()}
+        for variant, outcomes in hit.items()
+        for (how, band), found in outcomes.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def band_table(bands: Mapping[Hashable, Float[Tensor, " bands"]], size: int) -> pd.DataFrame:
+    """A row a key, a column a band of max(u, v), named by its first and last index below `size`."""
+    count = len(next(iter(bands.values())))
+    width = size // count
+    titles = [f"{width * band} to {width * (band + 1) - 1}" for band in range(count)]
+    return pd.DataFrame({key: values.cpu().numpy() for key, values in bands.items()}, titles).T
+
+
+def smallest_mean(
+    values: Float[np.ndarray, "images columns"], resamples: int, seed: int
+) -> tuple[float, float, float]:
+    """The smallest of the columns' means, and the ends of its 95 % interval over images."""
+
+    def smallest(rows: np.ndarray) -> float:
+        return float(values[rows.astype(int)].mean(0).min())
+
+    images = np.arange(len(values))
+    low, high = bootstrap(images, smallest, resamples, seed)
+    return smallest(images), float(low), float(high)
 
 
 def _long(rows: Mapping[Hashable, pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:

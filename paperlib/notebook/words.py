@@ -1,9 +1,14 @@
 """Sentences with the numbers of this run, whose comparing word follows from the numbers.
 
-Prose that was typed beside a number stays when the number changes; `compared` picks the word.
+Prose that was typed beside a number stays when the number changes; these functions pick the word.
 """
 
+import itertools
 import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -35,3 +40,36 @@ def compared(
     texts = [number(value, digits) for value in (first, second)]
     word = same if texts[0] == texts[1] else more if first > second else less
     return f"{texts[0]}{unit}, {word} {texts[1]}{unit}"
+
+
+def counted(holds: Iterable[Any]) -> str:
+    """Of how many something holds: such as "none of 4", "3 of 4", "all 4"."""
+    found = [bool(one) for one in holds]
+    held = "all" if all(found) else f"{sum(found) or 'none'} of"
+    return f"{held} {len(found)}"
+
+
+def ranked(values: Mapping[str, float] | pd.Series, *, unit: str = "", digits: int = 2) -> str:
+    """Names from the largest value to the smallest, such as "D4C 78 %, PSE and noise 22 %".
+
+    Args:
+        values: by name; those that round to the same text share one place.
+        unit: after each number, such as " %".
+        digits: significant ones.
+    """
+    values = dict(values)
+    largest_first = sorted(values, key=lambda name: -values[name])
+    groups = itertools.groupby(largest_first, lambda name: number(values[name], digits))
+    return ", ".join(f"{' and '.join(names)} {text}{unit}" for text, names in groups)
+
+
+def beside_zero(
+    low: float,
+    high: float,
+    *,
+    more: str = "clearly above zero",
+    less: str = "clearly below zero",
+    same: str = "not told apart from zero",
+) -> str:
+    """The word for an interval from `low` to `high` that lies above zero, below it, or holds it."""
+    return more if low > 0 else less if high < 0 else same

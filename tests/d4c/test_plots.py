@@ -54,6 +54,9 @@ TABLES = {
     "snapshots": lambda: rows(
         ["method", "iterations", "image", "prompt"], ABLATION, (0, 9), range(2), ["cat"]
     ),
+    "prompt_images": lambda: rows(
+        ["image", "prompt", "name"], range(2), ["cat"], ["dog", "cat"]
+    ).assign(similarity=[0.4, 0.3, 0.3, 0.2]),
     "losses": lambda: rows(["encoder", "method", "iteration"], ENCODERS, ABLATION, range(4)).assign(
         loss=2.0
     ),
@@ -84,6 +87,7 @@ PIXELS = {
     "examples": lambda: {"images": pictures(12)},
     "views": lambda: {"image": pictures(3), "foreground": pictures(3)},
     "snapshots": lambda: {"images": pictures(16)},
+    "prompt_images": lambda: {"images": pictures(3)},
 }
 
 

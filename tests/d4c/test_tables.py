@@ -113,3 +113,32 @@ def test_steps_are_multiples_of_those_with_real_images():
     steps = {("vit", "real"): torch.tensor([1.0, 2.0]), ("vit", "d4c"): torch.tensor([2.0, 16.0])}
     assert tables.widening(steps, ["vit"], "d4c") == pytest.approx(4)
     assert tables.widening(steps, ["vit"], "real") == pytest.approx(1)
+
+
+def test_means_are_over_draws_and_without_the_reference():
+    table = tables.mean_table(VALUES)
+    assert list(table) == ["real", "d4c"] and list(table.index) == ["resnet", "vit"]
+    both = [VALUES["vit", 0, "d4c"], VALUES["vit", 1, "d4c"]]
+    assert table.d4c["vit"] == pytest.approx(np.mean(both))
+
+
+def test_what_a_part_costs_is_beside_pgsi():
+    times = {"bns": 9.0, "pgsi": 2.0, "pgsi_scg": 4.0, "pgsi_pae": 3.0, "d4c": 5.0}
+    cost = pd.DataFrame({"method": times.keys(), "ms an iteration": times.values()})
+    found = tables.part_factors(cost.assign(encoder="resnet"))
+    assert found.loc["resnet"].to_dict() == {"SCG": 2.0, "PAE": 1.5}
+
+
+def test_a_range_has_its_steps_beside_those_of_real_images():
+    images = {
+        ("vit", 0, "real"): torch.zeros(1, 3, 4, 4),
+        ("vit", 0, "d4c"): 9 * torch.ones(1, 3, 4, 4),
+    }
+    steps = {
+        ("vit", "W4A3", 0, "real"): torch.ones(2),
+        ("vit", "W4A3", 0, "d4c"): torch.ones(2) * 3,
+    }
+    table = tables.range_table(images, steps, {"vit": "W4A3"}).set_index("method")
+    assert table["values out of range (%)"].to_dict() == {"real": 0, "d4c": 100}
+    found = table["steps, × those of real images"].to_dict()
+    assert found == pytest.approx({"real": 1, "d4c": 3})

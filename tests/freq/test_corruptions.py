@@ -111,3 +111,13 @@ def test_wrong_values_are_named():
     for severity in (0, 6):
         with pytest.raises(ValueError, match=f"severity={severity}: valid are 1 to 5"):
             corrupt("jpeg", IMAGES, severity, 0)
+
+
+def test_who_is_ahead_follows_the_images_that_count():
+    shares = np.array([0.1, 0.5, 0.9])
+    natural, robust = np.ones((2, 4), bool), np.ones((2, 4), bool)
+    natural[0, [2, 3]] = False  # the first image: the natural network errs at high shares
+    natural[1, 1] = False  # the second one: at the low share
+    assert corruptions.ahead(shares, natural, robust, np.array([0, 0])) > 0.8
+    assert corruptions.ahead(shares, natural, robust, np.array([1, 1])) < -0.8
+    assert corruptions.ahead(shares, robust, natural, np.array([0, 0])) < -0.8

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from paperlib.freq.tables import bootstrap, curve_table, map_table
+from paperlib.freq.tables import (
+    band_table,
+    bootstrap,
+    corruption_table,
+    curve_table,
+    fooled_table,
+    map_table,
+    share_table,
+    smallest_mean,
+    wave_table,
+)
 
 
 def test_the_interval_of_a_mean_is_that_of_the_central_limit():
@@ -45,3 +55,43 @@ def test_a_curve_has_its_radius_its_mean_and_its_band():
     assert table["mean"].tolist() == pytest.approx([2, 20, 4, 40])
     assert (table.low <= table["mean"]).all() and (table["mean"] <= table.high).all()
     assert (table.low < table.high).all()
+
+
+def test_a_share_has_its_mean_and_its_interval():
+    shares = {("a", "x"): torch.tensor([0.2, 0.4]), ("b", "y"): torch.tensor([0.5, 0.5])}
+    table = share_table(shares, ["one", "two"], 200, 0)
+    assert table["low share"].tolist() == pytest.approx([0.3, 0.5])
+    assert table[["low", "high"]].to_numpy() == pytest.approx(np.array([[0.2, 0.4], [0.5, 0.5]]))
+    assert table.two.tolist() == ["x", "y"]
+
+
+def test_the_smallest_mean_is_that_of_one_column_in_every_resample():
+    values = np.array([[1.0, 0.0], [3.0, 1.0]])
+    assert smallest_mean(values, 200, 0) == (0.5, 0.0, 1.0)
+    assert smallest_mean(values[:, ::-1], 200, 0) == (0.5, 0.0, 1.0)
+
+
+def test_bands_are_named_by_their_indices():
+    table = band_table({("a", "x"): torch.tensor([0.7, 0.2, 0.1, 0.0])}, 32)
+    assert list(table) == ["0 to 7", "8 to 15", "16 to 23", "24 to 31"]
+    assert table.loc[("a", "x"), "8 to 15"] == pytest.approx(0.2)
+
+
+def test_a_wave_has_its_periods_and_its_errors():
+    wrong = np.zeros((4, 2, 2), bool)
+    wrong[:3, 0, 1] = True
+    table = wave_table({"pgd": wrong}, {"pgd": np.array([True, False, False, False])}, [-8, 0])
+    row = table[(table.i == -8) & (table.j == 0)].iloc[0]
+    assert (row.variant, row.error, row.clean) == ("pgd", 0.75, 0.25)
+    assert table.error.sum() == 0.75
+
+
+def test_corruptions_and_bands_have_a_row_a_network():
+    shares, lost = np.linspace(0, 1, 9), np.linspace(1, 0, 9)
+    table = corruption_table(shares, {"natural": lost, "pgd": lost / 2})
+    assert table.groupby("variant").lost.sum().to_dict() == {"natural": 4.5, "pgd": 2.25}
+    assert table.corruption.iloc[[0, -1]].tolist() == ["Gaussian noise", "JPEG"]
+    hit = {
+        "pgd": {("attack", "all"): torch.tensor([True, False]), ("noise", "all"): torch.zeros(2)}
+    }
+    assert fooled_table(hit).fooled.tolist() == [0.5, 0.0]

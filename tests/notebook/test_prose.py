@@ -9,6 +9,11 @@ from paperlib.paths import NOTEBOOKS
 
 WORDS_A_LINE = 6
 WORDS_AFTER_A_FIGURE = 20
+NUMBER = r"\d\.\d|\[[-−]?\d|\b\d+ against \d|\d (?:%|dB|ms|points)"
+COMPARING = (
+    r"\b(?:more|less|fewer|most|least|best|worst|better|worse|half|twice|same|ahead|behind|beats?"
+    r"|\w+er than|\w*(?:high|low|larg|small|great|wid|near|fast|slow|clos|clear)(?:er|est))\b"
+)
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
 each = pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 
@@ -49,6 +54,29 @@ def without_a_sentence(notebook):
     return bare
 
 
+def typed_comparisons(notebook):
+    """Sentences of Markdown that compare with numbers, as a run's code should (`run.say`).
+
+    A sentence compares if it has a comparing word and a decimal number, an interval or a number
+    with a unit, or if it says how things are in the default profile. Formulas, tables, the level of
+    intervals (95 %) and links are no numbers of a run.
+    """
+    found = []
+    for _, text in (cell for cell in notebook if cell[0] == "markdown"):
+        text = re.sub(
+            r"\$\$.*?\$\$|```.*?```|^\|.*?$|^#.*?$", " ", text, flags=re.DOTALL | re.MULTILINE
+        )
+        text = re.sub(r"\[[^]]*\]\([^)]*\)|\$[^$]*\$|95 %", " ", text)
+        sentences = re.split(r"(?<=[.:;?])\s+|\n\n", text)
+        found += [
+            " ".join(sentence.split())
+            for sentence in sentences
+            if re.search(r"\bdefault profile\b", sentence)
+            or (re.search(NUMBER, sentence) and re.search(COMPARING, sentence))
+        ]
+    return found
+
+
 def test_what_counts_as_a_word():
     text = "Two words\n\n| a | table |\n\n$$x = y$$\n\nof [prose](http://a.b) at $n = 3$, 4 × 4"
     text += "\n\n```\nls\n```"
@@ -62,6 +90,40 @@ def test_what_counts_as_a_sentence():
     assert not without_a_sentence([figure, ("code", 'run.say("It is 3.")'), sentence])
     for after in ([], [("code", "x = 1"), sentence], [("markdown", f"## Next\n\n{sentence[1]}")]):
         assert without_a_sentence([figure, *after]) == [figure[1]]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Robust networks have more in it (0.34 against 0.18).",
+        "In the default profile none of the eight has.",
+        "The correlation is lower, [-0.71, 0.11].",
+        "With the ViT it is 3 points ahead.",
+    ],
+)
+def test_what_counts_as_a_comparison_of_a_run(sentence):
+    assert typed_comparisons([("markdown", f"What to see.\n{sentence} Compare them.")]) == [
+        sentence
+    ]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "More of it, with an interval (95 %).",
+        "Photographs have $a$ near $1.5$, so most is low.",
+        "| more | 0.3 |",
+        "A band below 8 of 32 has more.",
+        "As [arXiv 2511.15411](https://arxiv.org/abs/2511.15411) has more.",
+    ],
+)
+def test_what_does_not(sentence):
+    assert typed_comparisons([("markdown", sentence), ("code", "# 0.3, more than 0.2")]) == []
+
+
+@each
+def test_numbers_of_a_run_are_compared_by_its_code(file):
+    assert typed_comparisons(cells(file)) == []
 
 
 @each

@@ -1,8 +1,9 @@
 """A sentence's comparing word follows from its numbers."""
 
+import pandas as pd
 import pytest
 
-from paperlib.notebook.words import compared, number
+from paperlib.notebook.words import beside_zero, compared, counted, number, ranked
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,34 @@ def test_swapped_values_change_the_word():
 def test_what_looks_the_same_is_called_the_same():
     assert compared(0.4101, 0.4098) == "0.41, as much as 0.41"
     assert compared(0.4101, 0.4098, digits=4) == "0.4101, more than 0.4098"
+
+
+def test_how_many():
+    assert [counted(holds) for holds in ([0, 0], [1, 0], [1, 1])] == [
+        "none of 2",
+        "1 of 2",
+        "all 2",
+    ]
+
+
+def test_the_order_follows_the_values():
+    assert (
+        ranked({"noise": 22.1, "D4C": 78.2, "PSE": 72}, unit=" %")
+        == "D4C 78 %, PSE 72 %, noise 22 %"
+    )
+    assert (
+        ranked(pd.Series({"noise": 78.2, "D4C": 22.1, "PSE": 21.9})) == "noise 78, D4C and PSE 22"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "word"),
+    [
+        ((0.1, 0.3), "clearly above zero"),
+        ((-0.3, -0.1), "clearly below zero"),
+        ((-0.1, 0.3), "not told apart from zero"),
+        ((float("nan"), float("nan")), "not told apart from zero"),
+    ],
+)
+def test_the_word_for_an_interval(ends, word):
+    assert beside_zero(*ends) == word

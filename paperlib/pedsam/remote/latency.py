@@ -65,7 +65,7 @@ NETWORKS = (
 
 CASES = (*(("exact", form) for form in FORMATS), ("pixels_once", "int8"))  # schedule, format
 KEYS = ["SAM", "schedule", "format", "servers"]
-ALONE = "edge alone"
+ALONE, CLOUD = "edge alone", "plain cloud"
 SPENT = ["edge", "server", "bytes_up", "bytes_down"]
 
 
@@ -303,13 +303,29 @@ def modelled_cases(
         setting = {"SAM": name, "network": network.name, "edge slower by": factor}
         seconds, encoder = whole[name], sams[name].image_encoder
         parts = {ALONE: {"edge": factor * seconds, "servers": 0.0, "transfer": 0.0}}
-        parts["plain cloud"] = plain_cloud(seconds, encoder, "float16", network)
+        parts[CLOUD] = plain_cloud(seconds, encoder, "float16", network)
         for schedule, form in CASES:
             mine = four[(name == four.SAM) & (four.schedule == schedule) & (four.format == form)]
             parts[case_name(schedule, form)] = modelled(mine, network, factor)
         rows += [setting | {"case": case} | part for case, part in parts.items()]
     table = pd.DataFrame(rows)
     return table.assign(seconds=table[["edge", "servers", "transfer"]].sum(axis=1))
+
+
+def fastest(cases: pd.DataFrame) -> pd.DataFrame:
+    """The fastest way to split in each setting, beside what needs no splitting.
+
+    Args:
+        cases: of `modelled_cases`.
+
+    Returns:
+        A row for each SAM, network and factor, with the fastest case and seconds: split (of that
+        case), edge alone and plain cloud.
+    """
+    seconds = cases.pivot_table("seconds", ["SAM", "network", "edge slower by"], "case", sort=False)
+    split = seconds.drop(columns=[ALONE, CLOUD])
+    best = split.idxmin(axis=1).rename("case").to_frame().assign(split=split.min(axis=1))
+    return best.join(seconds[[ALONE, CLOUD]]).reset_index()
 
 
 def modelled(rounds: pd.DataFrame, network: Network, edge_factor: float = 1.0) -> dict[str, float]:

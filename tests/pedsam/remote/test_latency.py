@@ -90,3 +90,13 @@ def test_plain_cloud(encoder, form):
 def test_the_whole_encoder(encoder):
     taken = latency.encoder_seconds({"one": encoder, "two": encoder}, IMAGES)
     assert taken.shape == (2, 2) and list(taken) == ["one", "two"] and (taken > 0).all(axis=None)
+
+
+def test_the_fastest_split_changes_with_the_seconds():
+    cases = [latency.ALONE, latency.CLOUD, "exact, int8", "pixels once, int8"]
+    table = pd.DataFrame({"SAM": "small", "network": "5G", "edge slower by": 5, "case": cases})
+    (row,) = latency.fastest(table.assign(seconds=[4, 1, 3, 2])).to_dict("records")
+    assert (row["case"], row["split"]) == ("pixels once, int8", 2)
+    assert (row["edge alone"], row["plain cloud"]) == (4, 1)
+    (row,) = latency.fastest(table.assign(seconds=[4, 1, 2, 3])).to_dict("records")
+    assert row["case"] == "exact, int8"

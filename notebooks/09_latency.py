@@ -194,9 +194,9 @@ run.save_figure(plots.modelled, modelled[slow])
 for name, fastest in latency.fastest(modelled[slow]).groupby("SAM", sort=False):
     alone = counted(fastest.split < fastest[latency.ALONE])
     cloud = counted(fastest.split < fastest[latency.CLOUD])
-    parts = ", ".join(f"{row.network} {row.case}" for row in fastest.itertuples())
+    parts = "; ".join(f"{row.network}: {row.case}" for row in fastest.itertuples())
     run.say(f"{name}: splitting beats the edge alone on {alone} networks, plain cloud on {cloud}.")
-    run.say(f"The fastest split of {name}: {parts}.")
+    run.say(f"The fastest way to split {name}, by network: {parts}.")
 
 # %% [markdown]
 # **The question answered.** Where time and bytes go is in the three colours of the bars: the

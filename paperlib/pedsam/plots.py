@@ -205,6 +205,39 @@ def later_rounds(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def active(table: pd.DataFrame) -> Figure:
+    """What tokens of round two gain one server over its pixels, by number of servers.
+
+    Highest are those of all windows, as if it had been sent them; then random chosen tokens, then
+    one token for all places; honest tokens and those of other pictures lie near zero. Lines on the
+    points are 95 % intervals over pictures.
+    """
+    figure, ax = plt.subplots(figsize=(6, 3.4))
+    colours = (BLUE, ORANGE, VERMILION, GREY, GREEN)
+    for colour, (knows, part) in zip(colours, table.groupby("knows", sort=False), strict=True):
+        ends = [part.gain - part.low, part.high - part.gain]
+        ax.errorbar(part.servers, part.gain, ends, fmt="o-", color=colour, label=knows, capsize=3)
+    ax.axhline(0, color="0.6", linewidth=1)
+    _servers_axis([ax], table.servers)
+    ax.set_ylabel("gain over pixels (dB)")
+    ax.legend(fontsize=9)
+    return figure
+
+
+def active_defences(table: pd.DataFrame) -> Figure:
+    """What random chosen tokens gain one of two servers beside each defence, as bars.
+
+    The first bar is without any; lines on the bars are 95 % intervals over pictures.
+    """
+    figure, ax = plt.subplots(figsize=(6, 3.4))
+    ends = [table.gain - table.low, table.high - table.gain]
+    ax.barh(table.defence, table.gain, xerr=ends, color=VERMILION, capsize=3)
+    ax.axvline(0, color="0.6", linewidth=1)
+    ax.invert_yaxis()
+    ax.set_xlabel("gain over pixels (dB)")
+    return figure
+
+
 def recognition(table: pd.DataFrame) -> Figure:
     """What one server recognises, by number of servers: accuracy at the left, SAM's IoU at right.
 

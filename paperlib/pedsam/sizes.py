@@ -49,6 +49,7 @@ class PrivacySizes:
         draws: of images and views.
         frames: of the video.
         trials: secrets that its assignments are drawn from.
+        taught: drawn scenes that the decoder of an active server is fitted to.
     """
 
     images: int
@@ -57,6 +58,7 @@ class PrivacySizes:
     draws: int
     frames: int
     trials: int
+    taught: int
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,9 @@ SIZES = {
         "paper": SegmentationSizes("vit_b", (), 100, 3, (1, 4, 25)),
     },
     "08_privacy": {
-        "smoke": PrivacySizes(4, 20, 4, 1, 8, 20),
-        "default": PrivacySizes(16, 200, 24, 3, 16, 200),
-        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000),
+        "smoke": PrivacySizes(4, 20, 4, 1, 8, 20, 10),
+        "default": PrivacySizes(16, 200, 24, 3, 16, 200, 250),
+        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 600),
     },
     "09_latency": {
         "smoke": LatencySizes({"sam-small": 2}, ("sam-small",), {"sam-small": (1, 4)}, (1, 5), 4),

@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 
 from paperlib.notebook.figures import alt_text
 from paperlib.pedsam import plots
+from paperlib.pedsam.attacks.active import EVERYWHERE, HONEST, OTHERS, RANDOM
 from paperlib.pedsam.attacks.privacy import ATTACKS
 from paperlib.pedsam.encoding import assignments
 from paperlib.pedsam.split.partition import KINDS, WindowGrid
@@ -139,6 +140,31 @@ def test_later_rounds():
     assert titles(figure) == ["one server", "of 16 servers"]
     assert lines(figure.axes[0])["contiguous"] == [[2, 0.2], [4, 0.4]]
     assert lines(figure.axes[1])[ATTACKS["tokens"].title] == [[1, -1], [8, -8]]
+
+
+def test_active():
+    kinds = [HONEST, "one chosen token", RANDOM, OTHERS, EVERYWHERE]
+    rows = [
+        {"servers": k, "knows": knows, "gain": n + k, "low": n + k - 0.5, "high": n + k + 0.25}
+        for k in (2, 8)
+        for n, knows in enumerate(kinds)
+    ]
+    ax = plots.active(pd.DataFrame(rows)).axes[0]
+    for n, (bars, knows) in enumerate(zip(ax.containers, kinds, strict=True)):
+        assert bars.get_label() == knows
+        points, _, (lines,) = bars
+        assert points.get_xydata().tolist() == [[2, n + 2], [8, n + 8]]
+        assert lines.get_segments()[1].tolist() == [[8, n + 7.5], [8, n + 8.25]]
+
+
+def test_active_defences():
+    table = pd.DataFrame(
+        {"defence": ["none", "pixels once"], "gain": [2.0, 0.0], "low": [1.5, 0], "high": [2.25, 0]}
+    )
+    ax = plots.active_defences(table).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["none", "pixels once"]
+    assert [bar.get_width() for bar in ax.patches] == [2, 0]
+    assert ax.containers[0].lines[2][0].get_segments()[0].tolist() == [[1.5, 0], [2.25, 0]]
 
 
 def test_recognition():

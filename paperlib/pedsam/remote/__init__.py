@@ -13,8 +13,11 @@ T / k + (1 - 1 / k) m (`paperlib.pedsam.split.partition.bound`).
 | a server that lies | nothing out of range gets in; r checks of | a lie within the range where    |
 |                    | n windows notice m false ones with        | nothing is checked; less than   |
 |                    | probability 1 - C(n-m, r) / C(n, r) a     | 3 % of a token; rounds before it|
-|                    | round, strict ones all; it is replaced    | was caught; what it learns by   |
-|                    | and not used again (`honesty`)            | tokens that it chooses          |
+|                    | round, strict ones all; it is replaced    | was caught                      |
+|                    | and not used again (`honesty`)            |                                 |
+| a server that reads| the same: one whose false windows are     | without checks, that it learns  |
+| by tokens that it  | noticed is sent no tokens of that picture | no more of other windows than a |
+| chooses            | or of another; pixels-once sends none     | curious one; before it is caught|
 | whoever is on      | mutual TLS: nothing is read or changed    | that sizes and times of messages|
 | the wire           | (`certificates`)                          | are secret                      |
 """

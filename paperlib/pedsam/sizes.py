@@ -93,8 +93,8 @@ SIZES = {
     },
     "08_privacy": {
         "smoke": PrivacySizes(4, 20, 4, 1, 8, 20, 10),
-        "default": PrivacySizes(16, 200, 24, 3, 16, 200, 250),
-        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 250),
+        "default": PrivacySizes(16, 200, 24, 3, 16, 200, 150),
+        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 150),
     },
     "09_latency": {
         "smoke": LatencySizes({"sam-small": 2}, ("sam-small",), {"sam-small": (1, 4)}, (1, 5), 4),

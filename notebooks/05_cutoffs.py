@@ -197,8 +197,8 @@ rises |= {f"{v}, low": waves[v][:, ~high].mean(1) - clean[v] for v in pair}
 
 # %%
 for variant in pair:
-    ends = [100 * rises[name].mean() for name in (variant, f"{variant}, low")]
-    words = compared(*ends, same="as")
+    added = [100 * rises[name].mean() for name in (variant, f"{variant}, low")]
+    words = compared(*added, same="as")
     run.say(f"{VARIANTS[variant]}, points of error that high waves add: {words} by low ones.")
 
 # %%

@@ -47,6 +47,15 @@ def test_the_default_column_is_there():
     assert measured <= {folder.name for folder, _ in SAVED if folder.parent.name == "default"}
 
 
+def test_every_interval_holds_its_value():
+    """Where it does not, the two are of different quantities."""
+    found = [m for m in load_published(()).measured.values() if m.interval]
+    for each in found:
+        low, high = each.interval
+        assert low <= np.mean(each.values) <= high, each.claim
+    assert len(found) > 20
+
+
 def test_every_paper_is_described_and_its_picture_published():
     shown = load_published(())
     assert None not in shown.papers.values()

@@ -20,7 +20,7 @@
 # | profile | SAM | memory | download | device |
 # |---|---|---|---|---|
 # | smoke | our small SAM | under 1.5 GB | none | CPU, one core |
-# | default | small, and ViT-B with random weights | under 3 GB | none | CPU, one core |
+# | default | small, and ViT-B with random weights | under 1.6 GB | none | CPU, one core |
 # | paper | the same, and SAM's own encoder of ViT-B | under 6 GB | none | CPU, one core |
 #
 # It stays on the CPU, because CPU seconds are what it measures.
@@ -49,7 +49,6 @@ from paperlib.notebook.words import compared, counted, number
 from paperlib.pedsam import plots
 from paperlib.pedsam.remote import latency
 from paperlib.pedsam.small_sam.scenes import unseen_scenes
-from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.seeds import derive
 
 torch.set_num_threads(1)  # the edge has one core, and so has every server
@@ -59,7 +58,9 @@ torch.set_num_threads(1)  # the edge has one core, and so has every server
 #
 # The *edge* is the device that has the image; the *servers* compute parts of the encoder for it.
 # They speak gRPC, a protocol by which a process calls another one over the network, as in the
-# paper.
+# paper. Of the small SAM each is a process of its own; in the default profile, ViT-B's are threads
+# of the edge's process, since two processes with its weights would not fit a small machine. What is
+# sent and what each side computes is the same.
 #
 # CPU seconds of the edge and of the busiest server, and bytes of all servers together, for each
 # round. `edge` is everything that the edge does itself: cutting, serialising, checking what comes
@@ -74,26 +75,17 @@ for name in run.sizes.images:
     sams[name] = build_sam(name)
 
 # %%
-inputs = {}
-for name, sam in sams.items():
-    scenes = unseen_scenes(run.sizes.images[name], derive(seed, "scenes")).float()
-    size = sam.image_encoder.img_size
-    inputs[name] = sam.preprocess(torch.nn.functional.interpolate(scenes, size, mode="bilinear"))
+inputs = {
+    name: latency.prepared(sam, unseen_scenes(run.sizes.images[name], derive(seed, "scenes")))
+    for name, sam in sams.items()
+}
 
 # %%
-seconds = {}
-for name, sam in sams.items():
-    encoders = {"ours": PartitionedEncoder(sam.image_encoder)}
-    if name in run.sizes.compared:
-        encoders["segment_anything"] = sam.image_encoder
-    seconds[name] = latency.encoder_seconds(encoders, inputs[name]).median()
-
-# %%
-whole = pd.DataFrame(seconds).T.rename_axis("SAM")
+whole = latency.whole_seconds(sams, inputs, run.sizes.compared)
 whole.assign(ratio=whole["segment_anything"] / whole["ours"]).round(3)
 
 # %%
-measured, memory = latency.measure_cases(sams, inputs, run.sizes.servers)
+measured, memory = latency.measure_cases(sams, inputs, run.sizes.servers, run.sizes.threads)
 
 # %% [markdown]
 # An image, all rounds together. `wall` is the time that it took here, where edge and servers share
@@ -136,7 +128,13 @@ for name, edge in total.xs(("exact", "float32", 4), level=latency.KEYS[1:]).edge
 # one by one; a large one, of which a request computes for a second, hardly.
 
 # %%
+cloud = {
+    name: latency.plain_cloud_bytes(sam.image_encoder, "float16") for name, sam in sams.items()
+}
 small = "sam-small"
+sams = {small: sams[small]}  # of ViT-B no more than those bytes is needed
+
+# %%
 spent = latency.cpu_by_servers(small, sams[small], inputs[small], run.sizes.turns)
 
 # %%
@@ -151,8 +149,8 @@ run.say(f"Edge and four servers, multiples of SAM's own time: {words} with image
 # %% [markdown]
 # ## Memory
 #
-# Largest resident memory so far, in MB. Servers of one machine share the memory of torch and of the
-# weights, and each counts it.
+# Largest resident memory so far, in MB. Server processes of one machine share the memory of torch
+# and of the weights, and each counts it; servers that are threads have theirs in the edge's.
 
 # %%
 (memory / 2**20).round(0)
@@ -170,7 +168,7 @@ run.say(f"Edge and four servers, multiples of SAM's own time: {words} with image
 pd.DataFrame(latency.NETWORKS).rename(columns={"up": "up, Mbit/s", "down": "down, Mbit/s"})
 
 # %%
-modelled = latency.modelled_cases(measured, whole["ours"], sams, run.sizes.edge_factors)
+modelled = latency.modelled_cases(measured, whole["ours"], cloud, run.sizes.edge_factors)
 
 # %% [markdown]
 # Seconds of one image, modelled:
@@ -205,7 +203,8 @@ for name, fastest in latency.fastest(modelled[slow]).groupby("SAM", sort=False):
 # to one server, is in the lines above.
 #
 # **Deviations and limits.** The paper measured phones and boards; here edge and servers are
-# processes of one machine, and a slower edge is a factor. Compute is CPU time on one thread: a
-# server with a GPU would be far faster, and the comparison would shift towards the network. Real
-# networks vary; TLS and lost packets are not in the model. Pixels travel as normalised numbers in
-# the format of the wire; an edge could send 8-bit pixels in a quarter of the bytes of float32.
+# processes and threads of one machine, and a slower edge is a factor. Compute is CPU time on one
+# thread: a server with a GPU would be far faster, and the comparison would shift towards the
+# network. Real networks vary; TLS and lost packets are not in the model. Pixels travel as
+# normalised numbers in the format of the wire; an edge could send 8-bit pixels in a quarter of the
+# bytes of float32.

@@ -53,6 +53,7 @@ from paperlib.pedsam.remote.latency import (
     measure_rounds,
     modelled,
     plain_cloud,
+    plain_cloud_bytes,
 )
 from paperlib.pedsam.remote.listener import Server
 from paperlib.pedsam.remote.service import Limits, WindowService
@@ -146,7 +147,9 @@ def audit(
     cases = {}
     for network in NETWORKS:
         cases[network.name, "servers"] = modelled(measured, network)
-        cases[network.name, "plain cloud"] = plain_cloud(seconds, encoder, form, network)
+        cases[network.name, "plain cloud"] = plain_cloud(
+            seconds, plain_cloud_bytes(encoder, form), network
+        )
         cases[network.name, ALONE] = {"edge": seconds, "servers": 0.0, "transfer": 0.0}
     times = pd.DataFrame(cases).T.rename_axis(["network", "case"])
     return Audit(

@@ -69,13 +69,16 @@ class LatencySizes:
         images: encoded in every setting, for each SAM.
         compared: SAMs whose own encoder is timed too; ViT-B's takes 4 GB.
         servers: numbers of them, for each SAM.
-        edge_factors: how many times slower the edge is than a server.
+        threads: SAMs whose servers are threads of the edge's process, since two processes with
+            ViT-B take 2.5 GB.
+        edge_factors: how many times slower the edge is than a server, above 0.
         turns: images that the CPU time of all processes is measured over.
     """
 
     images: Mapping[str, int]
     compared: tuple[str, ...]
     servers: Mapping[str, tuple[int, ...]]
+    threads: tuple[str, ...]
     edge_factors: tuple[float, ...]
     turns: int
 
@@ -97,19 +100,23 @@ SIZES = {
         "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 150),
     },
     "09_latency": {
-        "smoke": LatencySizes({"sam-small": 2}, ("sam-small",), {"sam-small": (1, 4)}, (1, 5), 4),
+        "smoke": LatencySizes(
+            {"sam-small": 2}, ("sam-small",), {"sam-small": (1, 4)}, (), (1.0, 5.0), 4
+        ),
         "default": LatencySizes(
             {"sam-small": 10, "vit_b": 1},
             ("sam-small",),
             {"sam-small": (1, 2, 4, 16), "vit_b": (4,)},
-            (1, 5),
+            ("vit_b",),
+            (1.0, 5.0),
             100,
         ),
         "paper": LatencySizes(
             {"sam-small": 20, "vit_b": 3},
             ("sam-small", "vit_b"),
             {"sam-small": (1, 2, 4, 16), "vit_b": (1, 4, 25)},
-            (1, 5),
+            (),
+            (1.0, 5.0),
             100,
         ),
     },

@@ -223,6 +223,13 @@ def test_sizes_are_changed_by_name():
     assert (row.bits, row.decisive) == ({"W4A8": 1, "W2A8": 3}, "W8A2")
 
 
+def test_an_edge_may_be_slower_by_any_factor_above_0():
+    rows = read_table()["09_latency"].sizes.SIZES["09_latency"]
+    assert changed_row(rows, "smoke", {"edge_factors": [0.5, 2]}).edge_factors == (0.5, 2)
+    with pytest.raises(ParameterError, match="size edge_factors: 0: valid are numbers above 0"):
+        changed_row(rows, "smoke", {"edge_factors": [1.5, 0]})
+
+
 def test_less_than_its_part_is_refused():
     with pytest.raises(ParameterError, match="size few: 2 of images: 1"):
         changed_row(ROWS, "default", {"images": 1})

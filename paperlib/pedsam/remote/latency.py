@@ -15,20 +15,22 @@ gets the image as 8-bit pixels and answers with the embedding in the same number
 round. The paper reports latency on constrained edges; how it is composed here is ours.
 """
 
+import contextlib
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
 from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.processes import LocalServer, servers_of
+from paperlib.pedsam.remote.listener import serving_threads
+from paperlib.pedsam.remote.processes import LocalServer, giving_back, servers_of
 from paperlib.pedsam.remote.wire import FORMATS, TYPES
 from paperlib.pedsam.split.encoder import PartitionedEncoder, Session
 from paperlib.pedsam.split.schedule import Round
@@ -150,6 +152,35 @@ def _answered(edge: EdgeCompute, first: int) -> pd.DataFrame:
     return calls
 
 
+def prepared(sam: Sam, images: UInt8[Tensor, "n 3 height width"]) -> Float[Tensor, "n 3 size size"]:
+    """Square RGB images, 0 to 255, at a SAM's own size, normalised as it does."""
+    size = sam.image_encoder.img_size
+    scaled = torch.nn.functional.interpolate(images.float(), size, mode="bilinear")
+    return sam.preprocess(scaled)
+
+
+def whole_seconds(
+    sams: Mapping[str, Sam],
+    images: Mapping[str, Float[Tensor, "n 3 size size"]],
+    compared: Collection[str],
+) -> pd.DataFrame:
+    """Median CPU seconds of an image, undistributed: a row for each SAM.
+
+    Args:
+        sams: by name.
+        images: of each, normalised.
+        compared: SAMs whose own encoder is timed too, in the column segment_anything beside ours.
+    """
+    rows = {}
+    for name, sam in sams.items():
+        encoders = {"ours": PartitionedEncoder(sam.image_encoder)}
+        if name in compared:
+            encoders["segment_anything"] = sam.image_encoder
+        with giving_back():
+            rows[name] = encoder_seconds(encoders, images[name]).median()
+    return pd.DataFrame(rows).T.rename_axis("SAM")
+
+
 @torch.inference_mode()
 def encoder_seconds(
     encoders: Mapping[str, torch.nn.Module], images: Float[Tensor, "n 3 size size"]
@@ -214,29 +245,39 @@ def measure_cases(
     sams: Mapping[str, Sam],
     images: Mapping[str, Float[Tensor, "n 3 size size"]],
     servers: Mapping[str, Sequence[int]],
+    threads: Collection[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`measure_rounds` over processes of this machine for `CASES` and numbers of servers.
+    """`measure_rounds` over servers of this machine for `CASES` and numbers of servers.
 
     Args:
         sams: by name.
         images: of each, normalised as ``Sam.preprocess`` does.
         servers: numbers of them.
+        threads: SAMs whose servers are threads of this process, not processes of their own.
 
     Returns:
         The rounds, with the columns `KEYS`; and for each SAM the largest resident memory so far, in
-        bytes, of a server and of the edge.
+        bytes, of a server that is a process and of the edge.
     """
     parts, memory = [], []
     for name, sam in sams.items():
         encoder, worker = sam.image_encoder, WindowBlocks(sam.image_encoder)
-        with servers_of(sam, name, max(servers[name])) as started:
-            addresses = [server.address for server in started]
+        most, largest = max(servers[name]), float("nan")
+        with contextlib.ExitStack() as stack:
+            started: list[LocalServer] = []
+            if name in threads:
+                stack.enter_context(giving_back())
+                addresses = stack.enter_context(serving_threads(worker, most))
+            else:
+                started = stack.enter_context(servers_of(sam, name, most))
+                addresses = [server.address for server in started]
             for k, (schedule, form) in itertools.product(servers[name], CASES):
                 with EdgeCompute(worker, addresses[:k], form=form, deadline=600) as edge:
                     rounds = measure_rounds(encoder, edge, schedule, images[name])
                 setting = dict(zip(KEYS, (name, schedule, form, k), strict=True))
                 parts.append(rounds.assign(**setting))
-            largest = max(server.peak_memory() for server in started)
+            if started:
+                largest = max(server.peak_memory() for server in started)
         memory.append({"SAM": name, "a server": largest, "the edge": peak_memory()})
     return pd.concat(parts, ignore_index=True), pd.DataFrame(memory).set_index("SAM")
 
@@ -283,7 +324,7 @@ def cpu_by_servers(
 def modelled_cases(
     measured: pd.DataFrame,
     whole: pd.Series,
-    sams: Mapping[str, Sam],
+    cloud: Mapping[str, tuple[int, int]],
     edge_factors: Sequence[float],
 ) -> pd.DataFrame:
     """Seconds of one image by stage, modelled: four servers, the edge alone, and plain cloud.
@@ -291,7 +332,7 @@ def modelled_cases(
     Args:
         measured: of `measure_cases`.
         whole: seconds of the whole encoder, by SAM.
-        sams: by name.
+        cloud: bytes of a plain cloud (see `plain_cloud_bytes`), by SAM.
         edge_factors: how many times slower the edge is than what was measured.
 
     Returns:
@@ -299,11 +340,11 @@ def modelled_cases(
         transfer and seconds, their sum.
     """
     rows, four = [], measured[measured.servers == 4]
-    for name, network, factor in itertools.product(sams, NETWORKS, edge_factors):
+    for name, network, factor in itertools.product(cloud, NETWORKS, edge_factors):
         setting = {"SAM": name, "network": network.name, "edge slower by": factor}
-        seconds, encoder = whole[name], sams[name].image_encoder
+        seconds = whole[name]
         parts = {ALONE: {"edge": factor * seconds, "servers": 0.0, "transfer": 0.0}}
-        parts[CLOUD] = plain_cloud(seconds, encoder, "float16", network)
+        parts[CLOUD] = plain_cloud(seconds, cloud[name], network)
         for schedule, form in CASES:
             mine = four[(name == four.SAM) & (four.schedule == schedule) & (four.format == form)]
             parts[case_name(schedule, form)] = modelled(mine, network, factor)
@@ -344,23 +385,24 @@ def modelled(rounds: pd.DataFrame, network: Network, edge_factor: float = 1.0) -
     }
 
 
-def plain_cloud(
-    seconds: float, encoder: ImageEncoderViT, form: str, network: Network
-) -> dict[str, float]:
+def plain_cloud(seconds: float, moved: tuple[int, int], network: Network) -> dict[str, float]:
     """The same for one server that gets the whole image and runs the whole encoder.
 
     Args:
         seconds: of the encoder on the server.
-        encoder: for its sizes.
-        form: of the embedding on the wire: float32, float16 or int8 (as in `wire`).
+        moved: bytes up and down.
         network: the link.
     """
-    up, down = plain_cloud_bytes(encoder, form)
-    return {"edge": 0.0, "servers": seconds, "transfer": network.seconds(up, down)}
+    return {"edge": 0.0, "servers": seconds, "transfer": network.seconds(*moved)}
 
 
 def plain_cloud_bytes(encoder: ImageEncoderViT, form: str) -> tuple[int, int]:
-    """Bytes up, the image in 8 bits a colour, and down, the embedding, without headers."""
+    """Bytes up, the image in 8 bits a colour, and down, the embedding, without headers.
+
+    Args:
+        encoder: for its sizes.
+        form: of the embedding on the wire: float32, float16 or int8 (as in `wire`).
+    """
     tokens = (encoder.img_size // encoder.patch_embed.proj.kernel_size[0]) ** 2
     channels = encoder.neck[0].out_channels
     scales = 4 * tokens if form == "int8" else 0

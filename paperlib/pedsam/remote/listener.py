@@ -5,6 +5,7 @@ busy server still says that it serves. A client may have so many calls open as `
 What is answered: `paperlib.pedsam.remote.service`.
 """
 
+import contextlib
 import secrets
 import threading
 from collections import Counter
@@ -18,7 +19,8 @@ from grpc_health.v1 import health, health_pb2
 
 from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.certificates import is_loopback, read_identity
-from paperlib.pedsam.remote.service import LOG, WindowService
+from paperlib.pedsam.remote.service import LOG, Limits, WindowService
+from paperlib.pedsam.split.worker import WindowBlocks
 
 SPARE_THREADS = 4  # for others, while one client has as many calls open as it may
 NO_DEADLINE = 1e8  # seconds: so much is left where a caller gives none
@@ -198,3 +200,16 @@ class Server:
         self._asks.shutdown(wait=False)
         LOG.info("stopped", extra={"entry": {"all_calls_ended": done}})
         return done
+
+
+@contextlib.contextmanager
+def serving_threads(worker: WindowBlocks, servers: int) -> Iterator[list[str]]:
+    """Addresses of servers in this process: gRPC and CPU time as ever, the memory only once."""
+    started = [Server(WindowService(worker, Limits()), "127.0.0.1:0", None) for _ in range(servers)]
+    try:
+        for server in started:
+            server.start()
+        yield [server.address for server in started]
+    finally:
+        for server in started:
+            server.stop()

@@ -7,6 +7,7 @@ of torch and of the weights (see ``--copies`` of `paperlib.pedsam.remote.server`
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import selectors
@@ -30,7 +31,9 @@ COMMAND = (sys.executable, "-m", "paperlib.pedsam.remote.server")
 SECONDS_TO_END = 15.0  # after SIGTERM, before SIGKILL
 
 # Of Linux's C library: tensors from 1 MiB on go back to the system as soon as they are not needed.
-GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "MALLOC_TRIM_THRESHOLD_": str(2**20)}
+LEAST, MOST = 2**20, 2**25  # bytes; the second is what it ends up with by itself
+MMAP_THRESHOLD = -3  # number of that setting
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(LEAST), "MALLOC_TRIM_THRESHOLD_": str(LEAST)}
 
 
 class ServerError(RuntimeError):
@@ -101,6 +104,21 @@ def local_servers(
         for server in ready:
             _check_health(server["address"], log, end)
         yield [LocalServer(psutil.Process(s["pid"]), s["address"], log) for s in ready]
+
+
+@contextlib.contextmanager
+def giving_back() -> Iterator[None]:
+    """This process, too, gives tensors back at once while this is entered, where it can."""
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another C library
+        yield
+        return
+    set_option(MMAP_THRESHOLD, LEAST)
+    try:
+        yield
+    finally:
+        set_option(MMAP_THRESHOLD, MOST)
 
 
 @contextlib.contextmanager

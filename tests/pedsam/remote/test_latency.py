@@ -4,13 +4,18 @@ import pandas as pd
 import pytest
 import torch
 
-from paperlib.models.sam import IMAGE, PATCH
+from paperlib.models.sam import IMAGE, PATCH, build_small_sam
 from paperlib.pedsam.remote import latency, wire
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.latency import Network, cpu_of_all, measure_rounds, modelled
 
 TOKENS = (IMAGE // PATCH) ** 2
 IMAGES = torch.randn(2, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def sam():
+    return build_small_sam().eval()
 
 
 @pytest.mark.parametrize(("schedule", "rounds"), [("exact", 2), ("pixels_once", 1)])
@@ -83,7 +88,7 @@ def test_plain_cloud(encoder, form):
     message = wire.encode(torch.ones(TOKENS, 128), form)
     assert down == len(message.values) + len(message.scales)
     network = Network("some", up=1, down=1, round_trip=0)
-    found = latency.plain_cloud(0.5, encoder, form, network)
+    found = latency.plain_cloud(0.5, (up, down), network)
     assert found == pytest.approx({"edge": 0, "servers": 0.5, "transfer": 8e-6 * (up + down)})
 
 
@@ -100,3 +105,25 @@ def test_the_fastest_split_changes_with_the_seconds():
     assert (row["edge alone"], row["plain cloud"]) == (4, 1)
     (row,) = latency.fastest(table.assign(seconds=[4, 1, 2, 3])).to_dict("records")
     assert row["case"] == "exact, int8"
+
+
+def test_servers_that_are_threads_are_measured_as_processes_are(sam):
+    name, images = "sam-small", IMAGES[:1]
+    given = {name: sam}, {name: images}, {name: (1, 4)}
+    (inside, memory), (outside, more) = (latency.measure_cases(*given, t) for t in ((name,), ()))
+    assert memory["a server"].isna().all() and (more > 0).all(axis=None)
+    assert (memory["the edge"] > 0).all()
+    keys = [*latency.KEYS, "image", "round", "bytes_up", "bytes_down"]
+    pd.testing.assert_frame_equal(inside[keys], outside[keys])
+    assert (inside[["edge", "server"]] > 0).all(axis=None)
+
+
+def test_the_whole_encoder_of_each_sam(sam):
+    found = latency.whole_seconds({"a": sam, "b": sam}, {"a": IMAGES, "b": IMAGES}, ("b",))
+    assert list(found.index) == ["a", "b"] and (found.ours > 0).all()
+    assert found["segment_anything"].isna().tolist() == [True, False]
+
+
+def test_images_are_prepared_as_sam_does_it(sam):
+    images = torch.randint(0, 256, (1, 3, IMAGE, IMAGE), dtype=torch.uint8)
+    torch.testing.assert_close(latency.prepared(sam, images), sam.preprocess(images.float()))

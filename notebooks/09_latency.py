@@ -44,7 +44,7 @@ run = start("09_latency", sizes, profile=profile, seed=seed, dataset=dataset)
 import pandas as pd
 import torch
 
-from paperlib.models.sam import build_sam
+from paperlib.models.sam import RandomSams, prepared
 from paperlib.notebook.words import compared, counted, number
 from paperlib.pedsam import plots
 from paperlib.pedsam.remote import latency
@@ -69,14 +69,11 @@ torch.set_num_threads(1)  # the edge has one core, and so has every server
 # with fused attention.
 
 # %%
-sams = {}
-for name in run.sizes.images:
-    torch.manual_seed(derive(seed, "weights"))
-    sams[name] = build_sam(name)
+sams = RandomSams(run.sizes.images, derive(seed, "weights"))
 
 # %%
 inputs = {
-    name: latency.prepared(sam, unseen_scenes(run.sizes.images[name], derive(seed, "scenes")))
+    name: prepared(sam, unseen_scenes(run.sizes.images[name], derive(seed, "scenes")))
     for name, sam in sams.items()
 }
 
@@ -128,13 +125,10 @@ for name, edge in total.xs(("exact", "float32", 4), level=latency.KEYS[1:]).edge
 # one by one; a large one, of which a request computes for a second, hardly.
 
 # %%
-cloud = {
+moved = {
     name: latency.plain_cloud_bytes(sam.image_encoder, "float16") for name, sam in sams.items()
 }
 small = "sam-small"
-sams = {small: sams[small]}  # of ViT-B no more than those bytes is needed
-
-# %%
 spent = latency.cpu_by_servers(small, sams[small], inputs[small], run.sizes.turns)
 
 # %%
@@ -168,7 +162,7 @@ run.say(f"Edge and four servers, multiples of SAM's own time: {words} with image
 pd.DataFrame(latency.NETWORKS).rename(columns={"up": "up, Mbit/s", "down": "down, Mbit/s"})
 
 # %%
-modelled = latency.modelled_cases(measured, whole["ours"], cloud, run.sizes.edge_factors)
+modelled = latency.modelled_cases(measured, whole["ours"], moved, run.sizes.edge_factors)
 
 # %% [markdown]
 # Seconds of one image, modelled:

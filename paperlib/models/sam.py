@@ -15,10 +15,13 @@ windowed ones.
 global ones; its encoder's own forward pass, in SAM's order, is of no use.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from segment_anything import sam_model_registry
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -27,7 +30,7 @@ from segment_anything.modeling import (
     Sam,
     TwoWayTransformer,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from paperlib.data.download import RemoteFile, find
 from paperlib.models.checkpoints import load_weights, read_weights
@@ -76,6 +79,31 @@ def build_sam(name: str) -> Sam:
     if name in PUBLISHED:
         return sam_model_registry[name]()
     raise ValueError(f"SAM {name!r} is unknown: valid are {', '.join(SAMS)}")
+
+
+class RandomSams(Mapping[str, Sam]):
+    """SAMs with random weights by name, built at every look, so that none stays in memory."""
+
+    def __init__(self, names: Iterable[str], seed: int) -> None:
+        """Of `SAMS`; the weights are the same at every look."""
+        self.names, self.seed = tuple(names), seed
+
+    def __getitem__(self, name: str) -> Sam:
+        torch.manual_seed(self.seed)
+        return build_sam(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def prepared(sam: Sam, images: UInt8[Tensor, "n 3 height width"]) -> Float[Tensor, "n 3 size size"]:
+    """Square RGB images, 0 to 255, at a SAM's own size, normalised as it does."""
+    size = sam.image_encoder.img_size
+    scaled = F.interpolate(images.float(), size, mode="bilinear")
+    return sam.preprocess(scaled)
 
 
 def load_sam(name: str, source: Path | None = None) -> Sam:

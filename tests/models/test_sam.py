@@ -168,3 +168,11 @@ def test_published_files_have_a_checksum(name):
     remote = PUBLISHED[name]  # the digits in its name are of another checksum, MD5
     assert re.fullmatch(r"[0-9a-f]{64}", remote.sha256)
     assert re.fullmatch(rf"sam_{name}_[0-9a-f]{{6}}\.pth", remote.name)
+
+
+def test_sams_with_random_weights_are_the_same_at_every_look():
+    random = sams.RandomSams(["sam-small"], seed=3)
+    (first,), second = random.values(), random["sam-small"]
+    assert first is not second
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

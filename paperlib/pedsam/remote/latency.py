@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
@@ -150,13 +150,6 @@ def _answered(edge: EdgeCompute, first: int) -> pd.DataFrame:
     if len(failed):
         raise RuntimeError(f"{failed.server.iloc[0]} failed: {failed.status.iloc[0]}")
     return calls
-
-
-def prepared(sam: Sam, images: UInt8[Tensor, "n 3 height width"]) -> Float[Tensor, "n 3 size size"]:
-    """Square RGB images, 0 to 255, at a SAM's own size, normalised as it does."""
-    size = sam.image_encoder.img_size
-    scaled = torch.nn.functional.interpolate(images.float(), size, mode="bilinear")
-    return sam.preprocess(scaled)
 
 
 def whole_seconds(

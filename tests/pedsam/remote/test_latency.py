@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from paperlib.models.sam import IMAGE, PATCH, build_small_sam
+from paperlib.models.sam import IMAGE, PATCH, build_small_sam, prepared
 from paperlib.pedsam.remote import latency, wire
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.latency import Network, cpu_of_all, measure_rounds, modelled
@@ -126,4 +126,4 @@ def test_the_whole_encoder_of_each_sam(sam):
 
 def test_images_are_prepared_as_sam_does_it(sam):
     images = torch.randint(0, 256, (1, 3, IMAGE, IMAGE), dtype=torch.uint8)
-    torch.testing.assert_close(latency.prepared(sam, images), sam.preprocess(images.float()))
+    torch.testing.assert_close(prepared(sam, images), sam.preprocess(images.float()))

@@ -4,8 +4,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +11,8 @@ import pytest
 
 from paperlib.names import notebooks
 from paperlib.paths import ROOT
-from paperlib.runs import memory
+from paperlib.runs import limits, memory
+from paperlib.runs.limits import inside, limited
 from paperlib.runs.table import read_table
 
 MB = 2**20
@@ -66,30 +65,6 @@ def test_a_full_disk_is_named_and_leaves_no_half_notebook(tmp_path, size):
     assert left == []
 
 
-@contextlib.contextmanager
-def limited(limit: int) -> Iterator[Path]:
-    """A control group below this process's own, with a limit of memory in bytes."""
-    kind, own = memory._groups(Path("/"))[0]
-    group = own / f"paperlib-{uuid.uuid4().hex[:8]}"
-    if kind == "cgroup2":  # a group with processes hands no controller on: from the top
-        top = next(folder for _, folder in reversed(memory._groups(Path("/"))) if folder.is_mount())
-        (top / "cgroup.subtree_control").write_text("+memory")
-        group = top / group.name
-    group.mkdir()
-    (group / memory.FILES[kind][0]).write_text(str(limit))
-    try:
-        yield group
-    finally:
-        while (group / "cgroup.procs").read_text():
-            time.sleep(0.1)
-        group.rmdir()
-
-
-def inside(group: Path, *words: str) -> list[str]:
-    """A command that runs in a control group."""
-    return ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *words]
-
-
 def test_the_room_is_that_of_the_group(tmp_path):
     code = "from paperlib.runs import memory; print(memory.available(), memory.killed())"
     with limited(900 * MB) as group:
@@ -134,3 +109,10 @@ sys.exit(runner.main())
     assert why.startswith("the kernel was killed for memory: it had ")
     needs = read_table()[FIRST].row.memory["smoke"]
     assert why.endswith(f" MB; notebooks/graph.yaml says {needs} MB for it")
+
+
+def test_a_notebook_fits_its_limit_or_is_killed():
+    assert limits.run(FIRST, "smoke").split()[:2] == [FIRST, "ok"]
+    row, why = limits.run(FIRST, "smoke", limit=300 * MB).splitlines()
+    assert row.split()[:2] == [FIRST, "FAILED"]
+    assert "the kernel was killed" in why and "for memory" in why

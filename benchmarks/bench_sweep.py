@@ -1,0 +1,89 @@
+"""What the engine of a sweep costs, beside what the notebook itself computes.
+
+    python benchmarks/bench_sweep.py [NOTEBOOK] [RUNS]
+
+Runs a sweep over seeds in the smoke profile, in an empty folder, then the same cells a few times
+as one script with the same imports, without kernel and runner. Prints
+
+- CPU seconds a run of everything: scheduler, runners and kernels; planning and the table at the end
+  are shared among the runs;
+- CPU seconds of the script;
+- their difference, the engine's cost;
+- the share of cores x wall in which the sweep used a processor.
+
+On a machine that computes other things at the same time the last number is too low.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from paperlib.paths import NOTEBOOKS, ROOT
+from paperlib.runs.graph import cores
+from paperlib.runs.runner import parameters_of, read_notebook
+
+SCRIPTS = 3  # how often the script is run
+THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
+
+
+def spent(words: list[str], **environment: str) -> tuple[float, float]:
+    """CPU seconds of a command and all that it started, and seconds that passed."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        words,
+        env=os.environ | THREADS | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"} | environment,
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return used, time.monotonic() - began
+
+
+def as_script(name: str, seed: int) -> str:
+    """The code cells of a notebook, one after the other, with the parameters of a smoke run."""
+    notebook = read_notebook(NOTEBOOKS / f"{name}.py")
+    given = {"profile": "smoke", "seed": seed}
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    parts = []
+    for cell in cells:
+        parts.append(cell.source)
+        if "parameters" in cell.metadata.get("tags", []):
+            parts += [f"{key} = {value!r}" for key, value in given.items()]
+    assert given.keys() <= parameters_of(notebook).keys()
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """The command."""
+    name, runs = [*sys.argv[1:], *("04_robustness", "10")[len(sys.argv) - 1 :]]
+    number = int(runs)
+    with tempfile.TemporaryDirectory() as place:
+        sweep = Path(place) / "seeds.yaml"
+        content = {"notebook": name, "profile": "smoke", "seeds": [*range(number)]}
+        sweep.write_text(yaml.safe_dump(content))
+        words = [sys.executable, "-m", "paperlib.runs.sweep", str(sweep)]
+        used, wall = spent(words, PAPERLIB_OUTPUTS=f"{place}/outputs")
+        script = Path(place) / "script.py"
+        alone = []
+        for seed in range(SCRIPTS):
+            script.write_text(as_script(name, seed))
+            folder = {"PAPERLIB_OUTPUTS": f"{place}/alone", "PAPERLIB_BATCH": "1"}
+            alone.append(spent([sys.executable, str(script)], **folder)[0])
+    of_script = sum(alone) / SCRIPTS
+    row = {"notebook": name, "runs": number, "CPU s a run": used / number, "script": of_script}
+    row |= {"engine": used / number - of_script, "utilisation": used / (cores() * wall)}
+    row |= {"wall s a run": wall / number, "load before": os.getloadavg()[2]}
+    for key, value in row.items():
+        print(f"{key:<14}{value if isinstance(value, (str, int)) else round(value, 2)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -23,10 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from paperlib.data import cifar
 from paperlib.data.download import DownloadError, RemoteFile, fetch
 from paperlib.files import FileError, write_files
-from paperlib.models import sam
 from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir
@@ -38,10 +36,6 @@ from paperlib.runs.table import Entry, Job, changed_parts, git_state, read_table
 FULL = 2**16  # bytes: a disk that has less left cannot hold what Snakemake has to say
 SNAKEFILE = NOTEBOOKS / "Snakefile"
 MEBIBYTE = 2**20
-REMOTE: dict[str, Callable[[], RemoteFile]] = {  # of what is in `outside` and can be downloaded
-    "cifar10": lambda: cifar.EDITIONS["cifar10"].archive,
-    "sam": lambda: sam.PUBLISHED["vit_b"],
-}
 STOPPED = 130  # exit code of a run that a person stopped
 
 
@@ -66,6 +60,24 @@ def chosen(
         for name, entry in table.items()
         if (not only or name in only) and (dataset is None or dataset in entry.datasets)
     ]
+
+
+def _cifar10() -> RemoteFile:
+    from paperlib.data.cifar import EDITIONS  # here: it takes seconds, which a plan does not need
+
+    return EDITIONS["cifar10"].archive
+
+
+def _sam() -> RemoteFile:
+    from paperlib.models.sam import PUBLISHED  # here, for the same reason
+
+    return PUBLISHED["vit_b"]
+
+
+REMOTE: dict[str, Callable[[], RemoteFile]] = {  # of what is in `outside` and can be downloaded
+    "cifar10": _cifar10,
+    "sam": _sam,
+}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU or GPU |
+# | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU or GPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
 # `run_all.sh` prints the time and the peak of memory of every run. Tested on one core of a CPU; a

@@ -23,7 +23,7 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 2 GB | none | CPU |
+# | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU |
 #
 # `run_all.sh` prints the time and the peak of memory of every run. Tested on one core of a CPU, on

@@ -58,7 +58,7 @@ torch.set_num_threads(1)  # the edge has one core, and so has every server
 #
 # The *edge* is the device that has the image; the *servers* compute parts of the encoder for it.
 # They speak gRPC, a protocol by which a process calls another one over the network, as in the
-# paper. Of the small SAM each is a process of its own; in the default profile, ViT-B's are threads
+# paper. Of the small SAM each is a process of its own; where the sizes say so, ViT-B's are threads
 # of the edge's process, since two processes with its weights would not fit a small machine. What is
 # sent and what each side computes is the same.
 #

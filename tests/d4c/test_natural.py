@@ -82,6 +82,19 @@ def test_leaves_cover_and_have_edges():
     assert slope > 0.7
 
 
+def test_a_leaf_is_a_disc(monkeypatch):
+    """All of one radius: what is seen of a leaf is no wider or higher than it, one is whole."""
+    monkeypatch.setattr(natural, "SMALLEST_LEAF", 0.2)
+    monkeypatch.setattr(natural, "LARGEST_LEAF", 0.2)
+    image = dead_leaves(1, 64, seed=2)[0]
+    areas = []
+    for colour in image.flatten(1).unique(dim=1).T:
+        rows, columns = (image == colour[:, None, None]).all(0).nonzero(as_tuple=True)
+        assert max(np.ptp(rows.numpy()), np.ptp(columns.numpy())) <= 2 * 0.2 * 64
+        areas.append(len(rows))
+    assert max(areas) == pytest.approx(np.pi * (0.2 * 64) ** 2, rel=0.05)
+
+
 def test_scrambled_images_keep_amplitudes_and_means_alone():
     images = natural_spectrum_noise(KNOWN, 6, 32, seed=2)
     ours = scrambled(images, seed=0)

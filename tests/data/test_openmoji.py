@@ -72,7 +72,15 @@ def test_same_scenes_in_every_batch_size_and_order(size, objects, monkeypatch):
     order = [11, 2, 5, 5, 0]
     assert same(pick(together, order), draw(indices=order, **options))
     monkeypatch.setattr(openmoji, "PIXELS", 5 * objects[1] * (2 * size) ** 2)
+    draw_some, sizes = openmoji._draw, []
+
+    def watched(split, indices, *rest):
+        sizes.append(len(indices))
+        return draw_some(split, indices, *rest)
+
+    monkeypatch.setattr(openmoji, "_draw", watched)
     assert same(together, draw(indices=range(12), **options))
+    assert sizes == [5, 5, 2]
 
 
 def test_same_scenes_whatever_the_threads_and_global_seeds():

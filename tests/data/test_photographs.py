@@ -55,6 +55,7 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
     save(tmp_path / "a.png", 8, 8)
     with pytest.raises(ValueError, match="count=2: .* has 1 photographs"):
         load_photographs(2, 8, tmp_path)
+    assert load_photographs(1, 1, tmp_path).shape == (1, 3, 1, 1)
     with pytest.raises(ValueError, match="size=0"):
         load_photographs(1, 0, tmp_path)
     (tmp_path / "a.png").write_bytes(b"\x89PNG damaged")

@@ -82,6 +82,11 @@ def test_bands_where_components_are_too_many(pictures, monkeypatch):
     assert whole.occluded.shape == (1, 8, 8)
 
 
+def test_images_of_64_pixels_are_the_largest_by_component():
+    for size, components in ((32, True), (64, True), (65, False)):
+        assert Measuring(1).by_component(torch.zeros(1, 3, size, size)) == components
+
+
 def test_the_summary_says_what_each_rests_on(pictures, measured):
     images, _ = pictures
     table = comparison.summary(measured, images, SETTINGS)

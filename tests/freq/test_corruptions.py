@@ -14,6 +14,19 @@ IMAGES = IMAGES.to(torch.uint8)
 PIXELS = IMAGES.numpy().transpose(0, 2, 3, 1) / 255
 
 
+PUBLISHED = {  # make_cifar_c.py of Hendrycks and Dietterich's code, arXiv 1903.12261
+    "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),
+    "shot_noise": (500, 250, 100, 75, 50),
+    "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),
+    "speckle_noise": (0.06, 0.1, 0.12, 0.16, 0.2),
+    "gaussian_blur": (0.4, 0.6, 0.7, 0.8, 1),
+    "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
+    "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),
+    "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),
+    "jpeg": (80, 65, 58, 50, 40),
+}
+
+
 def change(name, severity=3):
     return corrupt(name, IMAGES, severity, 0).double() - IMAGES.double()
 
@@ -102,6 +115,10 @@ def test_accuracy_lost_by_hand():
     assert right[:, 0].tolist() == [True, True, True, False]
     lost = dict(zip(CORRUPTIONS, corruptions.lost(right), strict=True))
     assert lost["brightness"] == 0.5 and lost["contrast"] == 0  # 100 and 120 become 138 and 158
+
+
+def test_severities_are_the_published_ones():
+    assert {name: each.constants for name, each in CORRUPTIONS.items()} == PUBLISHED
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -36,8 +36,9 @@ def test_a_training_that_fails_does_not_end_the_others(tmp_path, job):
 
 def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys, noise):
     pack(tmp_path / "images.npz", noise(256, 3), noise(20, 4))
+    folder = tmp_path / "new" / "zoo"  # neither is there
     words = "--dataset openmoji --architectures resnet20 --variants natural --epochs 1 --attacked 2"
-    words += f" --occluded 1 --images {tmp_path / 'images.npz'} --folder {tmp_path} --commit abc"
+    words += f" --occluded 1 --images {tmp_path / 'images.npz'} --folder {folder} --commit abc"
 
     def command(more):
         monkeypatch.setattr(sys, "argv", ["zoo", *words.split(), *more.split()])
@@ -46,17 +47,17 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys, noi
         assert end.value.code == 0
 
     command("--trainings 1 --minutes 0")
-    assert not (tmp_path / "trainings.csv").exists()
+    assert not (folder / "trainings.csv").exists()
     command("--trainings 1")
-    first = (tmp_path / "trainings.csv").read_text()
+    first = (folder / "trainings.csv").read_text()
     command("--trainings 3 --workers 2")
-    assert (tmp_path / "trainings.csv").read_text().startswith(first)
-    rows = table(tmp_path, "trainings")
+    assert (folder / "trainings.csv").read_text().startswith(first)
+    rows = table(folder, "trainings")
     assert sorted(row["training"] for row in rows) == ["0", "1", "2"]
     assert {row["commit"] for row in rows} == {"abc"}
-    assert len(table(tmp_path, "curves")) == 3 * RINGS
-    (weights,) = tmp_path.glob("*.safetensors")
-    model = load_checkpoint(weights.stem, tmp_path)
+    assert len(table(folder, "curves")) == 3 * RINGS
+    (weights,) = folder.glob("*.safetensors")
+    model = load_checkpoint(weights.stem, folder)
     test = noise(20, 4)
     right = (model(test.floats()).argmax(-1) == test.labels).float().mean().item()
     assert float(rows[0]["accuracy"]) == pytest.approx(right, abs=1e-5)

@@ -1,9 +1,11 @@
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from paperlib.freq.variants import EPSILON
-from paperlib.freq.zoo_recipes import VARIANTS, mixed
+from paperlib.freq.zoo_evidence import FOLDER
+from paperlib.freq.zoo_recipes import RECIPES, VARIANTS, mixed
 
 
 def test_mixed_labels_say_what_the_images_are_mixed_of():
@@ -23,3 +25,16 @@ def test_attacked_variants_reach_the_edge_of_their_ball_and_do_not_jump_over_it(
     epsilon, steps, step_size = VARIANTS[name].prepare.args
     assert epsilon == reach * EPSILON
     assert 0.5 * epsilon < step_size <= 1.25 * epsilon and steps * step_size > epsilon
+
+
+def test_the_published_networks_were_trained_by_these_recipes():
+    rows = pd.read_csv(FOLDER / "trainings.csv")
+    for (dataset, architecture, variant), group in rows.groupby(
+        ["dataset", "architecture", "variant"]
+    ):
+        recipe = RECIPES[dataset, architecture]
+        assert (group.epochs == recipe.epochs).all()
+        assert (group.learning_rate == recipe.learning_rate).all()
+        assert (group.batch_size == recipe.batch_size).all()
+        assert (group.weight_decay == VARIANTS[variant].weight_decay).all()
+    assert {*RECIPES} == {*zip(rows.dataset, rows.architecture, strict=True)}

@@ -131,5 +131,6 @@ def test_cifar10_comes_before_the_scenes(tmp_path):
 
 
 def test_too_few_scenes_are_refused():
-    with pytest.raises(ValueError, match="count=3: valid are 20 and more"):
-        draw_captioned("train", 3)
+    with pytest.raises(ValueError, match="count=19: valid are 20 and more"):
+        draw_captioned("train", 19)
+    assert len(draw_captioned("train", 20, size=8).images) == 20

@@ -105,6 +105,8 @@ def test_an_output_of_many_parts():
     assert torch.equal(Classifier(Parts(), output=lambda out: out[0])(x), x.flatten(1))
     with pytest.raises(ValueError, match=r"shape \(2, 3, 2, 2\) for 2 images"):
         as_classifier(nn.Identity())(x)
+    with pytest.raises(ValueError, match=r"shape \(6, 4\) for 2 images"):
+        as_classifier(lambda x: x.flatten(2).flatten(0, 1))(x)
 
 
 def test_bytes_become_floats():

@@ -156,7 +156,8 @@ def test_a_band_lies_between_low_and_high_in_the_curve_s_colour(ax):
     heights = band.get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (0.5, 4)
     assert tuple(band.get_facecolor()[0][:3]) == to_rgb(line.get_color())
-    band_curve(ax, x, mean, None, None, "other", "k")
+    for low, high in ((None, None), (mean, None), (None, mean)):
+        band_curve(ax, x, mean, low, high, "other", "k")
     assert len(ax.collections) == 1
 
 

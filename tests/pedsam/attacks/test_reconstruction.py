@@ -123,6 +123,20 @@ def test_missing_and_unwanted_tokens_are_named(views):
         network()(images, seen, torch.zeros(4, 6, 4, 4))
 
 
+def test_the_network_reads_pixels_about_0_and_which_are_seen(views):
+    model = network()
+    read = []
+    model.stem.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    images = torch.full((1, 3, SIZE, SIZE), 0.75)
+    seen = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    rebuild(model, images, seen)
+    rebuild(model, images, ~seen)
+    nothing, all_of_it = (torch.nn.functional.pixel_shuffle(x, 4)[0] for x in read)
+    assert not nothing.any()  # filled with mid-grey
+    torch.testing.assert_close(all_of_it[:3], torch.full((3, SIZE, SIZE), 0.25))
+    assert (all_of_it[3] == 1).all()
+
+
 def test_rebuild_leaves_the_network_as_it_was(views):
     model = network().train()
     rebuild(model, *views)

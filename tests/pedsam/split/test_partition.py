@@ -35,6 +35,11 @@ def test_rows_are_those_of_sams_windows(grid):
     assert sorted(everything.tolist()) == list(range(grid.tokens**2))
 
 
+def test_4096_tokens_are_computed_at_once():
+    """Those of one image of 1,024 pixels, of 16 of 256."""
+    assert [WindowGrid(tokens, 4).batch for tokens in (128, 64, 63, 16)] == [1, 1, 1, 16]
+
+
 def test_patches_are_those_of_the_convolution():
     torch.manual_seed(0)
     convolution = torch.nn.Conv2d(3, 5, 4, 4)

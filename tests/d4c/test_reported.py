@@ -30,6 +30,8 @@ def test_the_claims_of_the_paper():
     claims = {claim.id: claim for claim in load_claims(CLAIMS).values() if "d4c-" in claim.id}
     assert set(claims) == {
         *(f"d4c-1-{claim}-{tower}" for claim in CLAIMED for tower in ("resnet", "vit")),
+        "d4c-1-dynamic-resnet",
+        "d4c-1-dynamic-vit",
         "d4c-2-semantics",
         "d4c-2-diversity",
         *(f"d4c-3-{gain}-{tower}" for gain in GAINS for tower in ("resnet", "vit")),

@@ -6,6 +6,7 @@ from torch import nn
 from paperlib.freq.band_attack import band_attack, band_noise, fooled
 from paperlib.freq.bands import filter_components, low_mask
 from paperlib.freq.dct import dct2
+from paperlib.models.frozen import frozen
 from paperlib.models.training import predict
 
 
@@ -45,10 +46,9 @@ def test_on_a_linear_model_in_closed_form(template, grey, mask):
 def test_with_all_frequencies_it_is_foolbox_own(trained, colours):
     x, y = colours[0][:6], colours[1][:6]
     ours = band_attack(trained, x, y, low_mask(16, 99), 0.8, steps=7)
-    trained.eval()
     own = foolbox.attacks.L2PGD(rel_stepsize=2.5 / 7, steps=7, random_start=False)
-    _, expected, _ = own(foolbox.PyTorchModel(trained, (0, 1)), x, y, epsilons=0.8)
-    trained.train()
+    with frozen(trained):  # other tests have it too
+        _, expected, _ = own(foolbox.PyTorchModel(trained, (0, 1)), x, y, epsilons=0.8)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 

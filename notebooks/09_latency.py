@@ -47,7 +47,7 @@ import torch
 from paperlib.models.sam import RandomSams, prepared
 from paperlib.notebook.words import compared, counted, number
 from paperlib.pedsam import plots
-from paperlib.pedsam.remote import latency
+from paperlib.pedsam.remote import latency, network
 from paperlib.pedsam.small_sam.scenes import unseen_scenes
 from paperlib.seeds import derive
 
@@ -126,7 +126,7 @@ for name, edge in total.xs(("exact", "float32", 4), level=latency.KEYS[1:]).edge
 
 # %%
 moved = {
-    name: latency.plain_cloud_bytes(sam.image_encoder, "float16") for name, sam in sams.items()
+    name: network.plain_cloud_bytes(sam.image_encoder, "float16") for name, sam in sams.items()
 }
 small = "sam-small"
 spent = latency.cpu_by_servers(small, sams[small], inputs[small], run.sizes.turns)
@@ -159,10 +159,10 @@ run.say(f"Edge and four servers, multiples of SAM's own time: {words} with image
 # times slower on the edge than on the servers. Plain cloud sends the image as it is to one server.
 
 # %%
-pd.DataFrame(latency.NETWORKS).rename(columns={"up": "up, Mbit/s", "down": "down, Mbit/s"})
+pd.DataFrame(network.NETWORKS).rename(columns={"up": "up, Mbit/s", "down": "down, Mbit/s"})
 
 # %%
-modelled = latency.modelled_cases(measured, whole["ours"], moved, run.sizes.edge_factors)
+modelled = network.modelled_cases(measured, whole["ours"], moved, run.sizes.edge_factors)
 
 # %% [markdown]
 # Seconds of one image, modelled:
@@ -183,9 +183,9 @@ run.save_figure(plots.modelled, modelled[slow])
 # on the edge. What it is ahead is the price of not showing the image to anyone.
 
 # %%
-for name, fastest in latency.fastest(modelled[slow]).groupby("SAM", sort=False):
+for name, fastest in network.fastest(modelled[slow]).groupby("SAM", sort=False):
     alone = counted(fastest.split < fastest[latency.ALONE])
-    cloud = counted(fastest.split < fastest[latency.CLOUD])
+    cloud = counted(fastest.split < fastest[network.CLOUD])
     parts = "; ".join(f"{row.network}: {row.case}" for row in fastest.itertuples())
     run.say(f"{name}: splitting beats the edge alone on {alone} networks, plain cloud on {cloud}.")
     run.say(f"The fastest way to split {name}, by network: {parts}.")

@@ -46,16 +46,15 @@ from paperlib.pedsam.attacks.measures import quality
 from paperlib.pedsam.attacks.networks import SAM, SIZE
 from paperlib.pedsam.attacks.privacy import ATTACKS
 from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.latency import (
-    ALONE,
+from paperlib.pedsam.remote.latency import ALONE, encoder_seconds, measure_rounds
+from paperlib.pedsam.remote.listener import serving
+from paperlib.pedsam.remote.network import (
+    CLOUD,
     NETWORKS,
-    encoder_seconds,
-    measure_rounds,
     modelled,
     plain_cloud,
     plain_cloud_bytes,
 )
-from paperlib.pedsam.remote.listener import Server
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.segment import parser, read_secret
 from paperlib.pedsam.split.encoder import PartitionedEncoder
@@ -123,12 +122,8 @@ def audit(
     x = sam.preprocess(torch.as_tensor(resized).permute(2, 0, 1)[None].float())
     worker = WindowBlocks(encoder)
     with contextlib.ExitStack() as stack:
-        addresses = []
-        for _ in range(servers):
-            server = Server(WindowService(worker, Limits()), "127.0.0.1:0", None)
-            server.start()
-            stack.callback(server.stop)
-            addresses.append(server.address)
+        services = (WindowService(worker, Limits()) for _ in range(servers))
+        addresses = stack.enter_context(serving(services))
         how = {"assignment": assignment, "secret": secret, "form": form, "deadline": 600}
         edge = stack.enter_context(EdgeCompute(worker, addresses, **how))
         with edge.picture("it", height, width):  # the first time of a process takes longer
@@ -144,12 +139,10 @@ def audit(
     for name, images in {"faces in the view": views, "faces rebuilt": rebuilt}.items():
         attacks[name] = [again(faces, find_faces(image)) for image in images]
     seconds = encoder_seconds({ALONE: PartitionedEncoder(encoder)}, x)[ALONE].mean()
-    cases = {}
+    moved, cases = plain_cloud_bytes(encoder, form), {}
     for network in NETWORKS:
         cases[network.name, "servers"] = modelled(measured, network)
-        cases[network.name, "plain cloud"] = plain_cloud(
-            seconds, plain_cloud_bytes(encoder, form), network
-        )
+        cases[network.name, CLOUD] = plain_cloud(seconds, moved, network)
         cases[network.name, ALONE] = {"edge": seconds, "servers": 0.0, "transfer": 0.0}
     times = pd.DataFrame(cases).T.rename_axis(["network", "case"])
     return Audit(

@@ -15,7 +15,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from paperlib.pedsam.remote.edge import LOG, EdgeCompute
-from paperlib.pedsam.remote.listener import Server
+from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.lying import LIES, LyingService
 from paperlib.pedsam.remote.picture import Picture, move
 from paperlib.pedsam.remote.processes import local_servers
@@ -116,19 +116,17 @@ def checks_table(
     worker, (turn, *_), rows = WindowBlocks(encoder), rounds(encoder, "exact"), []
     values, n = patches(image, worker.patch), worker.grid.count
     for m, r in itertools.product(FALSE, CHECKED):
-        server = Server(
-            LyingService(worker, Limits(), LIES["zeros"], windows=range(m)), "127.0.0.1:0", None
-        )
-        server.start()
-        caught = 0
+        liar, caught = LyingService(worker, Limits(), LIES["zeros"], windows=range(m)), 0
         LOG.disabled = True  # it warns of every lie
-        with EdgeCompute(worker, [server.address], checks=r, secret=secret) as edge:
+        with (
+            serving([liar]) as addresses,
+            EdgeCompute(worker, addresses, checks=r, secret=secret) as edge,
+        ):
             for _ in range(trials):
                 edge.begin(image).run(0, turn, values)
                 caught += bool(edge.distrusted)
                 edge.distrusted.clear()
         LOG.disabled = False
-        server.stop()
         row = {"false": m, "checked": r, "formula": 1 - math.comb(n - m, r) / math.comb(n, r)}
         row["measured"] = caught / trials
         rows.append(row | {"edge, ms": 1e3 * edge.table().query("server != 'edge'").check.mean()})

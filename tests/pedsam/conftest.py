@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.sam import build_small_sam
-from paperlib.pedsam.remote.listener import Server
+from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.split.worker import WindowBlocks
 
@@ -62,10 +62,8 @@ def in_process(worker):
     with contextlib.ExitStack() as stack:
 
         def start(service):
-            server = Server(service, "127.0.0.1:0", None)
-            server.start()
-            stack.callback(server.stop)
-            return server.address
+            (address,) = stack.enter_context(serving([service]))
+            return address
 
         yield start
 

@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from paperlib.models.sam import load_sam
 from paperlib.pedsam.attacks.privacy import ATTACKS
 from paperlib.pedsam.audit import again, audit, find_faces, main
-from paperlib.pedsam.remote.latency import NETWORKS
+from paperlib.pedsam.remote.network import NETWORKS
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.segment import main as segment
 

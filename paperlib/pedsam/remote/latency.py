@@ -1,18 +1,9 @@
-r"""Where the time of one image goes, measured over gRPC, and what it would take on a network.
+"""Where the time of one image goes, measured over gRPC.
 
-Measured, for each round $r$ of an image: CPU seconds of the edge $e_r$ (cutting, serialising,
-checking, global blocks) and of each server $s_{rk}$ (reading, windowed blocks, writing), and the
-bytes up $u_r$ and down $d_r$ of all servers together. Servers on this machine share its cores, so
-their CPU time stands for the time that each would need on a core of its own.
-
-Modelled, for an edge that is $f$ times slower than a server, on a link of $b_u$ and $b_d$ bits a
-second with a round trip of $t$ seconds, which all servers share:
-
-$$T = \sum_r \Bigl(f e_r + t + \frac{8 u_r}{b_u} + \max_k s_{rk} + \frac{8 d_r}{b_d}\Bigr).$$
-
-On the edge alone, $T = f s$ with $s$ the seconds of the whole encoder; in a plain cloud one server
-gets the image as 8-bit pixels and answers with the embedding in the same number format, in one
-round. The paper reports latency on constrained edges; how it is composed here is ours.
+For each round of an image: CPU seconds of the edge (cutting, serialising, checking, global blocks)
+and of each server (reading, windowed blocks, writing), and the bytes up and down of all servers
+together. Servers on this machine share its cores, so their CPU time stands for the time that each
+would need on a core of its own. What that takes on a network: `paperlib.pedsam.remote.network`.
 """
 
 import contextlib
@@ -20,7 +11,6 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -29,45 +19,18 @@ from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
 from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.listener import serving_threads
+from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.processes import LocalServer, giving_back, servers_of
-from paperlib.pedsam.remote.wire import FORMATS, TYPES
+from paperlib.pedsam.remote.service import Limits, WindowService
+from paperlib.pedsam.remote.wire import FORMATS
 from paperlib.pedsam.split.encoder import PartitionedEncoder, Session
 from paperlib.pedsam.split.schedule import Round
 from paperlib.pedsam.split.worker import WindowBlocks
 from paperlib.runtime import peak_memory
 
-
-@dataclass(frozen=True)
-class Network:
-    """The edge's link to its servers.
-
-    Attributes:
-        name: for tables.
-        up, down: megabits a second.
-        round_trip: milliseconds.
-    """
-
-    name: str
-    up: float
-    down: float
-    round_trip: float
-
-    def seconds(self, bytes_up: float, bytes_down: float) -> float:
-        """Of one exchange, beside what both sides compute."""
-        return self.round_trip / 1e3 + 8e-6 * (bytes_up / self.up + bytes_down / self.down)
-
-
-NETWORKS = (
-    Network("Wi-Fi", up=200, down=200, round_trip=5),
-    Network("5G", up=60, down=300, round_trip=20),
-    Network("wired", up=1000, down=1000, round_trip=1),
-)
-
-
 CASES = (*(("exact", form) for form in FORMATS), ("pixels_once", "int8"))  # schedule, format
 KEYS = ["SAM", "schedule", "format", "servers"]
-ALONE, CLOUD = "edge alone", "plain cloud"
+ALONE = "edge alone"
 SPENT = ["edge", "server", "bytes_up", "bytes_down"]
 
 
@@ -260,7 +223,8 @@ def measure_cases(
             started: list[LocalServer] = []
             if name in threads:
                 stack.enter_context(giving_back())
-                addresses = stack.enter_context(serving_threads(worker, most))
+                services = (WindowService(worker, Limits()) for _ in range(most))
+                addresses = stack.enter_context(serving(services))
             else:
                 started = stack.enter_context(servers_of(sam, name, most))
                 addresses = [server.address for server in started]
@@ -312,91 +276,3 @@ def cpu_by_servers(
                 spent = cpu_of_all(encoder, edge, servers[:k], images[:n], turns // n)
             rows.append({"number of servers": k, "images together": n} | spent)
     return pd.DataFrame(rows).set_index(["number of servers", "images together"])
-
-
-def modelled_cases(
-    measured: pd.DataFrame,
-    whole: pd.Series,
-    cloud: Mapping[str, tuple[int, int]],
-    edge_factors: Sequence[float],
-) -> pd.DataFrame:
-    """Seconds of one image by stage, modelled: four servers, the edge alone, and plain cloud.
-
-    Args:
-        measured: of `measure_cases`.
-        whole: seconds of the whole encoder, by SAM.
-        cloud: bytes of a plain cloud (see `plain_cloud_bytes`), by SAM.
-        edge_factors: how many times slower the edge is than what was measured.
-
-    Returns:
-        A row for each SAM, network, factor ("edge slower by") and case, with edge, servers,
-        transfer and seconds, their sum.
-    """
-    rows, four = [], measured[measured.servers == 4]
-    for name, network, factor in itertools.product(cloud, NETWORKS, edge_factors):
-        setting = {"SAM": name, "network": network.name, "edge slower by": factor}
-        seconds = whole[name]
-        parts = {ALONE: {"edge": factor * seconds, "servers": 0.0, "transfer": 0.0}}
-        parts[CLOUD] = plain_cloud(seconds, cloud[name], network)
-        for schedule, form in CASES:
-            mine = four[(name == four.SAM) & (four.schedule == schedule) & (four.format == form)]
-            parts[case_name(schedule, form)] = modelled(mine, network, factor)
-        rows += [setting | {"case": case} | part for case, part in parts.items()]
-    table = pd.DataFrame(rows)
-    return table.assign(seconds=table[["edge", "servers", "transfer"]].sum(axis=1))
-
-
-def fastest(cases: pd.DataFrame) -> pd.DataFrame:
-    """The fastest way to split in each setting, beside what needs no splitting.
-
-    Args:
-        cases: of `modelled_cases`.
-
-    Returns:
-        A row for each SAM, network and factor, with the fastest case and seconds: split (of that
-        case), edge alone and plain cloud.
-    """
-    seconds = cases.pivot_table("seconds", ["SAM", "network", "edge slower by"], "case", sort=False)
-    split = seconds.drop(columns=[ALONE, CLOUD])
-    best = split.idxmin(axis=1).rename("case").to_frame().assign(split=split.min(axis=1))
-    return best.join(seconds[[ALONE, CLOUD]]).reset_index()
-
-
-def modelled(rounds: pd.DataFrame, network: Network, edge_factor: float = 1.0) -> dict[str, float]:
-    """Seconds of one image by part: edge, servers, transfer; means over the images.
-
-    Args:
-        rounds: of `measure_rounds`.
-        network: the link.
-        edge_factor: how many times slower the edge is than what was measured.
-    """
-    image = rounds.groupby("round")[SPENT].mean()
-    return {
-        "edge": edge_factor * image.edge.sum(),
-        "servers": image.server.sum(),
-        "transfer": sum(network.seconds(r.bytes_up, r.bytes_down) for r in image.itertuples()),
-    }
-
-
-def plain_cloud(seconds: float, moved: tuple[int, int], network: Network) -> dict[str, float]:
-    """The same for one server that gets the whole image and runs the whole encoder.
-
-    Args:
-        seconds: of the encoder on the server.
-        moved: bytes up and down.
-        network: the link.
-    """
-    return {"edge": 0.0, "servers": seconds, "transfer": network.seconds(*moved)}
-
-
-def plain_cloud_bytes(encoder: ImageEncoderViT, form: str) -> tuple[int, int]:
-    """Bytes up, the image in 8 bits a colour, and down, the embedding, without headers.
-
-    Args:
-        encoder: for its sizes.
-        form: of the embedding on the wire: float32, float16 or int8 (as in `wire`).
-    """
-    tokens = (encoder.img_size // encoder.patch_embed.proj.kernel_size[0]) ** 2
-    channels = encoder.neck[0].out_channels
-    scales = 4 * tokens if form == "int8" else 0
-    return 3 * encoder.img_size**2, tokens * channels * TYPES[form].itemsize + scales

@@ -9,7 +9,7 @@ import contextlib
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from grpc_health.v1 import health, health_pb2
 
 from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.certificates import is_loopback, read_identity
-from paperlib.pedsam.remote.service import LOG, Limits, WindowService
-from paperlib.pedsam.split.worker import WindowBlocks
+from paperlib.pedsam.remote.service import LOG, WindowService
 
 SPARE_THREADS = 4  # for others, while one client has as many calls open as it may
 NO_DEADLINE = 1e8  # seconds: so much is left where a caller gives none
@@ -203,13 +202,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving_threads(worker: WindowBlocks, servers: int) -> Iterator[list[str]]:
-    """Addresses of servers in this process: gRPC and CPU time as ever, the memory only once."""
-    started = [Server(WindowService(worker, Limits()), "127.0.0.1:0", None) for _ in range(servers)]
-    try:
-        for server in started:
+def serving(services: Iterable[WindowService]) -> Iterator[list[str]]:
+    """Addresses of a server for each service, on loopback in this process: the memory only once."""
+    with contextlib.ExitStack() as stack:
+        addresses = []
+        for service in services:
+            server = Server(service, "127.0.0.1:0", None)
             server.start()
-        yield [server.address for server in started]
-    finally:
-        for server in started:
-            server.stop()
+            stack.callback(server.stop)
+            addresses.append(server.address)
+        yield addresses

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from paperlib.models.sam import IMAGE, PATCH, build_small_sam, prepared
-from paperlib.pedsam.remote import latency, wire
+from paperlib.pedsam.remote import latency
 from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.latency import Network, cpu_of_all, measure_rounds, modelled
+from paperlib.pedsam.remote.latency import cpu_of_all, measure_rounds
 
 TOKENS = (IMAGE // PATCH) ** 2
 IMAGES = torch.randn(2, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0))
@@ -72,39 +72,9 @@ def test_cpu_of_all_is_that_of_each_image(encoder, worker, servers, monkeypatch)
     assert 0 < spent["servers"] < 5
 
 
-def test_modelled_by_hand():
-    one = {"edge": 0.1, "server": 0.2, "bytes_up": 1_000_300, "bytes_down": 499_999}
-    rounds = pd.DataFrame([{"image": k, "round": r, **one} for k in range(2) for r in range(3)])
-    network = Network("some", up=8, down=4, round_trip=50)
-    found = modelled(rounds, network, edge_factor=10)
-    transfer = 3 * (0.05 + 1.0003 + 0.999998)
-    assert found == pytest.approx({"edge": 3.0, "servers": 0.6, "transfer": transfer}, rel=1e-8)
-
-
-@pytest.mark.parametrize("form", wire.FORMATS)
-def test_plain_cloud(encoder, form):
-    up, down = latency.plain_cloud_bytes(encoder, form)
-    assert up == IMAGE * IMAGE * 3
-    message = wire.encode(torch.ones(TOKENS, 128), form)
-    assert down == len(message.values) + len(message.scales)
-    network = Network("some", up=1, down=1, round_trip=0)
-    found = latency.plain_cloud(0.5, (up, down), network)
-    assert found == pytest.approx({"edge": 0, "servers": 0.5, "transfer": 8e-6 * (up + down)})
-
-
 def test_the_whole_encoder(encoder):
     taken = latency.encoder_seconds({"one": encoder, "two": encoder}, IMAGES)
     assert taken.shape == (2, 2) and list(taken) == ["one", "two"] and (taken > 0).all(axis=None)
-
-
-def test_the_fastest_split_changes_with_the_seconds():
-    cases = [latency.ALONE, latency.CLOUD, "exact, int8", "pixels once, int8"]
-    table = pd.DataFrame({"SAM": "small", "network": "5G", "edge slower by": 5, "case": cases})
-    (row,) = latency.fastest(table.assign(seconds=[4, 1, 3, 2])).to_dict("records")
-    assert (row["case"], row["split"]) == ("pixels once, int8", 2)
-    assert (row["edge alone"], row["plain cloud"]) == (4, 1)
-    (row,) = latency.fastest(table.assign(seconds=[4, 1, 2, 3])).to_dict("records")
-    assert row["case"] == "exact, int8"
 
 
 def test_servers_that_are_threads_are_measured_as_processes_are(sam):

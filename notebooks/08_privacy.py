@@ -41,6 +41,7 @@ run = start("08_privacy", sizes, profile=profile, seed=seed, dataset=dataset)
 import pandas as pd
 import torch
 
+from paperlib.intervals import student
 from paperlib.models.sam import load_sam
 from paperlib.notebook.figures import as_pixels
 from paperlib.notebook.words import compared, counted, number
@@ -236,7 +237,7 @@ run.save_figure(plots.active, table)
 # %%
 more = active.more_than_honest(gained)
 values = more.groupby(more.index // run.sizes.images).mean().tolist()
-told = {"interval": active.interval(more), "over": "pictures"}
+told = {"interval": student(more), "over": "pictures"}
 run.check("pedsam-active", values, scale=drawn.scale, source=drawn.source, **told)
 
 # %% [markdown]
@@ -265,12 +266,13 @@ run.save_figure(plots.active_defences, left)
 
 # %%
 size = learnt.sent.std().item()
+del learnt, asked, attackers  # of no use below, and large
 pd.Series(active.iou_under_noise(sam, run.sizes.segmented, size, seed), name="IoU").round(3)
 
 # %%
 kept = active.best_lie(checks, checked=4)
 values = kept.groupby(kept.index // run.sizes.images).mean().tolist()
-told = {"interval": active.interval(kept), "over": "pictures"}
+told = {"interval": student(kept), "over": "pictures"}
 run.check("pedsam-active-checked", values, scale=drawn.scale, source=drawn.source, **told)
 
 # %% [markdown]

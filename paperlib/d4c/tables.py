@@ -4,13 +4,13 @@ Keys of what is measured are tuples of the names of the encoder (its image tower
 number, which decides every random choice) and the method.
 """
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from scipy.stats import t as student
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.quantized_clip import ModuleError
 from paperlib.d4c.semantics import embed, prompt_similarities, share_out_of_range
 from paperlib.d4c.synthesis import Synthesis
+from paperlib.intervals import student
 
 Values = Mapping[tuple[str, int, str], np.ndarray]  # by encoder, draw and method
 SHARES = np.linspace(0, 1, 101)  # of a cumulative curve
@@ -213,11 +214,8 @@ def gain_table(wide: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
 
 def over_draws(values: Iterable[float]) -> tuple[float, float] | None:
     """Ends of the 95 % interval of the mean, by Student's t; None of a single draw."""
-    found = np.asarray(list(values), float)
-    if len(found) < 2:
-        return None
-    half = student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5
-    return float(found.mean() - half), float(found.mean() + half)
+    ends = student(values)
+    return None if math.isnan(ends[0]) else ends
 
 
 def rounding_table(
@@ -228,17 +226,19 @@ def rounding_table(
     Args:
         errors: of the modules of the image tower, by encoder, draw and method.
     """
+    columns = ["undecided roundings (%)", "modules", "of them worse, kept nearest"]
     rows = [
-        {
-            "encoder": encoder,
-            "method": method,
-            "undecided roundings (%)": 100 * np.mean([each.undecided for each in found]),
-            "modules": len(found),
-            "of them worse, kept nearest": sum(each.learned > each.before for each in found),
-        }
+        [
+            encoder,
+            method,
+            100 * np.mean([each.undecided for each in found]),
+            len(found),
+            sum(each.learned > each.before for each in found),
+        ]
         for (encoder, _, method), found in errors.items()
     ]
-    table = pd.DataFrame(rows).groupby(["encoder", "method"], sort=False).mean()
+    keys = ["encoder", "method"]
+    table = pd.DataFrame(rows, columns=keys + columns).groupby(keys, sort=False).mean()
     return table.round({"undecided roundings (%)": 0, "modules": 0}).round(1)
 
 

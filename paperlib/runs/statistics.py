@@ -11,20 +11,18 @@ A run counts as one value, the mean over its draws. Runs with other sizes are to
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from scipy import stats
 
 from paperlib.files import FileError
+from paperlib.intervals import student
 from paperlib.notebook.claims import load_claims, load_measurement
 from paperlib.paths import outputs_dir
 from paperlib.runs.command import command
 
 FORMATS = ("table", "csv", "json")
-LEVEL = 0.95
 
 
 def over_runs(runs: Sequence[Path]) -> pd.DataFrame:
@@ -49,22 +47,12 @@ def over_runs(runs: Sequence[Path]) -> pd.DataFrame:
     keys = ["claim", "profile", "dataset", "changed"]
     for key, group in pd.DataFrame(rows).groupby(keys, sort=False):
         claim, values = claims[key[0]], group.value
-        low, high = interval(values.to_list())
+        low, high = student(values)
         holds = sum(map(claim.check.holds, values)) / len(values)
         measured = {"runs": len(values), "mean": values.mean(), "low": low, "high": high}
         said = {"check": str(claim.check), "holds": holds, "unit": claim.unit}
         found.append(dict(zip(keys, key, strict=True)) | measured | said)
     return pd.DataFrame(found)
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Student's interval of the mean, at `LEVEL`; NaN for one value."""
-    count = len(values)
-    if count < 2:
-        return math.nan, math.nan
-    mean, error = sum(values) / count, stats.sem(values)
-    half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * error
-    return float(mean - half), float(mean + half)
 
 
 @command

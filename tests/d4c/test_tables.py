@@ -79,6 +79,7 @@ def test_what_was_left_undecided():
     better = [ModuleError("a", 2.0, 1.0, 1.0, 0.0), ModuleError("b", 2.0, 1.5, 1.5, 0.0)]
     found = tables.rounding_table({("vit", 0, "d4c"): learned, ("vit", 1, "d4c"): better})
     assert found.loc[("vit", "d4c")].tolist() == [20, 2, 0.5]
+    assert tables.rounding_table({}).empty  # nothing was learned
 
 
 def test_information_is_a_share_of_its_cap():

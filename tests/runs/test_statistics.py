@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from paperlib.files import FileError
+from paperlib.intervals import student
 from paperlib.notebook.claims import load_claims, measure
 from paperlib.runs import statistics
 
@@ -46,7 +47,7 @@ def test_mean_and_interval_are_over_runs(outputs):
 
 def test_the_interval_covers_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(3, 2, (2000, 5))
-    inside = [low <= 3 <= high for low, high in map(statistics.interval, draws.tolist())]
+    inside = [low <= 3 <= high for low, high in map(student, draws.tolist())]
     assert 0.93 < np.mean(inside) < 0.97
 
 

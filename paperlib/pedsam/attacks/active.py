@@ -22,16 +22,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
-from scipy import stats
 from segment_anything.modeling import Sam
 from torch import Tensor
 
 from paperlib.data.openmoji import draw_scenes
+from paperlib.intervals import student
 from paperlib.models.frozen import frozen
 from paperlib.models.sam import IMAGE, PATCH, WIDTH
 from paperlib.pedsam.attacks.images import load_objects
@@ -310,7 +309,7 @@ def defences(checks: pd.DataFrame, noise: pd.DataFrame, later: int) -> pd.DataFr
         later: rounds in which the pixels-once schedule sends tokens.
 
     Returns:
-        A row a defence: defence, gain, low, high (ends of `interval`).
+        A row a defence: defence, gain, low, high (ends of the interval).
 
     Raises:
         ValueError: that schedule sends tokens, so that it has to be measured.
@@ -325,10 +324,10 @@ def defences(checks: pd.DataFrame, noise: pd.DataFrame, later: int) -> pd.DataFr
 
 
 def summary(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean of column `gain` over pictures with the ends of its `interval`: gain, low, high."""
+    """Mean of column `gain` over pictures, with the ends of Student's interval: gain, low, high."""
     rows = []
     for keys, part in table.groupby(by, sort=False):
-        ends = dict(zip(("low", "high"), interval(part.gain), strict=True))
+        ends = dict(zip(("low", "high"), student(part.gain), strict=True))
         rows.append(dict(zip(by, keys, strict=True)) | {"gain": part.gain.mean()} | ends)
     return pd.DataFrame(rows)
 
@@ -356,9 +355,3 @@ def iou_under_noise(sam: Sam, count: int, size: float, seed: int) -> dict[float,
         found[noise] = segmented(sam, images, seen, masks).mean().item()
         hook.remove()
     return found
-
-
-def interval(gain: Sequence[float] | pd.Series) -> tuple[float, float]:
-    """Ends of the 95 % interval of the mean over pictures, by Student's t."""
-    mean, half = float(np.mean(gain)), float(stats.sem(gain) * stats.t.ppf(0.975, len(gain) - 1))
-    return mean - half, mean + half

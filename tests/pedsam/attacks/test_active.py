@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import hypergeom
 
+from paperlib.intervals import student
 from paperlib.models.sam import IMAGE, build_small_sam, load_sam
 from paperlib.pedsam.attacks import active
 from paperlib.pedsam.attacks.active import Attacker, Scenes
@@ -112,16 +113,18 @@ def test_scenes_to_learn_from_stand_beside_their_mirror_images(sam):
     gained = active.gains({8: Attacker(sam, scenes, scenes, 8, 0)}, 0)
     assert gained.knows.unique().tolist()[-2:] == [active.OTHERS, active.EVERYWHERE]
     assert len(gained) == 5 * 24
+    told = gained.groupby("knows").gain.mean()
+    assert told[active.OTHERS] < told[active.RANDOM]  # the null control knows of other pictures
 
 
 def test_a_planted_leak_is_found_and_none_where_there_is_none(attacker, pictures):
     draw = torch.Generator().manual_seed(1)
     hidden = [each.colours[:, :, ~attacker.view].flatten(1) for each in pictures]
     mixed = torch.randn(hidden[0].shape[1], 50, generator=draw)
-    low, _ = active.interval(attacker.gain([each @ mixed for each in hidden]))
+    low, _ = student(attacker.gain([each @ mixed for each in hidden]))
     assert low > 3
     noise = [torch.randn(len(each), 50, generator=draw) for each in hidden]
-    low, high = active.interval(attacker.gain(noise))
+    low, high = student(attacker.gain(noise))
     assert low < 0.02 and high < 0.1
 
 

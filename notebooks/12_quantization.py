@@ -141,9 +141,10 @@ for name, changes in reversed(run.sizes.encoders.items()):  # notebook 10 goes t
 plans, plain = [], {}  # encoder, bit-widths, settings, draws
 for name, changes in run.sizes.encoders.items():
     chosen, decisive = {**changes, **run.sizes.rounding}, run.sizes.decisive[name]
-    widths = {decisive: len(draws)} | {w: few for w, few in run.sizes.bits.items() if w != decisive}
-    plans += [[name, bits, chosen, draws[:few]] for bits, few in widths.items()]
-    if run.sizes.rounding:
+    plans.append([name, decisive, chosen, draws])
+    others = {bits: few for bits, few in run.sizes.bits.items() if bits != decisive}
+    plans += [[name, bits, chosen, draws[:few]] for bits, few in others.items()]
+    if chosen != changes:
         plans.append([name, decisive, changes, draws[: run.sizes.learned]])
     plain[name] = Settings(**chosen).reconstruction_iterations
 
@@ -153,15 +154,17 @@ for name, bits, plan, k in ((*plan, k) for *plan, chosen in plans for k in chose
     settings = Settings(**{**plan, **bit_widths(bits)}, seed=derive(seed, "draw", k))
     text_done = quantize_text(*clips[name], settings, templates)
     texts = task_features(text_done, clips[name][1], dataset)
-    decides = bits == run.sizes.decisive[name]
-    for activations in ("dynamic", "float") if decides else ():
+    iterations, decides = settings.reconstruction_iterations, bits == run.sizes.decisive[name]
+    told = iterations == plain[name]  # by figures and claims
+    for activations in ("dynamic", "float") if decides and told else ():
         model = quantize_without_images(text_done, activations)
-        without.setdefault((name, k, activations), 100 * top1(model, texts, tests[k]))
+        without[name, k, activations] = 100 * top1(model, texts, tests[k])
     for method in methods[name]:
         quantized = quantize_image(text_done, images[name, k, method], outputs_dir() / "quantized")
         accuracy = 100 * top1(quantized, texts, tests[k])
-        rows.append([name, bits, settings.reconstruction_iterations, k, method, accuracy])
-        steps.setdefault((name, bits, k, method), image_steps(quantized))
+        rows.append([name, bits, iterations, k, method, accuracy])
+        if told:
+            steps[name, bits, k, method] = image_steps(quantized)
         if decides and quantized.errors:
             errors[name, k, method] = [e for e in quantized.errors if ".visual." in e.name]
 

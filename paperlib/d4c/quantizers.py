@@ -234,11 +234,9 @@ class DynamicQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantized and back, in the shape of `x`."""
-        q_max = largest_code(self.bits)
         low, high = x.amin(self.axes, True).clamp(max=0), x.amax(self.axes, True).clamp(min=0)
-        s = ((high - low) / q_max).clamp(min=torch.finfo(x.dtype).tiny)
-        z = (-low / s).round()
-        return ((x / s).round() + z).clamp(0, q_max).sub(z).mul(s)
+        s = ((high - low) / largest_code(self.bits)).clamp(min=torch.finfo(x.dtype).tiny)
+        return fake_quantize(x, s, (-low / s).round().int(), self.bits)
 
 
 class WeightQuantizer(nn.Module):

@@ -46,7 +46,7 @@ import numpy as np
 import pandas as pd
 
 from paperlib.freq import band_attack, bands, corruptions, cutoffs, fourier, plots
-from paperlib.freq.tables import bootstrap, corruption_table, fooled_table, wave_table
+from paperlib.freq.tables import bootstrap, fooled_table, wave_table
 from paperlib.freq.variants import ADVERSARIAL, ARCHITECTURES, VARIANTS, load_images, load_variant
 from paperlib.models.training import predict
 from paperlib.notebook.figures import as_pixels
@@ -217,7 +217,7 @@ severity = 3
 shares = corruptions.high_shares(draws[0], severity, seed)
 right = {v: corruptions.outcomes(model, draws[0], severity, seed) for v, model in pair.items()}
 losses = {variant: corruptions.lost(found) for variant, found in right.items()}
-table = corruption_table(shares, losses)
+table = corruptions.loss_table(shares, losses)
 run.save_figure(plots.corruptions, table)
 
 # %%

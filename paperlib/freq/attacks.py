@@ -117,7 +117,7 @@ def attack(
             strict=True,
         )
     )
-    with _seeded(derive(seed, name)), frozen(model), _with_gradients(), _quiet(), _by_pixel(model):
+    with _seeded(derive(seed, name)), frozen(model), _with_gradients(), _quiet():
         return torch.cat(
             [
                 chosen.call(model, x.clone(), y.clone(), epsilon, steps).detach()
@@ -272,17 +272,6 @@ def _seeded(seed: int) -> Iterator[None]:
 def _with_gradients() -> Iterator[None]:
     """Gradients flow, whatever the caller has switched off."""
     with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
-@contextlib.contextmanager
-def _by_pixel(model: nn.Module) -> Iterator[None]:
-    """The model gets images with the channels of a pixel side by side: a fifth faster on a CPU."""
-
-    def ordered(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        return inputs[0].contiguous(memory_format=torch.channels_last)
-
-    with model.register_forward_pre_hook(ordered):
         yield
 
 

@@ -7,10 +7,11 @@ those that take pictures (frost), other programs (motion blur, snow) or long cod
 among the four that they give for validation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
@@ -95,6 +96,22 @@ def lost(right: Bool[np.ndarray, "n columns"]) -> Float[np.ndarray, " corruption
     """Accuracy lost to each corruption, 0 to 1; `right` as of `outcomes`."""
     shares = right.mean(0)
     return shares[0] - shares[1:]
+
+
+def loss_table(shares: np.ndarray, losses: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """A row a corruption and network: high share of the change, and the share of accuracy lost.
+
+    Args:
+        shares: of the change of each of `CORRUPTIONS` in high frequencies.
+        losses: what `lost` gives, by variant.
+    """
+    titles = [corruption.title for corruption in CORRUPTIONS.values()]
+    rows = [
+        {"variant": variant, "corruption": title, "high share": share, "lost": value}
+        for variant, values in losses.items()
+        for title, share, value in zip(titles, shares, values, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
 def ahead(

@@ -9,8 +9,6 @@ import scipy.stats
 from jaxtyping import Float
 from torch import Tensor
 
-from paperlib.freq.corruptions import CORRUPTIONS
-
 
 def bootstrap(
     values: Any, statistic: Callable[..., Any] = np.mean, resamples: int = 1000, seed: int = 0
@@ -110,21 +108,6 @@ def wave_table(
     rows = {
         variant: grid.assign(error=found.mean(0).ravel(), clean=clean[variant].mean())
         for variant, found in wrong.items()
-    }
-    return _long(rows, ["variant"])
-
-
-def corruption_table(shares: np.ndarray, lost: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """A row a corruption and network: high share of the change, and the share of accuracy lost.
-
-    Args:
-        shares: of the change of each of `CORRUPTIONS` in high frequencies.
-        lost: of `paperlib.freq.corruptions.lost`, by variant.
-    """
-    titles = [corruption.title for corruption in CORRUPTIONS.values()]
-    rows = {
-        variant: pd.DataFrame({"corruption": titles, "high share": shares, "lost": values})
-        for variant, values in lost.items()
     }
     return _long(rows, ["variant"])
 

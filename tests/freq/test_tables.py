@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from paperlib.freq.corruptions import loss_table
 from paperlib.freq.tables import (
     band_table,
     bootstrap,
-    corruption_table,
     curve_table,
     fooled_table,
     map_table,
@@ -88,7 +88,7 @@ def test_a_wave_has_its_periods_and_its_errors():
 
 def test_corruptions_and_bands_have_a_row_a_network():
     shares, lost = np.linspace(0, 1, 9), np.linspace(1, 0, 9)
-    table = corruption_table(shares, {"natural": lost, "pgd": lost / 2})
+    table = loss_table(shares, {"natural": lost, "pgd": lost / 2})
     assert table.groupby("variant").lost.sum().to_dict() == {"natural": 4.5, "pgd": 2.25}
     assert table.corruption.iloc[[0, -1]].tolist() == ["Gaussian noise", "JPEG"]
     hit = {

@@ -40,10 +40,10 @@ def limited(limit: int) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    kind, own = memory._groups(Path("/"))[0]
+    kind, own = memory.groups(Path("/"))[0]
     group = own / f"paperlib-{uuid.uuid4().hex[:8]}"
     if kind == "cgroup2":  # a group with processes hands no controller on: from the top
-        top = next(folder for _, folder in reversed(memory._groups(Path("/"))) if folder.is_mount())
+        top = next(folder for _, folder in reversed(memory.groups(Path("/"))) if folder.is_mount())
         (top / "cgroup.subtree_control").write_text("+memory")
         group = top / group.name
     group.mkdir()

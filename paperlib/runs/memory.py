@@ -45,7 +45,7 @@ def available(root: Path = Path("/")) -> int:
         root: where ``proc`` and the mounted groups are.
     """
     free = psutil.virtual_memory().available
-    for kind, folder in _groups(root):
+    for kind, folder in groups(root):
         limit_file, used_file, _, idle = FILES[kind]
         limit, used = _number(folder / limit_file), _number(folder / used_file)
         if limit is not None and used is not None:
@@ -56,7 +56,7 @@ def available(root: Path = Path("/")) -> int:
 
 def killed(root: Path = Path("/")) -> int:
     """How many processes of this process's own groups were killed for memory since they exist."""
-    own = dict(reversed(_groups(root)))  # the last of a kind stays, its own
+    own = dict(reversed(groups(root)))  # the last of a kind stays, its own
     counts = (_number(folder / FILES[kind][2], "oom_kill") for kind, folder in own.items())
     return sum(count or 0 for count in counts)
 
@@ -113,7 +113,7 @@ class Peak:
                 self.bytes = max(self.bytes, in_use(children))
 
 
-def _groups(root: Path) -> list[tuple[str, Path]]:
+def groups(root: Path) -> list[tuple[str, Path]]:
     """Kind and folder of the groups that count memory, from the process's own upwards."""
     try:
         own = (root / "proc/self/cgroup").read_text().splitlines()

@@ -37,6 +37,12 @@ def device() -> torch.device:
     return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def device_name() -> str:
+    """What `device` is, in words for a card: the name of the graphics card, or "CPU"."""
+    place = device()
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else place.type.upper()
+
+
 def threads() -> int:
     """Threads that numeric libraries may use: ``$PAPERLIB_THREADS``, else one.
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -33,6 +34,10 @@ class LabelledImages:
     def floats(self) -> Float[Tensor, "n 3 height width"]:
         """The images as float32 in [0, 1]."""
         return self.images.float() / 255
+
+    def to(self, device: torch.device) -> "LabelledImages":
+        """The same, with images and labels on a device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def subset(self, indices: Int[Tensor, " k"]) -> "LabelledImages":
         """The images at `indices`, in that order."""

@@ -27,7 +27,7 @@ from paperlib.models.cnn import CNNS, build_cnn
 from paperlib.models.frozen import frozen
 from paperlib.models.resume import Resume
 from paperlib.models.training import Prepare, Recipe, accuracy, train
-from paperlib.runtime import set_threads
+from paperlib.runtime import device, set_threads
 from paperlib.seeds import derive
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # or importing foolbox fails without git
@@ -163,12 +163,13 @@ def main() -> None:
     set_threads()
     dataset, architecture, variant = options.dataset, options.architecture, options.variant
     recipe = command.changed(RECIPES[dataset, architecture], options, CHANGEABLE)
-    data, test = load_images(dataset, "train"), load_images(dataset, "test")
+    data, test = (load_images(dataset, split).to(device()) for split in ("train", "test"))
     torch.manual_seed(derive(options.seed, "weights"))
     model = build_cnn(architecture)
     if options.start:
         model = load_start(dataset, architecture, options.start)
         options.start = Path(options.start).name
+    model.to(device())
     name = checkpoint_name(dataset, architecture, variant)
     images = f"{data.source}, {len(data):,} training images"
     training = command.Training(__spec__.name, name, model, recipe, images, options)

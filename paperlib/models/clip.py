@@ -304,7 +304,8 @@ def image_size(model: nn.Module) -> int:
 
 
 def _channels(values: Sequence[float], like: Tensor) -> Tensor:
-    return like.new_tensor(values).view(3, 1, 1)
+    channels = torch.tensor(values, dtype=like.dtype)
+    return channels.to(like.device, non_blocking=True).view(3, 1, 1)
 
 
 @lru_cache(maxsize=1)

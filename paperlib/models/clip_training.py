@@ -24,7 +24,6 @@ a quarter of the deep one's, as in FLIP (Li et al., arXiv 2212.00794).
 
 import copy
 import math
-import os
 import time
 from dataclasses import dataclass, replace
 
@@ -188,7 +187,8 @@ def teach(
     p = F.softmax(logits.float() / TEMPERATURE, dim=1)  # (n, 10)
     names = [entry.name for entry in data.classes]
     of_class = p.new_zeros(len(images), len(names))
-    of_class[:, [names.index(name) for name in CIFAR10_CLASSES]] = p
+    columns = torch.tensor([names.index(name) for name in CIFAR10_CLASSES])
+    of_class[:, columns.to(p.device, non_blocking=True)] = p
     labels = data.labels[chosen]
     taught = of_class[:, labels[:, 0]] * (labels[:, 1] < 0)
     return taught.masked_fill((chosen >= data.photographs)[:, None], math.nan)
@@ -223,7 +223,8 @@ def train_clip(
             model.visual.patch_dropout = dropout
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(LARGEST_SCALE))
-        chosen = batch(len(data.images), recipe.batch_size, step, seed).to(place)
+        chosen = batch(len(data.images), recipe.batch_size, step, seed)
+        chosen = chosen.to(place, non_blocking=True)
         images, mixed = data.images[chosen].float() / 255, None
         if recipe.shift:
             images = augment(images, flip=True, shift=recipe.shift)
@@ -345,8 +346,6 @@ def main() -> None:
             "recipe": {"start": options.start or "random weights"},
             "zero_shot_top1": evaluate(model, tokenizer, options.data),
             "start": start,
-            "device": torch.cuda.get_device_name() if device().type == "cuda" else "CPU",
-            "commit": os.environ.get("PAPERLIB_COMMIT", "the one that has this card"),
             "vocabulary": " ".join(map(str, tokenizer.kept)),
         }
     )

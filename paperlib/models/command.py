@@ -1,11 +1,13 @@
 """What the commands that train a checkpoint share: options, the recipe's changes, the card.
 
 A card's command holds every option that was given and those of the recipe that decide it, so that
-it trains the same network again.
+it trains the same network again; the card also names the device, and the commit of the code, which
+``$PAPERLIB_COMMIT`` says where it is another than the card's.
 """
 
 import argparse
 import functools
+import os
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +20,7 @@ from paperlib.files import fingerprint
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.resume import Resume
 from paperlib.paths import CHECKPOINTS, cache_dir
+from paperlib.runtime import device_name
 
 R = TypeVar("R")  # a recipe: a dataclass of hyper-parameters
 
@@ -94,6 +97,8 @@ class Training:
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "recipe": asdict(self.recipe) | own["recipe"],
             "training_seconds": seconds,
+            "device": device_name(),
+            "commit": os.environ.get("PAPERLIB_COMMIT", "the one that has this card"),
             "command": f"python -m {self.module} {' '.join(words)}",
         }
         path = save_checkpoint(self.model, self.name, card, self.options.folder)

@@ -205,7 +205,8 @@ def train(
     )
 
     def loss(step: int) -> Tensor:
-        chosen = batch(len(data), recipe.batch_size, step, seed).to(data.images.device)
+        chosen = batch(len(data), recipe.batch_size, step, seed)
+        chosen = chosen.to(data.images.device, non_blocking=True)
         images = augment(data.images[chosen].float() / 255, recipe.flip, recipe.shift)
         labels = data.labels[chosen]
         if prepare:

@@ -30,6 +30,12 @@ def test_subset_keeps_order_classes_source_and_what_was_altered(data):
         assert (part.classes, part.source, part.altered) == (data.classes, data.source, "JPEG")
 
 
+def test_the_same_on_a_device(data):
+    there = data.to(torch.device("meta"))
+    assert there.images.is_meta and there.labels.is_meta
+    assert (there.classes, there.source, there.altered) == (data.classes, data.source, "JPEG")
+
+
 def test_sample_is_without_replacement_and_by_seed(data):
     first, again, other = data.sample(15, 0), data.sample(15, 0), data.sample(15, 1)
     assert len(first.images.flatten(1).unique(dim=0)) == 15

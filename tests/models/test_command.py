@@ -48,12 +48,15 @@ def trained(words, tmp_path):
     return recipe, model, load_card("it", tmp_path / "out")
 
 
-def test_the_card_s_command_trains_the_same(tmp_path, capsys):
+def test_the_card_s_command_trains_the_same(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PAPERLIB_DEVICE", "cpu")
+    monkeypatch.setenv("PAPERLIB_COMMIT", "abc")
     recipe, model, card = trained("--name a --steps 7 --seed 3", tmp_path)
     assert recipe == Recipe(steps=7)
     assert card["data"] == "some data"
     assert card["recipe"] == asdict(recipe) | {"start": "none"}
     assert card["parameters"] == 6 and card["training_seconds"] >= 0
+    assert (card["device"], card["commit"]) == ("CPU", "abc")
     loaded = read_weights(nn.Linear(2, 2), tmp_path / "out" / "it.safetensors")
     assert torch.equal(loaded.weight, model.weight)
     assert capsys.readouterr().out.endswith("{'test_accuracy': 0.5}\n")

@@ -1,26 +1,17 @@
-"""Writing files whole or not at all, naming content by its fingerprint, and keeping what is slow.
+"""Writing files whole or not at all, reading YAML, and naming content by its fingerprint.
 
-A cache's key is what decides the thing kept: the code from the making function downwards, the
-weights, the settings, the seed; never who asks for it.
+Does not import torch, which takes two seconds and which most commands do not need.
 """
 
-import functools
 import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
 import yaml
-from filelock import FileLock
-from safetensors import SafetensorError
-from torch import Tensor, nn
-
-from paperlib.code import code_hash, with_imports
 
 
 class FileError(ValueError):
@@ -100,12 +91,13 @@ def fingerprint(*values: Any) -> str:
 
 
 def _update(digest: Any, value: Any) -> None:
+    torch = sys.modules.get("torch")  # who has a tensor or a module has imported it
     match value:
-        case Tensor():
+        case _ if torch and isinstance(value, torch.Tensor):
             array = value.detach().cpu().contiguous()
             digest.update(f"tensor {array.dtype} {tuple(array.shape)}\0".encode())
             digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
-        case nn.Module():
+        case _ if torch and isinstance(value, torch.nn.Module):
             _update(digest, value.state_dict())
         case Path():
             digest.update(b"file\0" + hashlib.sha256(value.read_bytes()).digest())
@@ -124,63 +116,3 @@ def _update(digest: Any, value: Any) -> None:
             _update(digest, [type(value).__name__, asdict(value)])
         case _:
             raise TypeError(f"no fingerprint of a {type(value).__name__}")
-
-
-def cache_path(folder: Path, made_by: Callable[..., Any], *decides: Any) -> Path:
-    """Where `cached` keeps what a function makes, named by what decides it.
-
-    Args:
-        folder: of the cache.
-        made_by: a function (or `functools.partial` of one); the code of its module and of all that
-            this imports is part of the name.
-        decides: every value that the result depends on beside the code (see `fingerprint`).
-    """
-    function = made_by.func if isinstance(made_by, functools.partial) else made_by
-    files = with_imports([Path(function.__code__.co_filename)])
-    key = fingerprint([code_hash(file) for file in sorted(files)], *decides)
-    return folder / f"{function.__name__.strip('_')}-{key}.safetensors"
-
-
-def cached(
-    folder: Path | None,
-    make: Callable[[], dict[str, Tensor]],
-    *decides: Any,
-    made_by: Callable[..., Any] | None = None,
-) -> dict[str, Tensor]:
-    """What ``make()`` gives, kept in `folder` under what decides it.
-
-    Two processes that want the same wait for each other. A file that is damaged (cut, empty, other
-    bytes) is named and made again.
-
-    Args:
-        folder: of the cache; None keeps nothing.
-        make: a function (or `functools.partial` of one) without further arguments.
-        decides: as for `cache_path`.
-        made_by: the function whose code decides, where `make` only calls it.
-    """
-    if folder is None:
-        return make()
-    path = cache_path(folder, made_by or make, *decides)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if path.exists():
-            kept = _read(path)
-            if kept is not None:
-                return kept
-            print(f"{path} is damaged: it is made again")
-        made = {name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}
-        stamp = {"fingerprint": fingerprint(made)}
-        write_files({path: safetensors.torch.save(made, stamp)})
-        return made
-
-
-def _read(path: Path) -> dict[str, Tensor] | None:
-    """The tensors of a file that `cached` wrote; None if they are not what was written."""
-    content = path.read_bytes()
-    try:
-        tensors = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        whole = fingerprint(tensors) == header["__metadata__"]["fingerprint"]
-    except (SafetensorError, ValueError, KeyError):
-        return None
-    return tensors if whole else None

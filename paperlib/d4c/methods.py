@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paperlib.cache import cache_path, cached
 from paperlib.d4c.baselines import bns_images, gaussian_images, norms, pse_images, real_images
 from paperlib.d4c.natural import (
     dead_leaves,
@@ -26,7 +27,6 @@ from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import Optimised, synthesise
 from paperlib.data import LabelledImages
-from paperlib.files import cache_path, cached
 from paperlib.models.clip import Tokenizer, denormalise, image_size, normalise
 
 # What decides synthesised images, by the beginnings of the settings' names.
@@ -176,7 +176,7 @@ def calibration_images(
         tokenizer: its tokenizer.
         settings: sizes and seed; SCG and PAE are those of the method.
         data: of which the first are the real images, scrambled or not; other methods take none.
-        folder: where synthesised images are kept (see `paperlib.files.cached`); an interrupted
+        folder: where synthesised images are kept (see `paperlib.cache.cached`); an interrupted
             synthesis continues there. None keeps nothing.
         names, template: of the prompts that guide the synthesis; words or a language of one's own.
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paperlib.cache import cache_path, cached
 from paperlib.d4c.baselines import gaussian_images
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, calibration_texts
 from paperlib.d4c.quantized_clip import ModuleError, QuantizedClip
@@ -22,7 +23,6 @@ from paperlib.d4c.quantized_layers import Tower
 from paperlib.d4c.quantizers import ActivationQuantizer, DynamicQuantizer
 from paperlib.d4c.reconstruction import ReconstructionWarning, reconstruct
 from paperlib.d4c.settings import Settings
-from paperlib.files import cache_path, cached
 from paperlib.models.clip import Tokenizer
 
 ERRORS = "errors of the modules"  # beside the tensors that are kept
@@ -68,7 +68,7 @@ def quantize_image(
     Args:
         text_done: of `quantize_text`; left as it is.
         images: normalised as the model takes them.
-        folder: where what was found is kept (see `paperlib.files.cached`); an interrupted
+        folder: where what was found is kept (see `paperlib.cache.cached`); an interrupted
             reconstruction continues there. None keeps nothing.
     """
     quantized = copy.deepcopy(text_done)

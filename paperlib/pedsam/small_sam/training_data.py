@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from paperlib.files import cached
+from paperlib.cache import cached
 from paperlib.models.sam import IMAGE
 from paperlib.pedsam.small_sam.scenes import CROWDED, draw_in_parts, split_classes
 from paperlib.pedsam.small_sam.segmentation import SMALLEST

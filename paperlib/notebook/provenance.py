@@ -13,8 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from paperlib import runtime
-from paperlib.data import external
 from paperlib.files import FileError, fingerprint, write_files
 from paperlib.paths import DATA, ROOT
 
@@ -75,6 +73,9 @@ def watch(inputs: dict[str, Any]) -> None:
 
 def record(folder: Path, inputs: dict[str, Any], parameters: dict[str, Any]) -> str:
     """Write where the results in `folder` come from; returns the digest of the inputs."""
+    from paperlib import runtime  # here: it takes seconds, which who only reads does not need
+    from paperlib.data import external
+
     parts = inputs["parts"]
     found = {
         "digest": digest_of(parts) if parts else NONE,

@@ -17,13 +17,12 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from paperlib.data.download import DownloadError, RemoteFile, fetch
 from paperlib.files import FileError, write_files
 from paperlib.names import DATASETS, PROFILES, STANDARD_SEED, notebooks
 from paperlib.notebook import provenance
@@ -62,22 +61,13 @@ def chosen(
     ]
 
 
-def _cifar10() -> RemoteFile:
-    from paperlib.data.cifar import EDITIONS  # here: it takes seconds, which a plan does not need
+def remote(name: str) -> Any:
+    """The `RemoteFile` of what is in `outside` and can be downloaded."""
+    # Here: they take seconds, which a plan does not need.
+    from paperlib.data.cifar import EDITIONS
+    from paperlib.models.sam import PUBLISHED
 
-    return EDITIONS["cifar10"].archive
-
-
-def _sam() -> RemoteFile:
-    from paperlib.models.sam import PUBLISHED  # here, for the same reason
-
-    return PUBLISHED["vit_b"]
-
-
-REMOTE: dict[str, Callable[[], RemoteFile]] = {  # of what is in `outside` and can be downloaded
-    "cifar10": _cifar10,
-    "sam": _sam,
-}
+    return {"cifar10": EDITIONS["cifar10"].archive, "sam": PUBLISHED["vit_b"]}[name]
 
 
 @dataclass(frozen=True)
@@ -129,9 +119,11 @@ def provide(jobs: Sequence[Job]) -> None:
     told = outside.missing(takes)
     for name in [*told]:
         if outside.OUTSIDE[name].fetched and outside.variable(name) not in os.environ:
+            from paperlib.data.download import DownloadError, fetch  # here, for the same reason
+
             print(f"downloading {told[name]}", file=sys.stderr)
             try:
-                fetch(REMOTE[name]())
+                fetch(remote(name))
                 del told[name]
             except DownloadError as error:
                 told[name] = str(error)

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jupytext
-
 from paperlib.files import FileError
 from paperlib.names import notebooks
 from paperlib.paths import NOTEBOOKS
@@ -31,6 +29,8 @@ def cells(text: str, suffix: str) -> Cells:
         ValueError: it is no notebook.
     """
     if suffix == ".py":
+        import jupytext  # here: it is slow, and needed only where a notebook was edited
+
         read: list[Any] = jupytext.reads(text, fmt="py:percent").cells
     else:
         read = json.loads(text)["cells"]

@@ -117,7 +117,7 @@ def test_what_is_downloaded_is_what_its_loader_names():
     remote = {"cifar10": cifar.EDITIONS["cifar10"].archive, "sam": sam.PUBLISHED["vit_b"]}
     assert {name for name, one in outside.OUTSIDE.items() if one.fetched} == set(remote)
     for name, file in remote.items():
-        assert graph.REMOTE[name]() == file
+        assert graph.remote(name) == file
         assert (outside.OUTSIDE[name].source, file.dataset) == (file.url, name)
         assert outside.OUTSIDE[name].megabytes == round(file.size / 1e6)
         assert outside.variable(name) == external.variable(name)

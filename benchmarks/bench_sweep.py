@@ -2,12 +2,13 @@
 
     python benchmarks/bench_sweep.py [NOTEBOOK] [RUNS]
 
-Runs a sweep over seeds in the smoke profile, in an empty folder, then the same cells a few times
-as one script with the same imports, without kernel and runner. Prints
+Runs a sweep over seeds in the smoke profile, in an empty folder, then the same cells as scripts
+with the same imports, without kernel and runner, as many side by side as the sweep runs: what runs
+beside a process makes its seconds longer. Prints
 
 - CPU seconds a run of everything: scheduler, runners and kernels; planning and the table at the end
   are shared among the runs;
-- CPU seconds of the script;
+- CPU seconds of a script;
 - their difference, the engine's cost;
 - the share of cores x wall in which the sweep used a processor.
 
@@ -28,20 +29,19 @@ from paperlib.paths import NOTEBOOKS, ROOT
 from paperlib.runs.graph import cores
 from paperlib.runs.runner import parameters_of, read_notebook
 
-SCRIPTS = 3  # how often the script is run
+TIMES = 2  # how often scripts are run side by side
 THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 
 
-def spent(words: list[str], **environment: str) -> tuple[float, float]:
-    """CPU seconds of a command and all that it started, and seconds that passed."""
+def spent(commands: list[list[str]], **environment: str) -> tuple[float, float]:
+    """CPU seconds of commands side by side and all that they started, and seconds that passed."""
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        words,
-        env=os.environ | THREADS | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"} | environment,
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    given = os.environ | THREADS | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"} | environment
+    started = [
+        subprocess.Popen(words, env=given, cwd=ROOT, stdout=subprocess.DEVNULL)
+        for words in commands
+    ]
+    assert [process.wait() for process in started] == [0] * len(started)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return used, time.monotonic() - began
@@ -70,14 +70,14 @@ def main() -> None:
         content = {"notebook": name, "profile": "smoke", "seeds": [*range(number)]}
         sweep.write_text(yaml.safe_dump(content))
         words = [sys.executable, "-m", "paperlib.runs.sweep", str(sweep)]
-        used, wall = spent(words, PAPERLIB_OUTPUTS=f"{place}/outputs")
-        script = Path(place) / "script.py"
-        alone = []
-        for seed in range(SCRIPTS):
+        used, wall = spent([words], PAPERLIB_OUTPUTS=f"{place}/outputs")
+        scripts = [Path(place) / f"script{seed}.py" for seed in range(cores())]
+        for seed, script in enumerate(scripts):
             script.write_text(as_script(name, seed))
-            folder = {"PAPERLIB_OUTPUTS": f"{place}/alone", "PAPERLIB_BATCH": "1"}
-            alone.append(spent([sys.executable, str(script)], **folder)[0])
-    of_script = sum(alone) / SCRIPTS
+        folder = {"PAPERLIB_OUTPUTS": f"{place}/scripts", "PAPERLIB_BATCH": "1"}
+        commands = [[sys.executable, str(script)] for script in scripts]
+        of_scripts = [spent(commands, **folder)[0] for _ in range(TIMES)]
+    of_script = sum(of_scripts) / (TIMES * len(scripts))
     row = {"notebook": name, "runs": number, "CPU s a run": used / number, "script": of_script}
     row |= {"engine": used / number - of_script, "utilisation": used / (cores() * wall)}
     row |= {"wall s a run": wall / number, "load before": os.getloadavg()[2]}

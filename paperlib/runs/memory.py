@@ -24,8 +24,8 @@ from pathlib import Path
 import psutil
 
 EVERY = 0.2  # seconds between two looks at what is resident, which costs little
-SELDOM = 5  # such looks between two at what is in use, which takes 30 ms of a processor
-MORE = 1.05  # so many times as much resident as at the look before is looked at at once
+SELDOM = 25  # such looks between two at what is in use, which takes 30 ms of a processor
+MORE = 1.05  # so many times as much resident as at any look before is looked at at once
 
 # By file system: files of limit, use, and processes killed (after its word); what is in memory.stat
 # and can be given back (pages of files that nobody has used for a while).

@@ -171,6 +171,7 @@ def test_a_page_that_two_processes_share_counts_once():
                 one.kill()
     assert 120 * MB < together < 150 * MB
     assert resident > 240 * MB
+    psutil.wait_procs(both, timeout=30)
     assert memory.in_use(both) == 0
 
 

@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import Optimised, optimise, total_variation
+from paperlib.d4c.synthesis import Optimised, Part, optimise, total_variation
 from paperlib.data import LabelledImages
 from paperlib.files import fingerprint
 from paperlib.models.clip import image_size, preprocess
@@ -66,9 +67,9 @@ def bns_images(model: nn.Module, settings: Settings, checkpoint: Path | None = N
     Raises:
         ValueError: the image tower has no BatchNorm layers, or a checkpoint of another run.
     """
-    if not norms(model):
-        raise ValueError("model: BNS needs an image tower with BatchNorm layers, a ResNet")
-    return _optimise(model, bns_loss, "BNS", settings, checkpoint)
+    return baseline_parts(
+        "bns", model, settings, [Part(settings.seed, settings.images)], checkpoint
+    )
 
 
 def pse_images(model: nn.Module, settings: Settings, checkpoint: Path | None = None) -> Optimised:
@@ -77,23 +78,67 @@ def pse_images(model: nn.Module, settings: Settings, checkpoint: Path | None = N
     Raises:
         ValueError: the image tower has no transformer, or a checkpoint of another run.
     """
-    if not attentions(model):
+    return baseline_parts(
+        "pse", model, settings, [Part(settings.seed, settings.images)], checkpoint
+    )
+
+
+def baseline_parts(
+    method: Literal["bns", "pse"],
+    model: nn.Module,
+    settings: Settings,
+    parts: Sequence[Part],
+    checkpoint: Path | None = None,
+    snapshots: Sequence[int] = (),
+    together: int = 1,
+) -> Optimised:
+    """The first images of several sets that differ in their seed, one after the other.
+
+    Args:
+        method: "bns" or "pse".
+        model, settings, parts, checkpoint, snapshots, together: as for `synthesise_parts`.
+
+    Raises:
+        ValueError: an image tower that does not go with the method, or a checkpoint of another run.
+    """
+    if method == "bns" and not norms(model):
+        raise ValueError("model: BNS needs an image tower with BatchNorm layers, a ResNet")
+    if method == "pse" and not attentions(model):
         raise ValueError("model: PSE needs an image tower with attention layers, a ViT")
     numbers = {"bandwidth": settings.density_bandwidth, "points": settings.density_points}
-    return _optimise(model, partial(pse_loss, **numbers), "PSE", settings, checkpoint)
+    objective = bns_loss if method == "bns" else partial(pse_loss, **numbers)
+    device = next(model.parameters()).device
+    noise = [gaussian_images(model, settings.images, part.seed)[: part.images] for part in parts]
+    start = torch.cat(noise).to(device)
+
+    def loss(images: Tensor, chosen: Tensor, drawing: Sequence[torch.Generator]) -> Tensor:
+        count = len(drawing)
+        variation = settings.variation_weight * total_variation(images)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.synthesis_autocast):
+            apart = objective(model, images, batches=count).float()
+        return apart + variation.unflatten(0, (count, -1)).mean(1)
+
+    run = {"weights": fingerprint(model), "method": method.upper()}
+    given = start, loss, settings, run, parts, checkpoint, snapshots, method.upper(), together
+    with frozen(model):
+        return optimise(*given)
 
 
-def bns_loss(model: nn.Module, images: Float[Tensor, "n 3 size size"]) -> Float[Tensor, ""]:
-    """Distance of the batch's statistics from the kept ones, summed over the layers."""
+def bns_loss(
+    model: nn.Module, images: Float[Tensor, "n 3 size size"], batches: int = 1
+) -> Float[Tensor, " batches"]:
+    """Distance of each mini-batch's statistics from the kept ones, summed over the layers."""
     terms = []
 
     def compare(norm: nn.Module, arguments: tuple[Tensor]) -> None:
-        variance, mean = torch.var_mean(arguments[0], dim=(0, 2, 3), correction=0)
-        terms.append(F.mse_loss(mean, norm.running_mean) + F.mse_loss(variance, norm.running_var))
+        x = arguments[0].unflatten(0, (batches, -1))  # (batches, images, channels, height, width)
+        variance, mean = torch.var_mean(x, dim=(1, 3, 4), correction=0)
+        apart = (mean - norm.running_mean).square() + (variance - norm.running_var).square()
+        terms.append(apart.mean(1))
 
     with _hooks(norms(model), compare):
         model.encode_image(images.contiguous(memory_format=torch.channels_last))
-    return torch.stack(terms).sum()
+    return torch.stack(terms).sum(0)
 
 
 def pse_loss(
@@ -101,13 +146,14 @@ def pse_loss(
     images: Float[Tensor, "n 3 size size"],
     bandwidth: float,
     points: int,
-) -> Float[Tensor, ""]:
-    """Minus the entropy of the patch similarities: mean over images, sum over layers."""
+    batches: int = 1,
+) -> Float[Tensor, " batches"]:
+    """Minus the entropy of the patch similarities: mean over a mini-batch, sum over layers."""
     entropies = [
-        similarity_entropy(pair_similarities(patches), bandwidth, points).mean()
+        similarity_entropy(pair_similarities(patches), bandwidth, points)
         for patches in attention_patches(model, images)
     ]
-    return -torch.stack(entropies).sum()
+    return -torch.stack(entropies).sum(0).unflatten(0, (batches, -1)).mean(1)
 
 
 def attention_patches(
@@ -156,26 +202,6 @@ def kernel_density(
     distance = (x[:, :, None] - values[:, None, :]) / bandwidth
     kernel = torch.exp(-distance.square() / 2) / math.sqrt(2 * math.pi)
     return kernel.mean(-1) / bandwidth
-
-
-def _optimise(
-    model: nn.Module,
-    objective: Callable[[nn.Module, Tensor], Tensor],
-    method: str,
-    settings: Settings,
-    checkpoint: Path | None,
-) -> Optimised:
-    device = next(model.parameters()).device
-    start = gaussian_images(model, settings.images, settings.seed).to(device)
-
-    def loss(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        variation = settings.variation_weight * total_variation(images)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.synthesis_autocast):
-            return objective(model, images).float() + variation
-
-    run = {"weights": fingerprint(model), "method": method}
-    with frozen(model):
-        return optimise(start, loss, settings, run, checkpoint, description=method)
 
 
 @contextlib.contextmanager

@@ -16,11 +16,16 @@ Source: D4C, arXiv 2511.15411. As in its official code one Adam holds all images
 every mini-batch: between two of its own steps an image drifts on old momentum, and its second
 moments average in zero gradients, so that with B mini-batches it moves √B as far an iteration as
 with an Adam of its own (a rate of 0.01 for eight mini-batches does what 0.028 does for one).
+
+Adam acts on each number alone, and a mini-batch does not see the others. So each may go its way by
+itself, with one step and B - 1 steps without a gradient an iteration: some of them alone give what
+they give among all (`Part`), and several, also of different seeds, share a pass through the network
+(``together``), which is what a GPU wants.
 """
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +35,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from paperlib.d4c.perturbation import draw_perturbation, perturb
+from paperlib.d4c.perturbation import Perturbation, draw_perturbation, perturb
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import Settings
 from paperlib.files import fingerprint
@@ -40,8 +45,22 @@ from paperlib.models.resume import Resume
 from paperlib.runtime import progress
 from paperlib.seeds import generator
 
-# (images of a mini-batch, their indices, generator of this iteration) -> loss
-Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+# (images of one or more mini-batches of the same size, their indices, a generator of this iteration
+# for each mini-batch) -> loss of each mini-batch
+Loss = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The first images of a whole set, which are those that the whole set would have.
+
+    Attributes:
+        seed: of the whole set.
+        images: how many; they end with a mini-batch.
+    """
+
+    seed: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -96,20 +115,41 @@ def synthesise(
     Raises:
         ValueError: no `names`, a model without a visual tower, or a checkpoint of another run.
     """
+    parts = [Part(settings.seed, settings.images)]
+    arguments = model, tokenizer, settings, parts, names, checkpoint, snapshots, template
+    return synthesise_parts(*arguments)[0]
+
+
+def synthesise_parts(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    settings: Settings,
+    parts: Sequence[Part],
+    names: Sequence[str] = GENERIC_NAMES,
+    checkpoint: Path | None = None,
+    snapshots: Sequence[int] = (),
+    template: Template = photo,
+    together: int = 1,
+) -> list[Synthesis]:
+    """The first images of several sets that differ in their seed; arguments as `synthesise`.
+
+    Args:
+        parts: the sets; `settings.images` is the size of each as a whole.
+        together: so many mini-batches share a pass through the network.
+    """
     size = image_size(model)
     texts = class_features(model, tokenizer, names, [template])  # once, before the iterations
-    draw = generator(settings.seed, "prompts, boxes and noise")
-    targets = torch.randint(len(names), (settings.images,), generator=draw)
-    boxes = draw_boxes(settings.images, size, settings.foreground_area, draw)
-    start = torch.randn(settings.images, 3, size, size, generator=draw)
+    whole = [_beginning(part, len(names), size, settings) for part in parts]
+    targets, boxes, start = (torch.cat(pieces) for pieces in zip(*whole, strict=True))
 
-    def loss(images: Tensor, chosen: Tensor, drawing: torch.Generator) -> Tensor:
+    def loss(images: Tensor, chosen: Tensor, drawing: Sequence[torch.Generator]) -> Tensor:
         target = targets[chosen].to(images.device)
         logits = synthesis_logits(
             encode, images, boxes[chosen].to(images.device), texts, settings, drawing
         )
-        variation = settings.variation_weight * total_variation(images)
-        return F.cross_entropy(logits, target) + variation
+        each = F.cross_entropy(logits, target, reduction="none")
+        each = each + settings.variation_weight * total_variation(images)
+        return each.unflatten(0, (len(drawing), -1)).mean(1)
 
     def encode(images: Tensor) -> Tensor:
         device = images.device.type
@@ -121,9 +161,31 @@ def synthesise(
     with frozen(model):
         run = {"names": [template(name) for name in names], "weights": weights, "method": "d4c"}
         done = optimise(
-            start.to(texts.device), loss, settings, run, checkpoint, snapshots, "synthesis"
+            *(start.to(texts.device), loss, settings, run, parts, checkpoint, snapshots),
+            description="synthesis",
+            together=together,
         )
-    return Synthesis(done.images, done.losses, done.snapshots, targets, boxes)
+    ends = [part.images for part in parts]
+    batches = [-(-count // settings.synthesis_batch) for count in ends]
+    kept = {k: snapshot.split(ends) for k, snapshot in done.snapshots.items()}
+    split = done.images.split(ends), done.losses.split(batches), targets.split(ends)
+    return [
+        Synthesis(images, losses, {k: kept[k][number] for k in kept}, target, box)
+        for number, (images, losses, target, box) in enumerate(
+            zip(*split, boxes.split(ends), strict=True)
+        )
+    ]
+
+
+def _beginning(
+    part: Part, names: int, size: int, settings: Settings
+) -> tuple[Int[Tensor, " n"], Int[Tensor, "n 4"], Float[Tensor, "n 3 size size"]]:
+    """Targets, boxes and noise of a part, as the whole set has them."""
+    draw = generator(part.seed, "prompts, boxes and noise")
+    targets = torch.randint(names, (settings.images,), generator=draw)
+    boxes = draw_boxes(settings.images, size, settings.foreground_area, draw)
+    start = torch.randn(settings.images, 3, size, size, generator=draw)
+    return targets[: part.images], boxes[: part.images], start[: part.images]
 
 
 def synthesis_logits(
@@ -132,22 +194,38 @@ def synthesis_logits(
     boxes: Int[Tensor, "n 4"],
     texts: Float[Tensor, "prompts features"],
     settings: Settings,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
 ) -> Float[Tensor, "n logits"]:
     """Similarities of every foreground to the prompts, then to all backgrounds, over τ.
 
-    Foregrounds and backgrounds go through `encode`, which returns unit features, together.
+    Foregrounds and backgrounds go through `encode`, which returns unit features, together. Images
+    are those of as many mini-batches as there are generators; backgrounds are those of the own one.
     """
-    n, size = len(images), images.shape[-1]
-    views = foregrounds(images, boxes) if settings.structural else images
-    if settings.perturbation is not None:
-        views = perturb(views, draw_perturbation(n, size, settings.perturbation, generator))
+    count, size = len(generators), images.shape[-1]
+    views, behind = images, images
+    if settings.structural:
+        views, behind = foregrounds(images, boxes), backgrounds(images, boxes)
+    drawn, noise = [], []
+    for draw in generators:
+        n = len(images) // count
+        if settings.perturbation is not None:
+            drawn.append(draw_perturbation(n, size, settings.perturbation, draw))
+        if settings.structural:
+            noise.append(torch.randn(n, *images.shape[1:], generator=draw))
+    if drawn:
+        views = perturb(views, _joined(drawn))
     if not settings.structural:
         return encode(views) @ texts.T / settings.temperature
-    noise = settings.background_noise * torch.randn(images.shape, generator=generator)
-    behind = backgrounds(images, boxes) + noise.to(images.device)
+    behind = behind + settings.background_noise * torch.cat(noise).to(images.device)
     front, back = encode(torch.cat([views, behind])).chunk(2)
-    return torch.cat([front @ texts.T, front @ back.T], dim=1) / settings.temperature
+    groups = front.unflatten(0, (count, -1)), back.unflatten(0, (count, -1))
+    negatives = (groups[0] @ groups[1].mT).flatten(0, 1)
+    return torch.cat([front @ texts.T, negatives], dim=1) / settings.temperature
+
+
+def _joined(drawn: Sequence[Perturbation]) -> Perturbation:
+    names = [field.name for field in fields(Perturbation)]
+    return Perturbation(*(torch.cat([getattr(one, name) for one in drawn]) for name in names))
 
 
 def draw_boxes(
@@ -188,11 +266,11 @@ def backgrounds(
     return images.masked_fill((inside[:, 0, :, None] & inside[:, 1, None, :])[:, None], 0)
 
 
-def total_variation(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, ""]:
-    """Mean squared difference of vertical neighbours plus that of horizontal ones."""
+def total_variation(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, " n"]:
+    """Mean squared difference of vertical and of horizontal neighbours, the two added."""
     vertical = images[..., 1:, :] - images[..., :-1, :]
     horizontal = images[..., 1:] - images[..., :-1]
-    return vertical.square().mean() + horizontal.square().mean()
+    return vertical.square().mean((1, 2, 3)) + horizontal.square().mean((1, 2, 3))
 
 
 def optimise(
@@ -200,59 +278,97 @@ def optimise(
     loss: Loss,
     settings: Settings,
     run: dict[str, Any],
+    parts: Sequence[Part],
     checkpoint: Path | None = None,
     snapshots: Sequence[int] = (),
     description: str = "optimising images",
+    together: int = 1,
 ) -> Optimised:
-    """Minimise a loss over images with one Adam, which steps after every mini-batch.
+    """Minimise a loss over images with one Adam a set, which steps after every mini-batch.
 
     An iteration goes through all mini-batches in their order; images outside of one have a
     gradient of zero.
 
     Args:
-        start: the images to begin with.
-        loss: its random numbers come only from the generator that it is given, which is keyed by
+        start: the images to begin with, of all parts.
+        loss: its random numbers come only from the generators that it is given, which are keyed by
             seed, mini-batch and iteration.
-        settings: number of iterations, size of a mini-batch, learning rate, seed.
+        settings: number of iterations, images of a whole set and of a mini-batch, learning rate.
         run: what else decides the result; a checkpoint of another run is refused.
+        parts: whose images `start` holds.
         checkpoint, snapshots: as for `synthesise`.
         description: for the progress bar.
+        together: as for `synthesise_parts`.
 
     Raises:
-        ValueError: `checkpoint` is of another run, or a snapshot is not an iteration.
+        ValueError: `checkpoint` is of another run, a snapshot is not an iteration, or a part does
+            not end with a mini-batch.
     """
-    iterations = settings.synthesis_iterations
+    iterations, batch = settings.synthesis_iterations, settings.synthesis_batch
     if any(not 0 <= k <= iterations for k in snapshots):
         raise ValueError(f"snapshots={tuple(snapshots)}: 0 to {iterations} are valid")
-    batches = torch.arange(len(start)).split(settings.synthesis_batch)
-    resume = Resume(checkpoint, run | {"settings": asdict(settings), "snapshots": [*snapshots]})
+    for part in parts:
+        if part.images % batch and part.images != settings.images:
+            raise ValueError(f"{part}: a whole number of mini-batches of {batch} is valid")
+    numbers = [range(-(-part.images // batch)) for part in parts]
+    keys = [(part.seed, number) for part, own in zip(parts, numbers, strict=True) for number in own]
+    rows = [
+        row
+        for part in torch.arange(len(start)).split([p.images for p in parts])
+        for row in part.split(batch)
+    ]
+    passes = _passes([len(row) for row in rows], together)
+    whole = -(-settings.images // batch)  # mini-batches of a set
+    decides = {"settings": asdict(settings), "parts": [asdict(part) for part in parts]}
+    resume = Resume(checkpoint, run | decides | {"snapshots": [*snapshots]})
     state = resume.load() or {
-        "step": 0,
-        "images": start.clone(),
-        "losses": torch.zeros(len(batches), iterations),
-        "snapshots": {k: start.clone() for k in snapshots},
+        "iteration": 0,
+        "images": [start[row].clone() for row in rows],
+        "losses": torch.zeros(len(rows), iterations),
+        "snapshots": {k: start.clone() for k in {*snapshots, iterations}},
         "adam": None,
     }
-    images, losses = state["images"].to(start.device), state["losses"]
-    adam = torch.optim.Adam([images], settings.synthesis_rate)
+    images, losses = [x.to(start.device) for x in state["images"]], state["losses"]
+    kept = {k: snapshot.to(start.device) for k, snapshot in state["snapshots"].items()}
+    adam = torch.optim.Adam(images, settings.synthesis_rate)
     if state["adam"] is not None:
         adam.load_state_dict(state["adam"])
-    kept = {k: snapshot.to(start.device) for k, snapshot in state["snapshots"].items()}
+    else:
+        for step in range(whole - 1):  # while the mini-batches before its own have their first turn
+            for x, (_, number) in zip(images, keys, strict=True):
+                x.grad = torch.zeros_like(x) if step < number else None
+            adam.step()
     plain = start.device.type == "cpu"  # of small images faster backwards than the fused one
     attention = sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
     with attention:
-        for step in progress(range(state["step"], len(batches) * iterations), description):
-            k, number = divmod(step, len(batches))
-            chosen = batches[number]
-            x = images[chosen].requires_grad_()
-            value = loss(x, chosen, generator(settings.seed, f"mini-batch {number}", k))
-            losses[number, k] = value.item()
-            images.grad = torch.zeros_like(images)
-            (images.grad[chosen],) = torch.autograd.grad(value, x)
-            adam.step()
-            if k + 1 in kept and number == len(batches) - 1:
-                kept[k + 1].copy_(images)
-            now = {"step": step + 1, "images": images, "losses": losses, "snapshots": kept}
+        for k in progress(range(state["iteration"], iterations), description):
+            for chosen in passes:
+                x = torch.cat([images[j] for j in chosen]).requires_grad_()
+                drawing = [generator(keys[j][0], f"mini-batch {keys[j][1]}", k) for j in chosen]
+                values = loss(x, torch.cat([rows[j] for j in chosen]), drawing)
+                (gradient,) = torch.autograd.grad(values.sum(), x)
+                losses[chosen, k] = values.detach().cpu()
+                for j, part in zip(chosen, gradient.split(len(x) // len(chosen)), strict=True):
+                    images[j].grad = part
+            for turn in range(whole):  # its own, and those of the mini-batches after and before it
+                adam.step()
+                for j, (_, number) in enumerate(keys):
+                    images[j].grad.zero_()
+                    if k + 1 in kept and number + turn == whole - 1:  # the iteration's last turn
+                        kept[k + 1][rows[j]] = images[j]
+            now = {"iteration": k + 1, "images": images, "losses": losses, "snapshots": kept}
             resume.save(lambda now=now: now | {"adam": adam.state_dict()})
     resume.finish()
-    return Optimised(images, losses, kept)
+    return Optimised(kept[iterations], losses, {k: kept[k] for k in snapshots})
+
+
+def _passes(sizes: Sequence[int], together: int) -> list[list[int]]:
+    """Numbers of the mini-batches of each pass: at most so many, all of one size."""
+    passes: list[list[int]] = []
+    for number, size in enumerate(sizes):
+        last = passes[-1] if passes else []
+        if 0 < len(last) < together and sizes[last[0]] == size:
+            last.append(number)
+        else:
+            passes.append([number])
+    return passes

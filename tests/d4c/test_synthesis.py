@@ -6,16 +6,19 @@ import torch
 import torch.nn.functional as F
 
 from paperlib.d4c import synthesis
+from paperlib.d4c.methods import settings_of
 from paperlib.d4c.perturbation import draw_perturbation, perturb
 from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.synthesis import (
+    Part,
     backgrounds,
     draw_boxes,
     foregrounds,
     optimise,
     synthesis_logits,
     synthesise,
+    synthesise_parts,
     total_variation,
 )
 from paperlib.models.clip import CompactTokenizer, build_small_clip, class_features
@@ -113,7 +116,7 @@ def test_total_variation_is_the_plain_sum():
         for w in range(4)
     ]
     expected = sum(vertical) / len(vertical) + sum(horizontal) / len(horizontal)
-    torch.testing.assert_close(total_variation(x), expected)
+    torch.testing.assert_close(total_variation(x).mean(), expected)
 
 
 def test_logits_one_by_one():
@@ -123,7 +126,7 @@ def test_logits_one_by_one():
     texts = F.normalize(torch.randn(7, 8), dim=-1)
     noise = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     generator = torch.Generator().manual_seed(2)
-    ours = synthesis_logits(encoder, images(), boxes, texts, settings, generator)
+    ours = synthesis_logits(encoder, images(), boxes, texts, settings, [generator])
     assert ours.shape == (5, 7 + 5)
     for i in range(5):
         front = encoder(foregrounds(images()[[i]], boxes[[i]]))[0]
@@ -144,7 +147,7 @@ def test_perturbation_is_of_the_foreground_alone():
 
     texts = F.normalize(torch.randn(7, 8), dim=-1)
     generator = torch.Generator().manual_seed(2)
-    synthesis_logits(encode, images(), boxes, texts, Settings(), generator)
+    synthesis_logits(encode, images(), boxes, texts, Settings(), [generator])
     (together,) = seen  # foregrounds and backgrounds in one forward pass
     draw = torch.Generator().manual_seed(2)
     drawn = draw_perturbation(5, 16, Settings().perturbation, draw)
@@ -161,7 +164,7 @@ def test_without_scg_the_whole_image_is_encoded(perturbed):
     boxes = torch.zeros(5, 4, dtype=torch.long)
     texts = F.normalize(torch.randn(7, 8), dim=-1)
     generator = torch.Generator().manual_seed(2)
-    ours = synthesis_logits(encoder, images(), boxes, texts, settings, generator)
+    ours = synthesis_logits(encoder, images(), boxes, texts, settings, [generator])
     views = images()
     if perturbed:
         draw = torch.Generator().manual_seed(2)
@@ -180,7 +183,7 @@ def test_loss_of_a_first_step(model, tokenizer):
         with torch.no_grad():
             a, b, _ = model(start[part], texts)
         loss = F.cross_entropy(a @ b.T / 0.1, done.targets[part])
-        loss += 0.1 * total_variation(start[part])
+        loss += 0.1 * total_variation(start[part]).mean()
         torch.testing.assert_close(done.losses[row, 0], loss, atol=1e-4, rtol=0)
 
 
@@ -231,22 +234,26 @@ def test_seed_decides(model, tokenizer):
     assert first.targets.tolist() != other.targets.tolist()
 
 
-def quadratic(x, chosen, generator):
+def quadratic(x, chosen, generators):
     """Pulls every image to its own value, with a force of its own."""
     target = (chosen.view(-1, 1, 1, 1) % 7 - 3.0) / 4
-    return ((1 + chosen % 3).view(-1, 1, 1, 1) * (x - target) ** 2).sum()
+    force = (1 + chosen % 3).view(-1, 1, 1, 1) * (x - target) ** 2
+    return force.view(len(generators), -1).sum(1)
 
 
-def test_the_dynamics_are_the_released_ones():
+@pytest.mark.parametrize("together", [1, 3, 8])
+def test_the_dynamics_are_the_released_ones(together):
     """128 images, eight mini-batches, one Adam: its equations, written out in double precision."""
     settings = Settings(synthesis_iterations=12)
     start = torch.randn(128, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    done = optimise(start, quadratic, settings, {}, snapshots=range(13))
+    done = optimise(
+        start, quadratic, settings, {}, [Part(0, 128)], snapshots=range(13), together=together
+    )
     x, m, v, t = start.double(), torch.zeros(128, 3, 2, 2), torch.zeros(128, 3, 2, 2), 0
     for k in range(12):
         for batch in torch.arange(128).split(16):
             part = x.requires_grad_()
-            (gradient,) = torch.autograd.grad(quadratic(part[batch], batch, None), part)
+            (gradient,) = torch.autograd.grad(quadratic(part[batch], batch, [0])[0], part)
             t += 1
             m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
             step = 0.01 * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
@@ -262,25 +269,49 @@ def test_eight_mini_batches_move_images_as_far_as_a_rate_of_the_root_of_eight():
     moved = {}
     for count, rate in rates.items():
         settings = Settings(images=count, synthesis_iterations=20, synthesis_rate=rate)
-        done = optimise(start[:count], quadratic, settings, {})
+        done = optimise(start[:count], quadratic, settings, {}, [Part(0, count)])
         moved[count] = float((start[:count] - done.images).mean())
     assert moved[16] == pytest.approx(20 * 0.01 * 8**0.5, rel=0.01)
     assert moved[128] == pytest.approx(moved[16], rel=0.05)
 
 
+@pytest.mark.parametrize("together", [1, 2, 3, 8])
+@pytest.mark.parametrize("method", ["d4c", "pgsi"])
+def test_parts_of_several_sets_are_what_the_whole_sets_have(model, tokenizer, method, together):
+    """The first mini-batches alone, many in one pass: nothing of an image depends on either."""
+    settings = replace(settings_of(method, SHORT), images=8, synthesis_batch=2)
+    parts = [Part(3, 4), Part(7, 2)]
+    arguments = model, tokenizer, settings, parts, NAMES
+    made = synthesise_parts(*arguments, snapshots=[2], together=together)
+    for part, ours in zip(parts, made, strict=True):
+        whole = synthesise(model, tokenizer, replace(settings, seed=part.seed), NAMES, None, [2])
+        count = part.images
+        torch.testing.assert_close(ours.images, whole.images[:count], atol=2e-3, rtol=0)
+        torch.testing.assert_close(ours.snapshots[2], whole.snapshots[2][:count], atol=2e-3, rtol=0)
+        torch.testing.assert_close(ours.losses, whole.losses[: count // 2], atol=1e-4, rtol=0)
+        assert torch.equal(ours.targets, whole.targets[:count])
+        assert torch.equal(ours.boxes, whole.boxes[:count])
+        assert (whole.images[2:4] - whole.images[:2]).abs().mean() > 0.5  # no mini-batch is another
+
+
+def test_a_part_ends_with_a_mini_batch(model, tokenizer):
+    with pytest.raises(ValueError, match="whole number of mini-batches of 4"):
+        synthesise_parts(model, tokenizer, replace(SHORT, images=12), [Part(0, 6)], NAMES)
+
+
 def test_every_step_of_every_mini_batch_draws_anew():
     seeds = []
 
-    def loss(x, chosen, generator):
-        seeds.append(generator.initial_seed())
-        return (x**2).sum()
+    def loss(x, chosen, generators):
+        seeds.extend(draw.initial_seed() for draw in generators)
+        return (x**2).flatten(1).sum(1).view(len(generators), -1).sum(1)
 
-    optimise(images(6), loss, SHORT, {})
-    optimise(images(6), loss, replace(SHORT, seed=1), {})
+    optimise(images(6), loss, SHORT, {}, [Part(0, 6)])
+    optimise(images(6), loss, SHORT, {}, [Part(1, 6)])
     assert len(set(seeds)) == len(seeds) == 2 * 2 * 3
 
 
-@pytest.mark.parametrize("stop", [1, 4, 7])
+@pytest.mark.parametrize("stop", [2, 5, 7])
 def test_an_interrupted_run_ends_as_a_whole_one(model, tokenizer, tmp_path, monkeypatch, stop):
     settings = replace(SHORT, synthesis_iterations=4)
     monkeypatch.setattr(synthesis, "Resume", partial(Resume, every=0))
@@ -300,7 +331,7 @@ def test_an_interrupted_run_ends_as_a_whole_one(model, tokenizer, tmp_path, monk
         synthesise(model, tokenizer, replace(settings, seed=5), NAMES, file, [0, 2])
     monkeypatch.setattr(synthesis, "total_variation", lambda x: calls.append(1) or variation(x))
     done = synthesise(model, tokenizer, settings, NAMES, file, [0, 2])
-    assert len(calls) == 9 and not file.exists()  # the step that broke off is done again
+    assert len(calls) == 8 + stop % 2 + 1 and not file.exists()  # what broke off is done again
     assert torch.equal(done.images, whole.images) and torch.equal(done.losses, whole.losses)
     assert all(torch.equal(done.snapshots[k], whole.snapshots[k]) for k in (0, 2))
 

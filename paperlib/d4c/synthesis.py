@@ -77,6 +77,16 @@ class Optimised:
     losses: Float[Tensor, "batches iterations"]
     snapshots: dict[int, Float[Tensor, "n 3 size size"]]
 
+    def split(self, parts: Sequence[Part], batch: int) -> "list[Optimised]":
+        """Part by part, with mini-batches of so many images."""
+        ends = [part.images for part in parts]
+        kept = {k: snapshot.split(ends) for k, snapshot in self.snapshots.items()}
+        losses = self.losses.split([-(-count // batch) for count in ends])
+        return [
+            Optimised(images, losses[j], {k: kept[k][j] for k in kept})
+            for j, images in enumerate(self.images.split(ends))
+        ]
+
 
 @dataclass(frozen=True)
 class Synthesis(Optimised):
@@ -139,7 +149,7 @@ def synthesise_parts(
     """
     size = image_size(model)
     texts = class_features(model, tokenizer, names, [template])  # once, before the iterations
-    whole = [_beginning(part, len(names), size, settings) for part in parts]
+    whole = [draw_beginning(part, len(names), size, settings) for part in parts]
     targets, boxes, start = (torch.cat(pieces) for pieces in zip(*whole, strict=True))
 
     def loss(images: Tensor, chosen: Tensor, drawing: Sequence[torch.Generator]) -> Tensor:
@@ -165,19 +175,14 @@ def synthesise_parts(
             description="synthesis",
             together=together,
         )
-    ends = [part.images for part in parts]
-    batches = [-(-count // settings.synthesis_batch) for count in ends]
-    kept = {k: snapshot.split(ends) for k, snapshot in done.snapshots.items()}
-    split = done.images.split(ends), done.losses.split(batches), targets.split(ends)
+    split = done.split(parts, settings.synthesis_batch)
     return [
-        Synthesis(images, losses, {k: kept[k][number] for k in kept}, target, box)
-        for number, (images, losses, target, box) in enumerate(
-            zip(*split, boxes.split(ends), strict=True)
-        )
+        Synthesis(**vars(one), targets=target, boxes=box)
+        for one, (target, box, _) in zip(split, whole, strict=True)
     ]
 
 
-def _beginning(
+def draw_beginning(
     part: Part, names: int, size: int, settings: Settings
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, "n 4"], Float[Tensor, "n 3 size size"]]:
     """Targets, boxes and noise of a part, as the whole set has them."""

@@ -36,7 +36,7 @@ from paperlib.seeds import generator
 SEED = 1000
 BITS = ("W4A3", "W2A8")
 TEST_IMAGES = 300
-RANGES = {
+RANGES = {"range_images": 16, "range_prompts": 16, "range_fractions": 25}  # the default profile's
     "range_images": 16,
     "range_prompts": 16,
     "range_fractions": 25,

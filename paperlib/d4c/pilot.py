@@ -37,10 +37,6 @@ SEED = 1000
 BITS = ("W4A3", "W2A8")
 TEST_IMAGES = 300
 RANGES = {"range_images": 16, "range_prompts": 16, "range_fractions": 25}  # the default profile's
-    "range_images": 16,
-    "range_prompts": 16,
-    "range_fractions": 25,
-}  # quicker than the paper's
 MARGIN = 1.0  # percentage points
 PAPER = ("0.1", "generic")
 Clip = tuple[nn.Module, Tokenizer]

@@ -15,7 +15,6 @@ tell whether the code still makes this set (`beside_the_card`).
 
 import argparse
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -145,14 +144,12 @@ def make(
     parts = [Part(derive(0, "draw", k), min(n, settings.images)) for k, n in enumerate(counts)]
     recorded = [k for k in RECORDED if k <= settings.synthesis_iterations]
     given = {"checkpoint": checkpoint, "snapshots": recorded, "together": together}
-    began = time.perf_counter()
     if method in ABLATION:
         settings = settings_of(method, settings)
         done = synthesise_parts(model, tokenizer, settings, parts, **given)
     else:
         whole = baseline_parts(method, model, settings, parts, **given)
         done = whole.split(parts, settings.synthesis_batch)
-    seconds = time.perf_counter() - began
     stem, files, about = f"{dataset}-{encoder}-{method}", {}, []
     for number, (part, one) in enumerate(zip(parts, done, strict=True)):
         last = settings.synthesis_iterations
@@ -172,7 +169,7 @@ def make(
     ours = {name: asdict(settings)[name] for name in decides if name not in NOT_IN_CARD}
     card = {"dataset": dataset, "encoder": encoder, "method": method, "settings": ours}
     card |= {"weights": fingerprint(model), "device": name, "torch": torch.__version__}
-    card |= {"seconds": round(seconds, 1), "command": command(*stem.split("-"), settings)}
+    card |= {"command": command(*stem.split("-"), settings)}
     card |= {"trajectory": trajectory(done[0], settings.synthesis_batch), "sets": about}
     text = json.dumps(card, indent=1) + "\n"
     contents = {folder / name: content for name, content in files.items()}
@@ -270,6 +267,8 @@ def command(dataset: str, encoder: str, method: str, settings: Settings | None =
     words += f" --methods {method}"
     if settings and settings.temperature != Settings.temperature:
         words += f" --temperature {settings.temperature}"
+    if settings and settings.synthesis_iterations != Settings.synthesis_iterations:
+        words += f" --iterations {settings.synthesis_iterations}"
     return words
 
 
@@ -279,6 +278,7 @@ def main() -> None:
     parser.add_argument("--encoder", choices=["resnet", "vit"], required=True)
     parser.add_argument("--methods", nargs="+", choices=[*ABLATION, "bns", "pse"], required=True)
     parser.add_argument("--temperature", type=float, default=Settings.temperature)
+    parser.add_argument("--iterations", type=int, default=Settings.synthesis_iterations)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--together", type=int, default=1, help="mini-batches a pass: 16 for a GPU")
     parser.add_argument("--folder", type=Path, default=FOLDER)
@@ -286,7 +286,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     clip = load_encoders(options.dataset, [options.encoder])[options.encoder]
-    settings = Settings(temperature=options.temperature)
+    changes = {"temperature": options.temperature, "synthesis_iterations": options.iterations}
+    settings = Settings(**changes)
     for method in options.methods:
         unfinished = options.work and options.work / f"{options.encoder}-{method}.pt"
         given = options.folder, options.draws, options.together, unfinished

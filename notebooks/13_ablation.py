@@ -49,11 +49,12 @@ import torch
 
 from paperlib.d4c import cost, plots
 from paperlib.d4c.encoders import ENCODERS, load_encoders
-from paperlib.d4c.methods import ABLATION, TITLES, calibration_images
+from paperlib.d4c.methods import ABLATION, TITLES
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
+from paperlib.d4c.sets import calibration_set
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.tables import by_method, over_draws, part_factors, part_gains, with_parts
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
@@ -66,7 +67,7 @@ from paperlib.seeds import derive
 # ## Four sets of calibration images
 #
 # From the same noise, with the same prompts; only what the synthesis does to them differs. Notebook
-# 11 shows it.
+# 11 shows it. In the default profile they are the sets of `data/d4c_sets`, by the paper's recipe.
 #
 # Because start and prompts are shared, two sets of one draw can be compared image by image: what
 # differs is the part alone. The draws are the repetition that says how much of a difference is
@@ -88,9 +89,9 @@ for (name, changes), k in itertools.product(run.sizes.encoders.items(), draws):
 # %%
 images = {}
 for (name, k), method in itertools.product(settings, ABLATION):
-    arguments = *clips[name], settings[name, k]
+    arguments = dataset, name, method, clips[name], settings[name, k], k, run.sizes.published
     kept = outputs_dir() / "calibration_images"
-    images[name, k, method] = calibration_images(method, *arguments, folder=kept)
+    images[name, k, method] = calibration_set(*arguments, folder=kept)
 
 # %% [markdown]
 # ## Accuracy
@@ -243,6 +244,7 @@ run.claims_table()
 # part makes each of them longer, and there are thousands, where images that ask no network need
 # none.
 #
-# **Deviations and limits.** As in notebook 12. Times depend on the machine and on what else runs on
+# **Deviations and limits.** As in notebook 12; on the ViT the default profile's D4C has 2,000
+# iterations, the other rows 3,000. Times depend on the machine and on what else runs on
 # it. The synthesis computes in bfloat16 where the profile says so; the README's seconds are for the
 # paper's mini-batches.

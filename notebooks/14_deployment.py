@@ -51,9 +51,9 @@ import torch
 
 from paperlib.d4c import integer, plots
 from paperlib.d4c.encoders import load_encoders
-from paperlib.d4c.methods import calibration_images
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
+from paperlib.d4c.sets import calibration_set
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import load_images, task_features, top1
@@ -65,8 +65,8 @@ from paperlib.seeds import derive
 # %% [markdown]
 # ## Quantize
 #
-# With D4C's images, as in notebook 12. This notebook computes on the CPU, whose integer products it
-# is about.
+# With the first set of D4C's images, as in notebook 12. This notebook computes on the CPU, whose
+# integer products it is about.
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders, torch.device("cpu"))
@@ -78,8 +78,8 @@ first = derive(seed, "draw")  # the first draw of notebooks 10, 12 and 13
 quantized = {}
 for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.sizes.bits):
     settings = Settings(**{**changes, **bit_widths(bits)}, seed=first)
-    arguments = "d4c", *clips[name], settings
-    images = calibration_images(*arguments, folder=outputs_dir() / "calibration_images")
+    arguments = dataset, name, "d4c", clips[name], settings, 0, run.sizes.published
+    images = calibration_set(*arguments, folder=outputs_dir() / "calibration_images")
     text_done = quantize_text(*clips[name], settings, templates)
     quantized[name, bits] = quantize_image(text_done, images, outputs_dir() / "quantized")
 

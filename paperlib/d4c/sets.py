@@ -16,7 +16,7 @@ tell whether the code still makes this set (`beside_the_card`).
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,23 +24,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import baseline_parts
 from paperlib.d4c.encoders import load_encoders
-from paperlib.d4c.methods import ABLATION, SYNTHESIS, settings_of
+from paperlib.d4c.methods import ABLATION, SYNTHESIS, calibration_images, settings_of
 from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.synthesis import (
     Optimised,
     Part,
+    Synthesis,
     draw_beginning,
+    synthesise,
     synthesise_parts,
     total_variation,
 )
+from paperlib.data import LabelledImages
 from paperlib.files import FileError, fingerprint, write_files
 from paperlib.models.clip import Tokenizer, image_size
 from paperlib.paths import DATA
@@ -55,6 +58,7 @@ RECORDED = (*CHECKED, 100, 250, 434, 1_000, 2_000, 3_000)
 SHOWN = (100, 1_000)  # iterations after which the first images are kept too
 PICTURES = 8  # so many of them
 COLUMNS = 8  # of the pictures in a file
+LOSSES_EVERY = 10  # iterations between two losses that are kept
 NOT_IN_CARD = ("seed", "perturbation")  # one a set; always that of `Settings`
 TOLERANCE = 0.03  # relative, of what is made again
 
@@ -66,16 +70,13 @@ class PublishedSet:
     Attributes:
         images: in CLIP's normalised pixel space.
         snapshots: the first images after so many iterations.
-        losses: of the first mini-batch, at every tenth iteration from the first.
-        targets, boxes: as of `Synthesis`; None for a baseline.
+        losses: of the first mini-batch, every `LOSSES_EVERY` iterations from the first.
         card: what `make` wrote of all sets of the method.
     """
 
     images: Float[Tensor, "n 3 size size"]
     snapshots: dict[int, Float[Tensor, "shown 3 size size"]]
     losses: list[float]
-    targets: Int[Tensor, " n"] | None
-    boxes: Int[Tensor, "n 4"] | None
     card: Mapping[str, Any]
 
 
@@ -106,13 +107,76 @@ def load_set(
         part["after"]: _decode(folder / part["file"], part, again)
         for part in (about, *about["snapshots"])
     }
-    settings = Settings(**{**card["settings"], "perturbation": Settings.perturbation})
-    targets = boxes = None
-    if method in ABLATION:
-        size, part = image_size(model), Part(about["seed"], about["images"])
-        targets, boxes, _ = draw_beginning(part, len(GENERIC_NAMES), size, settings)
     images = kept.pop(about["after"])
-    return PublishedSet(images, kept, about.get("losses", []), targets, boxes, card)
+    return PublishedSet(images, kept, about.get("losses", []), card)
+
+
+def calibration_set(
+    dataset: str,
+    encoder: str,
+    method: str,
+    clip: tuple[nn.Module, Tokenizer],
+    settings: Settings,
+    draw: int,
+    published: bool,
+    data: LabelledImages | None = None,
+    folder: Path | None = None,
+) -> Float[Tensor, "n 3 size size"]:
+    """As `calibration_images`, but what the paper's recipe made, where that is published.
+
+    Args:
+        dataset, encoder, draw: as for `load_set`.
+        published: take the first `settings.images` of a set wherever the method has sets; their
+            seed is their own, not that of the settings.
+        method, clip, settings, data, folder: as for `calibration_images`.
+
+    Raises:
+        ValueError: a published set has fewer images than settings.images.
+    """
+    if not published or method not in (*ABLATION, "bns", "pse"):
+        return calibration_images(method, *clip, settings, data, folder)
+    images = load_set(dataset, encoder, method, clip[0], draw).images
+    if len(images) < settings.images:
+        raise ValueError(f"images={settings.images}: set {draw} of {method} has {len(images)}")
+    return images[: settings.images].to(next(clip[0].parameters()).device)
+
+
+def course(
+    dataset: str,
+    encoder: str,
+    method: str,
+    clip: tuple[nn.Module, Tokenizer],
+    settings: Settings,
+    snapshots: Sequence[int],
+    published: bool,
+) -> tuple[Synthesis, int]:
+    """How images of D4C or a row of its ablation come about, from the noise to the last iteration.
+
+    Args:
+        dataset, encoder, method: as for `load_set`.
+        clip, settings, snapshots: of a synthesis made here, where none is published.
+        published: take the first images of the first published set.
+
+    Returns:
+        The synthesis, and the number of iterations between two of its losses.
+    """
+    if not published:
+        last = settings.synthesis_iterations
+        settings, kept = settings_of(method, settings), sorted({*snapshots, last})
+        return synthesise(*clip, settings, snapshots=kept), 1
+    found = load_set(dataset, encoder, method, clip[0])
+    about, last = found.card["sets"][0], found.card["settings"]["synthesis_iterations"]
+    part, size = Part(about["seed"], about["images"]), image_size(clip[0])
+    targets, boxes, noise = draw_beginning(part, len(GENERIC_NAMES), size, _settings(found.card))
+    steps = {0: noise, **found.snapshots, last: found.images}
+    first = {k: images[:PICTURES] for k, images in steps.items()}
+    losses = torch.tensor([found.losses])
+    few = targets[:PICTURES], boxes[:PICTURES]
+    return Synthesis(first[last], losses, first, *few), LOSSES_EVERY
+
+
+def _settings(card: Mapping[str, Any]) -> Settings:
+    return Settings(**{**card["settings"], "perturbation": Settings.perturbation})
 
 
 def make(
@@ -157,7 +221,7 @@ def make(
         row = {"seed": part.seed, "images": part.images, "file": f"{stem}-{number}.png"}
         row |= {"after": last, **entry, "snapshots": []}
         if number == 0:
-            row["losses"] = [float(f"{x:.5g}") for x in one.losses[0, ::10].tolist()]
+            row["losses"] = [float(f"{x:.5g}") for x in one.losses[0, ::LOSSES_EVERY].tolist()]
             for k in (k for k in SHOWN if k in one.snapshots and k < last):
                 name = f"{stem}-{number}-after{k}.png"
                 files[name], entry = encode(one.snapshots[k][:PICTURES])
@@ -204,12 +268,14 @@ def beside_the_card(
     Returns:
         A row for each of the iterations `CHECKED` and what `trajectory` has: the card's value, the
         value now, their relative difference.
+
+    Raises:
+        ValueError: a difference is beyond `TOLERANCE`: the code or the settings are not those that
+            made the set.
     """
     card = published.card
-    own = {**card["settings"], "perturbation": Settings.perturbation}
-    wanted = asdict(settings) if settings else own
-    steps = {"synthesis_iterations": max(CHECKED), "perturbation": own["perturbation"]}
-    short = settings_of(card["method"], Settings(**{**wanted, **steps}))
+    few = {"synthesis_iterations": max(CHECKED), "perturbation": Settings.perturbation}
+    short = settings_of(card["method"], replace(settings or _settings(card), **few))
     part = Part(card["sets"][0]["seed"], short.synthesis_batch)
     (now,) = synthesise_parts(*clip, short, [part], snapshots=CHECKED)
     pairs = {"card": card["trajectory"], "now": trajectory(now, short.synthesis_batch)}
@@ -217,6 +283,11 @@ def beside_the_card(
     columns = ["loss", "deviation", "variation"]
     both = pd.DataFrame({k: t.loc[list(CHECKED), columns].stack() for k, t in tables.items()})
     both["difference"] = both.now / both.card - 1
+    if both.difference.abs().max() > TOLERANCE:
+        raise ValueError(
+            f"{card['command']}: made again, the first images differ from the card by up to "
+            f"{100 * both.difference.abs().max():.0f} %: the code or the settings are others"
+        )
     return both.rename_axis(["iteration", "what"])
 
 

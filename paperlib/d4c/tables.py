@@ -18,7 +18,7 @@ from paperlib.d4c.methods import ABLATION, METHODS, TITLES
 from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.quantized_clip import ModuleError
 from paperlib.d4c.semantics import embed, prompt_similarities, share_out_of_range
-from paperlib.d4c.synthesis import Synthesis
+from paperlib.d4c.synthesis import Synthesis, foregrounds
 from paperlib.intervals import student
 
 Values = Mapping[tuple[str, int, str], np.ndarray]  # by encoder, draw and method
@@ -150,12 +150,17 @@ def snapshot_table(made: Mapping[str, Synthesis], images: int) -> tuple[pd.DataF
     return pd.DataFrame(rows, columns=columns), torch.stack(pictures)
 
 
-def loss_table(made: Mapping[tuple[str, str], Synthesis]) -> pd.DataFrame:
-    """Loss of the first mini-batch by iteration, encoder and method."""
+def loss_table(made: Mapping[tuple[str, str], Synthesis], every: int = 1) -> pd.DataFrame:
+    """Loss of the first mini-batch by iteration, encoder and method.
+
+    Args:
+        made: by encoder and method.
+        every: iterations between two of the losses.
+    """
     parts = []
     for (encoder, method), done in made.items():
         losses = done.losses[0].numpy()
-        part = pd.DataFrame({"iteration": range(len(losses)), "loss": losses})
+        part = pd.DataFrame({"iteration": every * np.arange(len(losses)), "loss": losses})
         parts.append(part.assign(encoder=encoder, method=method))
     return pd.concat(parts, ignore_index=True)
 
@@ -163,16 +168,21 @@ def loss_table(made: Mapping[tuple[str, str], Synthesis]) -> pd.DataFrame:
 def own_prompt_table(
     model: nn.Module, texts: Tensor, made: Mapping[str, Synthesis]
 ) -> pd.DataFrame:
-    """Similarity of whole images to their own prompt, and how many have none as similar."""
+    """Of whole images and of what their boxes hold: how similar they are to their own prompt, and
+    the share for which no other prompt is as similar."""
     rows = {}
     for method, done in made.items():
         for iterations, x in done.snapshots.items():
-            similarity = prompt_similarities(model, texts, x).cpu()
-            own = similarity.gather(1, done.targets[:, None]).mean().item()
-            right = (similarity.argmax(1) == done.targets).double().mean().item()
-            rows[TITLES[method], iterations] = {"similarity": own, "share right": right}
-    table = pd.DataFrame(rows).T.rename_axis(["method", "iterations"]).unstack()
-    return table.reindex([TITLES[method] for method in made])
+            views = {"image": x, "box": foregrounds(x, done.boxes.to(x.device))}
+            found = {}
+            for what, view in views.items():
+                similarity = prompt_similarities(model, texts, view).cpu()
+                own = similarity.gather(1, done.targets[:, None]).mean().item()
+                right = (similarity.argmax(1) == done.targets).double().mean().item()
+                found |= {f"{what}: similarity": own, f"{what}: share right": right}
+            rows[TITLES[method], iterations] = found
+    table = pd.DataFrame(rows).T.rename_axis(["method", "iterations"])
+    return table.reindex([(TITLES[m], k) for m, done in made.items() for k in done.snapshots])
 
 
 def by_method(measured: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ tell whether the code still makes this set (`beside_the_card`).
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -176,7 +176,8 @@ def course(
 
 
 def _settings(card: Mapping[str, Any]) -> Settings:
-    return Settings(**{**card["settings"], "perturbation": Settings.perturbation})
+    area = tuple(card["settings"]["foreground_area"])
+    return Settings(**{**card["settings"], "foreground_area": area})
 
 
 def make(

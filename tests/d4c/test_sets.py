@@ -1,0 +1,204 @@
+"""Published sets: written and read back, damage named, the beginning made again beside the card."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from paperlib.d4c import sets
+from paperlib.d4c.baselines import baseline_parts
+from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.methods import ABLATION, calibration_images, data_free_baseline
+from paperlib.d4c.pilot import MARGIN, PAPER, chosen, imagenet_names
+from paperlib.d4c.prompts import GENERIC_NAMES
+from paperlib.d4c.settings import Settings
+from paperlib.d4c.synthesis import Part, synthesise
+from paperlib.files import FileError
+from paperlib.seeds import derive
+
+SHORT = Settings(images=48, synthesis_batch=16, synthesis_iterations=3, synthesis_autocast=True)
+TOWERS = ("resnet", "vit")
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return load_encoders("openmoji", TOWERS)
+
+
+@pytest.fixture(scope="module")
+def folder(clips, tmp_path_factory):
+    """Two short sets of D4C and of PSE on the ViT."""
+    folder = tmp_path_factory.mktemp("sets")
+    for method in ("d4c", "pse"):
+        sets.make("openmoji", "vit", method, clips["vit"], SHORT, folder, draws=2, together=3)
+    return folder
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def load(folder, clips, method="d4c", draw=0):
+    return sets.load_set("openmoji", "vit", method, clips["vit"][0], draw, folder)
+
+
+def test_a_set_is_what_the_synthesis_gives(clips, folder):
+    """The first whole, the second its first images, in eight bits over its own range."""
+    for draw, count in enumerate((48, 32)):
+        settings = replace(SHORT, seed=derive(0, "draw", draw))
+        made = synthesise(*clips["vit"], settings).images[:count]
+        step = (made.max() - made.min()) / 255
+        found = load(folder, clips, draw=draw).images
+        assert found.shape == (count, 3, 64, 64)
+        assert (found - made).abs().max() < 0.5 * step + 0.01  # of sums in another order
+        assert found.min() < -2.2 and found.max() > 2.8  # beyond valid pixels: nothing is clipped
+    made = baseline_parts("pse", clips["vit"][0], SHORT, [Part(derive(0, "draw", 1), 32)]).images
+    assert (load(folder, clips, "pse", 1).images - made).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 32])
+@pytest.mark.parametrize("size", [1, 5])
+def test_pictures_come_back(tmp_path, count, size):
+    x = 3 * torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(count))
+    content, about = sets.encode(x)
+    (tmp_path / "x.png").write_bytes(content)
+    back = sets._decode(tmp_path / "x.png", about, "")
+    assert back.shape == x.shape
+    assert (back - x).abs().max() <= (x.max() - x.min()) / 255 / 2 + 1e-6
+
+
+def test_equal_values_come_back(tmp_path):
+    content, about = sets.encode(torch.full((2, 3, 4, 4), 0.25))
+    (tmp_path / "x.png").write_bytes(content)
+    assert (sets._decode(tmp_path / "x.png", about, "") == 0.25).all()
+
+
+@pytest.mark.parametrize("damage", [b"", b"<html>", "cut", "other pixels", "missing"])
+def test_a_damaged_file_is_named_with_the_command(clips, copy, damage):
+    file = copy / "openmoji-vit-d4c-0.png"
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif damage == "other pixels":
+        file.write_bytes((copy / "openmoji-vit-d4c-1.png").read_bytes())
+    else:
+        file.write_bytes(damage)
+    with pytest.raises(FileError, match=rf"{file.name}.*python -m paperlib.d4c.sets"):
+        load(copy, clips)
+
+
+def test_a_set_of_other_weights_or_without_a_card_is_refused(clips, copy):
+    card = copy / "openmoji-vit-d4c.json"
+    changed = json.loads(card.read_text()) | {"weights": "0" * 16}
+    card.write_text(json.dumps(changed))
+    with pytest.raises(FileError, match="made from other weights: make it again: python"):
+        load(copy, clips)
+    card.write_text("{")
+    with pytest.raises(FileError, match=r"vit-d4c\.json: no card.*--methods d4c"):
+        load(copy, clips)
+    with pytest.raises(FileError, match="pgsi"):
+        load(copy, clips, "pgsi")
+
+
+def test_a_draw_that_is_not_there_is_refused(clips, folder):
+    for draw in (-1, 2):
+        with pytest.raises(FileError, match="has sets 0 to 1"):
+            load(folder, clips, draw=draw)
+
+
+def test_the_beginning_made_again_is_beside_the_card(clips, folder, monkeypatch):
+    """Equal with the settings of the card; a wrong rate, temperature or weight is noticed."""
+    monkeypatch.setattr(sets, "CHECKED", (3,))
+    monkeypatch.setattr(sets, "RECORDED", (3,))
+    published = load(folder, clips)
+    same = sets.beside_the_card(clips["vit"], published)
+    assert same.difference.abs().max() < 1e-3
+    assert same.index.tolist() == [(3, "loss"), (3, "deviation"), (3, "variation")]
+    for wrong in ({"temperature": 0.2}, {"synthesis_rate": 0.1}, {"variation_weight": 0.5}):
+        with pytest.raises(ValueError, match="the code or the settings are others"):
+            sets.beside_the_card(clips["vit"], published, replace(SHORT, **wrong))
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_every_published_set_is_whole(clips, tower):
+    """Read with its fingerprint; sizes, seeds, settings of the paper, no two sets the same."""
+    model = clips[tower][0]
+    seen = set()
+    for method in (data_free_baseline(model), *ABLATION):
+        for draw in range(sets.DRAWS):
+            found = sets.load_set("openmoji", tower, method, model, draw)
+            whole = draw == 0 and method in sets.WHOLE
+            assert found.images.shape == (128 if whole else 32, 3, 64, 64)
+            assert found.card["sets"][draw]["seed"] == derive(0, "draw", draw)
+            assert 0.3 < found.images.std() < 1.3
+            seen.add(found.card["sets"][draw]["fingerprint"])
+        paper = Settings()
+        changed = {
+            name: value
+            for name, value in found.card["settings"].items()
+            if name not in ("structural", "foreground_area") and value != getattr(paper, name)
+        }
+        short = tower == "vit" and method == "d4c"
+        assert changed == ({"synthesis_iterations": 2000} if short else {})
+        assert ("--iterations 2000" in found.card["command"]) == short
+    assert len(seen) == 5 * sets.DRAWS
+
+
+def test_a_published_set_begins_as_this_code_makes_it(clips, monkeypatch):
+    """Of the ViT's first set of D4C, made on a GPU: its first iterations."""
+    monkeypatch.setattr(sets, "CHECKED", (10,))
+    published = sets.load_set("openmoji", "vit", "d4c", clips["vit"][0])
+    assert sets.beside_the_card(clips["vit"], published).difference.abs().max() < 0.01
+
+
+def test_the_course_of_a_published_set(clips):
+    done, every = sets.course(
+        "openmoji", "resnet", "d4c", clips["resnet"], Settings(), (), published=True
+    )
+    assert every == 10 and done.losses.shape == (1, 300)
+    assert list(done.snapshots) == [0, 100, 1000, 3000]
+    assert all(x.shape == (8, 3, 64, 64) for x in done.snapshots.values())
+    assert abs(done.snapshots[0].std() - 1) < 0.02  # the noise
+    settings = replace(Settings(), seed=derive(0, "draw"), synthesis_iterations=0)
+    start = synthesise(*clips["resnet"], settings)
+    assert torch.equal(done.snapshots[0], start.images[:8])
+    assert torch.equal(done.targets, start.targets[:8])
+    assert done.losses[0, 0] > 4 * done.losses[0, -1]
+
+
+def test_a_calibration_set_is_published_or_made_here(clips):
+    arguments = "openmoji", "vit", "pse", clips["vit"]
+    few = replace(SHORT, images=4, synthesis_batch=4, synthesis_iterations=1)
+    published = sets.calibration_set(*arguments, few, 1, published=True)
+    whole = sets.load_set("openmoji", "vit", "pse", clips["vit"][0], 1)
+    assert torch.equal(published, whole.images[:4])
+    made = sets.calibration_set(*arguments, few, 1, published=False)
+    assert torch.equal(made, calibration_images("pse", *clips["vit"], few))
+    noise = sets.calibration_set("openmoji", "vit", "gaussian", clips["vit"], few, 1, True)
+    assert torch.equal(noise, calibration_images("gaussian", *clips["vit"], few))
+    with pytest.raises(ValueError, match="set 1 of pse has 32"):
+        sets.calibration_set(*arguments, replace(few, images=33), 1, published=True)
+
+
+def test_the_pilot_s_rule():
+    """The paper's choice stays unless another is better by more than the margin."""
+    import pandas as pd
+
+    choices = [(t, n) for t in ("0.1", "10 / logit scale") for n in ("generic", "ImageNet")]
+    rows = [[*c, 80.0 + (c != PAPER) * MARGIN, 1] for c in choices] + [["none", "real", 99.0, 1]]
+    table = pd.DataFrame(rows, columns=["temperature", "names", "top1", "bits"])
+    assert chosen(table) == PAPER
+    better = ("10 / logit scale", "generic")
+    table.loc[2, "top1"] += 0.1
+    assert chosen(table) == better
+
+
+def test_names_of_the_pilot_are_others():
+    names = imagenet_names()
+    assert len(names) == len(GENERIC_NAMES) == len(set(names))
+    assert len(set(names) & set(GENERIC_NAMES)) < 20

@@ -207,7 +207,8 @@ def make(
     model, tokenizer = clip
     counts = [settings.images if k == 0 and method in WHOLE else PART for k in range(draws)]
     parts = [Part(derive(0, "draw", k), min(n, settings.images)) for k, n in enumerate(counts)]
-    recorded = [k for k in RECORDED if k <= settings.synthesis_iterations]
+    last = settings.synthesis_iterations
+    recorded = sorted({*(k for k in RECORDED if k < last), last})
     given = {"checkpoint": checkpoint, "snapshots": recorded, "together": together}
     if method in ABLATION:
         settings = settings_of(method, settings)
@@ -217,7 +218,6 @@ def make(
         done = whole.split(parts, settings.synthesis_batch)
     stem, files, about = f"{dataset}-{encoder}-{method}", {}, []
     for number, (part, one) in enumerate(zip(parts, done, strict=True)):
-        last = settings.synthesis_iterations
         files[f"{stem}-{number}.png"], entry = encode(one.images)
         row = {"seed": part.seed, "images": part.images, "file": f"{stem}-{number}.png"}
         row |= {"after": last, **entry, "snapshots": []}

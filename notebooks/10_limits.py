@@ -68,8 +68,8 @@ from paperlib.seeds import derive
 # Noise; the data-free baseline, which is BNS for a ResNet and PSE for a ViT; and D4C, whose
 # synthesis notebook 11 takes apart. Real images are a sample of the training split that is as
 # large; what all of them are compared with is another, larger sample. Every draw has images of its
-# own; no two share a real one. In the default profile BNS, PSE and D4C are the sets that the
-# paper's recipe made (`data/d4c_sets`, see notebook 11).
+# own; no two share a real one. BNS, PSE and D4C are published sets, which the paper's recipe made
+# (`data/d4c_sets`, see notebook 11), unless the profile makes its own here.
 #
 # CLIP is a pair of networks, the *towers*, one for images and one for texts, whose features are
 # alike where image and text belong together. *BNS* moves noise until the means and variances inside
@@ -277,6 +277,6 @@ run.claims_table()
 #
 # **Deviations and limits.** The paper shows these limits with a projection and with maps of
 # similarities, whose exact measure could not be read; the two distributions and their distance are
-# ours. The generic names are not those of the data set. In the default profile the paper's recipe
-# made the images (`data/d4c_sets`; D4C on the ViT 2,000 of 3,000 iterations); in the others the
-# synthesis has far fewer iterations.
+# ours. The generic names are not those of the data set. The published sets have the paper's recipe,
+# but D4C on the ViT stopped after two thirds of its iterations; a profile that makes its own images
+# takes far fewer.

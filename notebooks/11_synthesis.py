@@ -133,9 +133,9 @@ run.save_figure(plots.views, table, pictures)
 #
 # ## All together, and each without the others
 #
-# The four rows of the paper's ablation, from the same noise with the same prompts. In the default
-# profile they are sets that the paper's recipe made once, on a GPU, in 3,000 iterations; the other
-# profiles make them here, with fewer.
+# The four rows of the paper's ablation, from the same noise with the same prompts. They are
+# published sets, which the paper's recipe made once, on a GPU, in 3,000 iterations, unless the
+# profile makes its own here.
 
 # %%
 made = {}
@@ -232,6 +232,7 @@ own_prompt_table(model, texts, ours).round(2)
 #
 # **Deviations and limits.** The optimiser is the official code's: one Adam over all images, stepped
 # after every mini-batch. With eight mini-batches its rate of 0.01 moves an image as far an
-# iteration as 0.028 does with one; where images are made here there is one, and its 0.03 is the
-# paper's step, in far fewer iterations. Boxes are in whole pixels. The temperature is the paper's,
-# 0.1, which is ten times that of OpenAI's CLIPs and a smaller multiple of a small CLIP's.
+# iteration as 0.028 does with one. Where a profile makes its own images, there is one mini-batch,
+# and the rate is the paper's step: 0.03. It stops long before the paper's number of iterations.
+# Boxes are in whole pixels. The temperature is the paper's, 0.1, which is ten times that of
+# OpenAI's CLIPs and a smaller multiple of a small CLIP's.

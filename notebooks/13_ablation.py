@@ -67,7 +67,8 @@ from paperlib.seeds import derive
 # ## Four sets of calibration images
 #
 # From the same noise, with the same prompts; only what the synthesis does to them differs. Notebook
-# 11 shows it. In the default profile they are the sets of `data/d4c_sets`, by the paper's recipe.
+# 11 shows it. They are published sets, by the paper's recipe (`data/d4c_sets`), unless the profile
+# makes its own here.
 #
 # Because start and prompts are shared, two sets of one draw can be compared image by image: what
 # differs is the part alone. The draws are the repetition that says how much of a difference is
@@ -244,7 +245,7 @@ run.claims_table()
 # part makes each of them longer, and there are thousands, where images that ask no network need
 # none.
 #
-# **Deviations and limits.** As in notebook 12; on the ViT the default profile's D4C has 2,000
-# iterations, the other rows 3,000. Times depend on the machine and on what else runs on
-# it. The synthesis computes in bfloat16 where the profile says so; the README's seconds are for the
-# paper's mini-batches.
+# **Deviations and limits.** As in notebook 12; on the ViT the published D4C has 2,000 iterations,
+# each other row 3,000. Times depend on the machine and on what else runs on it. The synthesis
+# computes in bfloat16 where the profile says so; the README's seconds are for the paper's
+# mini-batches.

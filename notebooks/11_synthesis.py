@@ -234,5 +234,5 @@ own_prompt_table(model, texts, ours).round(2)
 # after every mini-batch. With eight mini-batches its rate of 0.01 moves an image as far an
 # iteration as 0.028 does with one. Where a profile makes its own images, there is one mini-batch,
 # and the rate is the paper's step: 0.03. It stops long before the paper's number of iterations.
-# Boxes are in whole pixels. The temperature is the paper's, 0.1, which is ten times that of
-# OpenAI's CLIPs and a smaller multiple of a small CLIP's.
+# Boxes are in whole pixels. The temperature is the paper's, 0.1. That is ten times the one
+# OpenAI's CLIPs have; of a small CLIP's it is another multiple.

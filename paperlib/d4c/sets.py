@@ -60,7 +60,9 @@ PICTURES = 8  # so many of them
 COLUMNS = 8  # of the pictures in a file
 LOSSES_EVERY = 10  # iterations between two losses that are kept
 NOT_IN_CARD = ("seed", "perturbation")  # one a set; always that of `Settings`
-TOLERANCE = 0.03  # relative, of what is made again
+# Relative, of what is made again. Rounding on another device moves single losses most: that of one
+# ResNet by 3.1 % at iteration 50, its deviation and variation by less than one.
+TOLERANCE = {"loss": 0.1, "deviation": 0.03, "variation": 0.03}
 
 
 @dataclass(frozen=True)
@@ -267,8 +269,8 @@ def beside_the_card(
         settings: other than the card's, to see that they are noticed.
 
     Returns:
-        A row for each of the iterations `CHECKED` and what `trajectory` has: the card's value, the
-        value now, their relative difference.
+        A row for each of the iterations `CHECKED` and what `trajectory` has, and for the loss of
+        the first one: the card's value, the value now, their relative difference.
 
     Raises:
         ValueError: a difference is beyond `TOLERANCE`: the code or the settings are not those that
@@ -281,15 +283,18 @@ def beside_the_card(
     (now,) = synthesise_parts(*clip, short, [part], snapshots=CHECKED)
     pairs = {"card": card["trajectory"], "now": trajectory(now, short.synthesis_batch)}
     tables = {name: pd.DataFrame(rows).set_index("iteration") for name, rows in pairs.items()}
-    columns = ["loss", "deviation", "variation"]
-    both = pd.DataFrame({k: t.loc[list(CHECKED), columns].stack() for k, t in tables.items()})
+    both = {k: table.loc[list(CHECKED), [*TOLERANCE]].stack() for k, table in tables.items()}
+    both = pd.DataFrame(both)
+    both.loc[(1, "loss"), :] = published.losses[0], now.losses[0, 0].item()
+    both = both.sort_index(kind="stable").rename_axis(["iteration", "what"])
     both["difference"] = both.now / both.card - 1
-    if both.difference.abs().max() > TOLERANCE:
+    allowed = [0.01 if k == 1 else TOLERANCE[what] for k, what in both.index]  # 1: of the noise
+    if (both.difference.abs() > allowed).any():
         raise ValueError(
-            f"{card['command']}: made again, the first images differ from the card by up to "
-            f"{100 * both.difference.abs().max():.0f} %: the code or the settings are others"
+            f"{card['command']}: made again, the first images differ from the card: the code or "
+            f"the settings are others\n{both}"
         )
-    return both.rename_axis(["iteration", "what"])
+    return both
 
 
 def encode(images: Float[Tensor, "n 3 size size"]) -> tuple[bytes, dict[str, Any]]:

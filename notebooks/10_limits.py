@@ -43,7 +43,7 @@ from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import TITLES, data_free_baseline
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.semantics import patch_similarities, prompt_information, prompt_similarities
-from paperlib.d4c.sets import calibration_set
+from paperlib.d4c.sets import calibration_set, iterations_in_words
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.tables import (
     REFERENCE,
@@ -239,7 +239,9 @@ encoders = ", ".join(ENCODERS[name] for name in clips)
 scale = f"{encoders}; {settings.images} images a method, {run.sizes.seeds} draws"
 
 # %%
-note = "published sets" if run.sizes.published else f"{settings.synthesis_iterations} iterations"
+given = settings, run.sizes.published
+said = [iterations_in_words(dataset, name, methods[name][2:], *given) for name in clips]
+note = "; ".join(f"{ENCODERS[name]}: {words}" for name, words in zip(clips, said, strict=True))
 found = smallest["semantics"].tolist()
 run.check("d4c-2-semantics", found, scale=scale, source=data, note=note)
 

@@ -50,7 +50,7 @@ from paperlib.d4c.pipeline import (
 )
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
-from paperlib.d4c.sets import calibration_set
+from paperlib.d4c.sets import calibration_set, iterations_in_words
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.tables import (
     by_method,
@@ -309,19 +309,26 @@ at_stake["above the middle"] = "real minus noise"
 claimed = {"decisive": "gain", "control": "above the spectrum", "real": "above the middle"}
 
 # %%
+notes = {}
+for name, changes in run.sizes.encoders.items():
+    made = [baselines[name], "d4c"], Settings(**changes), run.sizes.published
+    notes[name] = f"{iterations_in_words(dataset, name, *made)}; {plain[name]} of reconstruction"
+
+# %%
 for name, bits in run.sizes.decisive.items():
     mine = gains[(gains.encoder == name) & (gains.bits == bits)]
     scale = f"{ENCODERS[name]}, {bits}; {run.sizes.test_images} images, {len(mine)} draws"
     for claim, column in claimed.items() if len(mine) else ():
         ends = over_draws(mine[column]), over_draws(mine[at_stake[column]])
         told = {"interval": ends[0], "over": "draws" if ends[0] else "", "stake": ends[1]}
-        told["note"] = f"{plain[name]} iterations of reconstruction"
+        told["note"] = notes[name]
         run.check(f"d4c-1-{claim}-{name}", mine[column].tolist(), scale=scale, source=data, **told)
 
 # %%
 for name, mine in (beside.d4c - alone["dynamic activations"]).groupby("encoder", sort=False):
     scale = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
     told = {"interval": over_draws(mine), "over": "draws" if len(mine) > 1 else ""}
+    told["note"] = notes[name]
     run.check(f"d4c-1-dynamic-{name}", mine.tolist(), scale=scale, source=data, **told)
 
 # %%
@@ -329,7 +336,7 @@ for name, mine in gains[gains.bits == "W4A8"].groupby("encoder", sort=False):
     scale = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
     ends = over_draws(mine.gain), over_draws(mine["real minus baseline"])
     told = {"interval": ends[0], "over": "draws" if ends[0] else "", "stake": ends[1]}
-    told["note"] = f"{plain[name]} iterations of reconstruction"
+    told["note"] = notes[name]
     run.check(f"d4c-1-w4a8-{name}", mine.gain.tolist(), scale=scale, source=data, **told)
 
 # %% [markdown]

@@ -54,7 +54,7 @@ from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
-from paperlib.d4c.sets import calibration_set
+from paperlib.d4c.sets import calibration_set, iterations_in_words
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.tables import by_method, over_draws, part_factors, part_gains, with_parts
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
@@ -159,6 +159,8 @@ for (name, mine), gain in itertools.product(gains.groupby("encoder", sort=False)
     ends = over_draws(mine[gain])
     told = {"interval": ends, "over": "draws" if ends else "", "source": tests[0]}
     told["scale"] = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
+    given = dataset, name, ABLATION, settings[name, 0], run.sizes.published
+    told["note"] = iterations_in_words(*given)
     run.check(f"d4c-3-{claimed[gain]}-{name}", mine[gain].tolist(), **told)
 
 # %% [markdown]

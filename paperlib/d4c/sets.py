@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from paperlib.d4c.baselines import baseline_parts
 from paperlib.d4c.encoders import load_encoders
-from paperlib.d4c.methods import ABLATION, SYNTHESIS, calibration_images, settings_of
+from paperlib.d4c.methods import ABLATION, SYNTHESIS, TITLES, calibration_images, settings_of
 from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings
@@ -175,6 +175,26 @@ def course(
     losses = torch.tensor([found.losses])
     few = targets[:PICTURES], boxes[:PICTURES]
     return Synthesis(first[last], losses, first, *few), LOSSES_EVERY
+
+
+def iterations_in_words(
+    dataset: str, encoder: str, methods: Sequence[str], settings: Settings, published: bool
+) -> str:
+    """How many the synthesis of each method has, in words for a claim's note.
+
+    Args:
+        dataset, encoder, published: as for `calibration_set`.
+        methods: that have a synthesis.
+        settings: of a synthesis made here.
+    """
+    counts = dict.fromkeys(methods, settings.synthesis_iterations)
+    if published:
+        cards = {m: f"{dataset}-{encoder}-{m}.json" for m in methods}
+        found = {m: _card(FOLDER / cards[m], dataset, encoder, m)["settings"] for m in methods}
+        counts = {method: found[method]["synthesis_iterations"] for method in methods}
+    usual = max(counts.values())
+    others = [f"{TITLES[m]} {count:,}" for m, count in counts.items() if count != usual]
+    return ", ".join([f"{usual:,} iterations of synthesis", *others])
 
 
 def _settings(card: Mapping[str, Any]) -> Settings:

@@ -188,6 +188,15 @@ def test_a_calibration_set_is_published_or_made_here(clips):
         sets.calibration_set(*arguments, replace(few, images=33), 1, published=True)
 
 
+def test_iterations_in_words():
+    words = sets.iterations_in_words("openmoji", "vit", ["pse", "d4c"], SHORT, published=True)
+    assert words == "3,000 iterations of synthesis, D4C 2,000"
+    words = sets.iterations_in_words("openmoji", "resnet", ["bns", "d4c"], SHORT, published=True)
+    assert words == "3,000 iterations of synthesis"
+    words = sets.iterations_in_words("cifar10", "vit", ["pse", "d4c"], SHORT, published=False)
+    assert words == "3 iterations of synthesis"
+
+
 def test_the_pilot_s_rule():
     """The paper's choice stays unless another is better by more than the margin."""
     import pandas as pd

@@ -60,7 +60,12 @@ def ranked(values: Mapping[str, float] | pd.Series, *, unit: str = "", digits: i
     values = dict(values)
     largest_first = sorted(values, key=lambda name: -values[name])
     groups = itertools.groupby(largest_first, lambda name: number(values[name], digits))
-    return ", ".join(f"{' and '.join(names)} {text}{unit}" for text, names in groups)
+    return ", ".join(f"{_together(list(names))} {text}{unit}" for text, names in groups)
+
+
+def _together(names: list[str]) -> str:
+    """Such as "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def beside_zero(

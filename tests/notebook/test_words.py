@@ -47,6 +47,16 @@ def test_the_order_follows_the_values():
 
 
 @pytest.mark.parametrize(
+    ("equal", "text"),
+    [("ab", "a and b 22"), ("abc", "a, b and c 22"), ("abcd", "a, b, c and d 22")],
+)
+def test_names_that_share_a_place_are_listed(equal, text):
+    values = {"first": 78.2} | dict.fromkeys(equal, 22.1) | {"last": 3.4}
+    assert ranked(values) == f"first 78, {text}, last 3.4"
+    assert ranked(dict.fromkeys(equal, 22.1), unit=" %") == f"{text} %"
+
+
+@pytest.mark.parametrize(
     ("ends", "word"),
     [
         ((0.1, 0.3), "clearly above zero"),

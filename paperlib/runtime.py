@@ -1,5 +1,7 @@
 """What every run shares: seeds, threads, the device, progress and the peak of memory."""
 
+import contextlib
+import ctypes
 import io
 import os
 import random
@@ -152,6 +154,16 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def c_library(name: str) -> Callable[..., Any] | None:
+    """A function of this system's C library by its name, or None where it has none of that name.
+
+    Linux has "malloc_trim" and "mallopt", by which a process gives back what it has freed.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # the last one on Windows
+        return getattr(ctypes.CDLL(None), name)
+    return None
 
 
 def seconds_a_call(function: Callable[[], Any], at_least: float) -> float:

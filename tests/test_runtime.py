@@ -1,6 +1,8 @@
 """Seeds, threads, progress, memory."""
 
+import ctypes
 import random
+import sys
 
 import nbformat
 import numpy as np
@@ -130,3 +132,18 @@ def test_the_time_of_a_call_is_the_median_without_the_first(monkeypatch):
     monkeypatch.setattr(runtime.time, "perf_counter", lambda: next(clock))
     assert runtime.seconds_a_call(lambda: calls.append(1), at_least=8) == 2
     assert len(calls) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's C library")
+def test_a_function_of_the_c_library():
+    assert runtime.c_library("malloc_trim")(0) in (0, 1)
+    assert runtime.c_library("no_such_function") is None
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError])
+def test_no_c_library_that_can_be_opened(monkeypatch, error):
+    def refuse(name):
+        raise error("no such library")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert runtime.c_library("malloc_trim") is None

@@ -191,10 +191,9 @@ class QuantizedClip(nn.Module):
             (x,), kind = inputs, (quantizer.bits, quantizer.axis)
             known = [entry for entry in seen if entry[0] is x and entry[1] == kind]
             if not known:
-                broken = (~x.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-                if broken:
+                if (broken := first_not_finite(x)) is not None:
                     raise ValueError(
-                        f"{names[quantizer]}: what image or prompt {broken[0]} gives there is not "
+                        f"{names[quantizer]}: what image or prompt {broken} gives there is not "
                         "finite"
                     )
                 rows = x.reshape(1, -1) if quantizer.axis is None else x.flatten(0, -2).T
@@ -232,9 +231,8 @@ class QuantizedClip(nn.Module):
             )
         if images.dtype != torch.float32:
             raise ValueError(f"images of {images.dtype}: the model takes torch.float32")
-        broken = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-        if broken:
-            raise ValueError(f"images[{broken[0]}]: it has values that are not finite numbers")
+        if (broken := first_not_finite(images)) is not None:
+            raise ValueError(f"images[{broken}]: it has values that are not finite numbers")
         if tokens is None:
             return
         context = getattr(self.clip, "text", self.clip).context_length
@@ -243,6 +241,12 @@ class QuantizedClip(nn.Module):
                 f"tokens of shape {tuple(tokens.shape)}: the model takes (m, {context}) with m "
                 "from 1"
             )
+
+
+def first_not_finite(samples: Tensor) -> int | None:
+    """Which of samples (n, ...), n from 0, is the first with a value that is not finite, if any."""
+    broken = (~samples.isfinite()).flatten(1).any(1).nonzero()
+    return int(broken[0]) if len(broken) else None
 
 
 def find_stages(model: nn.Module, tower: Tower) -> list[str]:

@@ -5,8 +5,6 @@ write it anew when a claim's wording or the looks have changed and the values ha
 """
 
 import base64
-import contextlib
-import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from matplotlib.figure import Figure
 from paperlib.data import LabelledImages
 from paperlib.notebook import claims, figures, outcomes, provenance
 from paperlib.notebook.parameters import CHANGES
+from paperlib.runtime import c_library
 
 KEY = "paperlib"  # of the metadata of an output
 
@@ -139,8 +138,8 @@ def give_back(*_: object) -> None:
 
     A notebook shares a small machine with the servers that it starts, and with JupyterLab.
     """
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    if trim := c_library("malloc_trim"):
+        trim(0)
 
 
 def figure_outputs(folder: Path, draw: Callable[..., Figure]) -> list[dict[str, Any]]:

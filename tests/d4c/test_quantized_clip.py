@@ -8,7 +8,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
 from paperlib.d4c.integer import integer_tower
-from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.quantized_clip import QuantizedClip, first_not_finite
 from paperlib.d4c.quantized_layers import STAGES, QuantizedLayer, StageType
 from paperlib.d4c.quantizers import fake_quantize
 from paperlib.d4c.ranges import search_range
@@ -220,6 +220,14 @@ def test_wrong_input_is_named(vit, inputs):
     custom = CLIP(24, vision | {"qk_norm": True}, text)
     with pytest.raises(ValueError, match="a block CustomResidualAttentionBlock: valid are"):
         QuantizedClip(custom, FAST)
+
+
+def test_the_first_sample_that_is_not_finite():
+    samples = torch.zeros(4, 2, 3)
+    assert first_not_finite(samples) is None
+    assert first_not_finite(samples[:0]) is None
+    samples[3, 0, 0], samples[1, 1, 2] = torch.nan, -torch.inf
+    assert first_not_finite(samples) == 1
 
 
 @pytest.mark.usefixtures("unchecked")

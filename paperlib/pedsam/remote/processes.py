@@ -7,7 +7,6 @@ of torch and of the weights (see ``--copies`` of `paperlib.pedsam.remote.server`
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import selectors
@@ -26,6 +25,7 @@ from segment_anything.modeling import Sam
 
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.sam import SMALL
+from paperlib.runtime import c_library
 
 COMMAND = (sys.executable, "-m", "paperlib.pedsam.remote.server")
 SECONDS_TO_END = 15.0  # after SIGTERM, before SIGKILL
@@ -109,11 +109,7 @@ def local_servers(
 @contextlib.contextmanager
 def giving_back() -> Iterator[None]:
     """This process, too, gives tensors back at once while this is entered, where it can."""
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # another C library
-        yield
-        return
+    set_option = c_library("mallopt") or (lambda *_: 0)
     set_option(MMAP_THRESHOLD, LEAST)
     try:
         yield

@@ -60,8 +60,25 @@ def test_large_seeds_and_words_that_run_into_numbers():
     assert len({derive(*key) for key in keys}) == len(keys)
 
 
-def test_a_derived_seed_stays_what_it_is():
-    assert derive(0, "images") == 7713147389370465590
+@pytest.mark.parametrize(
+    ("key", "derived"),
+    [
+        ((0, "images"), 7713147389370465590),
+        ((0, "images", 0), 7713147389370465590),
+        ((0, "images", 1), 4166343256547014496),
+        ((1, "images"), 237492088350982334),
+        ((7, "boxes", 3), 3497628899901547761),
+        ((2**32 - 1, "one image", 12), 7986385458794516275),
+    ],
+)
+def test_a_derived_seed_stays_what_it_is(key, derived):
+    assert derive(*key) == derived
+    assert generator(*key).initial_seed() == derived
+
+
+def test_what_is_drawn_stays_what_it_is():
+    drawn = torch.randint(1000, (3,), generator=generator(0, "images"))
+    assert drawn.tolist() == [676, 320, 493]
 
 
 def test_generators_of_the_same_seed_draw_the_same_and_leave_torchs_own_alone():

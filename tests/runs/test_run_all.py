@@ -304,6 +304,15 @@ def test_a_run_then_nothing_then_what_changed(project):
     assert project.git("status", "--short").split() == ["M", "data/checkpoints/small.txt"]
 
 
+def test_a_run_leaves_nothing_that_git_would_take_up(project):
+    shutil.copy(ROOT / ".gitignore", project.folder)
+    project.commit()
+    done = run_smoke(project, "--only", "01_one")
+    assert outcomes(done) == {"01_one": "ok"}
+    assert [*(project / "outputs").rglob("curve.png")]
+    assert project.git("status", "--porcelain") == ""
+
+
 @pytest.mark.parametrize(
     "locale",
     [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C"}],

@@ -236,11 +236,16 @@ run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, note=no
 # %%
 run.claims_table()
 
+# %%
+steep = [f"{name} {counted(excess[name] > 1)}" for name in ("attack", "white noise")]
+run.say(f"On the same images, larger relative changes in the upper half: {', '.join(steep)}.")
+run.say(f"Attacks that go beyond white noise there: {counted(excess.difference > 0)}.")
+
 # %% [markdown]
-# **The question answered.** Divided by what an image has there, attacks change high frequencies
-# most. White noise, which prefers none, does so too, because images have little at high
-# frequencies. So the paper's picture comes out, but what it says of attacks is only what goes
-# beyond noise, and the lines above say whether anything does.
+# **The question answered.** White noise prefers no frequency. Where it, too, changes high ones most
+# when divided by what an image has there, that comes from the images, which have little at high
+# frequencies. The paper's picture may come out then, attack by attack, but what it says of attacks
+# is only what goes beyond noise, and the lines above say whether anything does.
 #
 # **Deviations and limits.** The denominator is the magnitude of a coefficient plus
 # $\varepsilon$, the standard deviation that rounding to 8 bits gives it; an unofficial

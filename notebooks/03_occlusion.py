@@ -57,7 +57,7 @@ from paperlib.freq.variants import (
 from paperlib.models.checkpoints import load_checkpoint
 from paperlib.models.training import predict
 from paperlib.notebook.figures import as_pixels
-from paperlib.notebook.words import compared, number
+from paperlib.notebook.words import beside_zero, compared, counted, number
 from paperlib.runtime import device
 
 # %% [markdown]
@@ -357,11 +357,22 @@ run.say(f"The published network's low share, {number(published)}, is nearest to:
 # %%
 run.claims_table()
 
+# %%
+held = np.array([one.mean().item() for one in share.values()])  # by the low components, a network
+times = held / (1 - held) * (32**2 / LOW_CUTOFF**2 - 1)  # what a low one counts, in high ones
+words = f"{counted(times > 1)} networks, {number(times.min())} times as much at least"
+run.say(f"A low component counts for more than a high one in {words}.")
+
+# %%
+change, *ends = gain["with"]
+words = f"{number(change)}, {beside_zero(*ends)}"
+run.say(f"Low share after adversarial minus after natural training, smaller of two: {words}.")
+
 # %% [markdown]
-# **The question answered.** A prediction hangs on low frequencies most, component by component, in
-# every network here. What adversarial training changes is the balance between them and the many
-# high ones, each of which counts for little. The lines above say in which direction, and how
-# clearly.
+# **The question answered.** Component by component, the first line above says how much more a
+# prediction hangs on low frequencies than on the high ones, which are many and count for little
+# each. What adversarial training changes is the balance between the two. The second line says in
+# which direction, and how clearly.
 #
 # **Deviations and limits.** The paper's normalisation could not be read; ours is in the module's
 # docstring. The intervals are over images; over trainings there is what notebook 4's table has,

@@ -222,7 +222,8 @@ run.say(f"More than half of the energy is in max(u, v) < 8 in {words}.")
 
 # %%
 right = matrices.mean(0)  # (3, 3), %
-run.say(f"Best on images that are filtered as its own: {counted(right.argmax(1) == range(3))}.")
+best = counted(right.argmax(1) == range(3))
+run.say(f"Networks that are best on images filtered as those of their training: {best}.")
 words = compared(right[2, 2], 100 / len(data.classes), same="as", unit=" %")
 run.say(f"High-passed images are told apart by the network trained on them: {words} by guessing.")
 

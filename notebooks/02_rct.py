@@ -237,8 +237,9 @@ run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, note=no
 run.claims_table()
 
 # %%
-steep = [f"{name} {counted(excess[name] > 1)}" for name in ("attack", "white noise")]
-run.say(f"On the same images, larger relative changes in the upper half: {', '.join(steep)}.")
+steep = [counted(excess[name] > 1) for name in ("attack", "white noise")]
+words = f"attacks {steep[0]}, white noise on the same images {steep[1]}"
+run.say(f"Changed more, relatively, in the upper half of the radii: {words}.")
 run.say(f"Attacks that go beyond white noise there: {counted(excess.difference > 0)}.")
 
 # %% [markdown]

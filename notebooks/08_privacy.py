@@ -353,12 +353,28 @@ run.check("pedsam-video", largest, scale=words, source="assignments")
 # %%
 run.claims_table()
 
+# %%
+less = counted(fall > 0 for fall in smallest), counted(falls.min() > 0)
+run.say(f"With every step to more servers, one rebuilds less in {less[0]} draws of images.")
+run.say(f"It recognises less in {less[1]} draws.")
+together = compared(random[16, 12], random[16, 1], same="as", unit=" %", digits=3)
+run.say(f"Twelve of 16 servers together recognise {together} of one server.")
+
+# %%
+guess = alone[alone.assignment == "random"].pivot_table("PSNR unseen", "servers", "attack")
+best_guess, colour = guess.drop(columns="mean_fill").max(axis=1), guess.mean_fill
+for servers in (min(SERVERS), max(SERVERS)):
+    words = compared(best_guess[servers], colour[servers], same="as", unit=" dB", digits=3)
+    run.say(f"Best guess at what one of {servers} never saw: {words} of the mean colour.")
+
 # %% [markdown]
-# **The question answered.** A server has its windows, and from them guesses the colours around; it
-# does not get the objects in windows that it never saw. The more servers there are, the less each
-# one finds. Servers that put their views together, and frames of a video, undo that in proportion.
-# Whether the tokens of later rounds add to it is in the lines above, for a server that is curious
-# and for one that chooses what it returns: against the second, windows have to be checked.
+# **The question answered.** A server has its windows, and from them guesses what is around. A guess
+# that is little better than the mean colour is one of colours: it does not get the objects in
+# windows that the server never saw. The lines above say how much better it is, whether one server
+# finds less, the more there are, and what servers gain that put their views together. Frames of a
+# video, assigned anew, add up in the same way. Whether the tokens of later rounds add to it is said
+# above, too, for a server that is curious and for one that chooses what it returns: against the
+# second, windows have to be checked.
 #
 # **Deviations and limits.** The attacks are ours and small: networks of a million parameters,
 # trained for minutes on drawn scenes. A stronger attacker (a large generative model, say) would

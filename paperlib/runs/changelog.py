@@ -3,6 +3,7 @@
 `publish` writes an entry whenever the values of a published claim are not those that stood there.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
     return said
 
 
+def together(names: Sequence[str]) -> list[str]:
+    """The names, but of more than three files in a folder only the folder and their number."""
+    folders = Counter(name.rpartition("/")[0] for name in names)
+    said = []
+    for name in names:
+        folder = name.rpartition("/")[0]
+        many = folder and folders[folder] > 3
+        said.append(f"{folder}/ ({folders[folder]} files)" if many else name)
+    return list(dict.fromkeys(said))
+
+
 def note(notebook: str, profile: str, why: Sequence[str], said: Sequence[str]) -> None:
     """Write an entry below `TOP`, the newest first; none where nothing is to be said.
 
@@ -50,7 +62,8 @@ def note(notebook: str, profile: str, why: Sequence[str], said: Sequence[str]) -
     """
     if not said:
         return
-    few = ", ".join(why[:5]) + (f" and {len(why) - 5} more" if len(why) > 5 else "")
+    parts = together(why)
+    few = ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
     entry = [f"- {notebook}, {profile} profile; changed: {few or 'nothing that is recorded'}"]
     entry += [f"  - {one}" for one in said]
     text = FILE.read_text(encoding="utf-8") if FILE.is_file() else "# Changes\n"

@@ -72,3 +72,10 @@ def test_the_citation_is_of_this_version():
     assert told == {
         one["link"]: (one["title"], name.rpartition(" ")[0]) for name, one in papers.items()
     }
+
+
+def test_many_files_of_a_folder_are_named_together():
+    names = ["a", *(f"data/sets/{k}.png" for k in range(4)), "data/one/x", "data/one/y", "sizes"]
+    together = ["a", "data/sets/ (4 files)", "data/one/x", "data/one/y", "sizes"]
+    assert changelog.together(names) == together
+    assert changelog.together([]) == []

@@ -93,12 +93,16 @@ def main() -> None:
     parser.add_argument("--dataset", choices=["openmoji", "cifar10"], default="openmoji")
     parser.add_argument("--together", type=int, default=1, help="mini-batches a pass")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--work", type=Path, help="folder that keeps an interrupted synthesis")
     options = parser.parse_args()
     rows = []
     (data,) = load_draws(options.dataset, "test", TEST_IMAGES, 1, SEED)
     (real,) = load_draws(options.dataset, "train", PART, 1, SEED)
     for encoder, clip in load_encoders(options.dataset, ENCODERS).items():
-        sets = {choice: synthesised(clip, choice, options.together) for choice in choices(clip[0])}
+        sets = {}
+        for number, choice in enumerate(choices(clip[0])):
+            unfinished = options.work and options.work / f"pilot-{encoder}-{number}.pt"
+            sets[choice] = synthesised(clip, choice, options.together, unfinished)
         for method in ("real", "spectrum", "gaussian"):
             images = calibration_images(method, *clip, Settings(images=PART, seed=SEED), real)
             sets["none", method] = images

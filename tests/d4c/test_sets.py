@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -199,8 +200,6 @@ def test_iterations_in_words():
 
 def test_the_pilot_s_rule():
     """The paper's choice stays unless another is better by more than the margin."""
-    import pandas as pd
-
     choices = [(t, n) for t in ("0.1", "10 / logit scale") for n in ("generic", "ImageNet")]
     rows = [[*c, 80.0 + (c != PAPER) * MARGIN, 1] for c in choices] + [["none", "real", 99.0, 1]]
     table = pd.DataFrame(rows, columns=["temperature", "names", "top1", "bits"])

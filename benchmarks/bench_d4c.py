@@ -26,6 +26,7 @@ from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 ACTIVATION = torch.randn(32, 65, 192, generator=torch.Generator().manual_seed(0))
 LAYOUTS = {
     "per tensor": ACTIVATION.reshape(1, -1),
+    "per tensor, one-sided": ACTIVATION.relu().reshape(1, -1),
     "per channel": ACTIVATION.flatten(0, 1).T.contiguous(),
 }
 VISION = {
@@ -36,7 +37,7 @@ TEXT = {"context_length": 16, "vocab_size": 1000, "width": 128, "heads": 4, "lay
 SETTINGS = Settings(reconstruction_iterations=100)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [3, 4, 8])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_range_search(benchmark, layout, bits):
     benchmark.group = f"Range of a 32 × 65 × 192 activation, {layout}"
@@ -86,7 +87,7 @@ def main() -> None:
     """Print times and ratios."""
     print(f"{torch.get_num_threads()} threads\n{'':44}{'ours':>10}{'loop':>10}{'ratio':>8}")
     for layout, x in LAYOUTS.items():
-        for bits in (4, 8):
+        for bits in (3, 4, 8):
             ours = min(
                 seconds(lambda x=x, b=bits: search_range(x, b), time.process_time) for _ in range(3)
             )

@@ -13,20 +13,26 @@ where it ends, at $l = -zs$ and $u = (q_{\max} - z)s$:
 $$n L(s, z) = \sum_{l \le x \le u} |x - s\lfloor x/s \rceil|^p + \sum_{x > u} (x - u)^p +
 \sum_{x < l} (l - x)^p.$$
 
-With $x$ sorted the first sum is a difference of cumulative sums, one pass for all $z$, and the
-places where the tails begin come from counting the codes $\lfloor x/s \rceil$. A tail is bounded
-from below by its moments $M_k = \sum |x - u|^k$, which cumulative sums of $x$ and $x^2$ give as
-well: $\log M_k$ is convex in $k$ (Lyapunov), so for $p \ge 2$
+With $x$ sorted, the places where the tails begin come from counting the codes
+$\lfloor x/s \rceil$. A tail is bounded from below by its moments $M_k = \sum |x - u|^k$, which
+cumulative sums of $x$ and $x^2$ give: $\log M_k$ is convex in $k$ (Lyapunov), so for $p \ge 2$
 
-$$M_p \ge M_2 \, (M_2 / M_1)^{p - 2}.$$
+$$M_p \ge M_2 \, (M_2 / M_1)^{p - 2}, \qquad M_p \ge M_2 \, (M_2 / M_0)^{p/2 - 1}.$$
+
+The first sum is a difference of cumulative sums, for all $z$ at once: in a short row over its
+values; a long row is cut into pieces, and again where codes change, so that the values of a piece
+round to one point of the grid. The second inequality, with the distances from that point, bounds
+a piece from below: closely, as a piece is narrow against $s$.
 
 The pair with the smallest bound is computed exactly. Only pairs whose bound is not above its loss
 can win; these few are computed exactly too. The result is the minimum, up to the rounding of
 float64.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -34,7 +40,8 @@ from torch import Tensor
 from paperlib.d4c.quantizers import largest_code
 
 CELLS = 2**20  # pairs, or values, at once: some 100 MB
-LONG = 64  # values for each step of a grid, above which a row is long
+PIECES = 1024  # of equal counts of values that a long row is cut into, and as many of equal width
+LONG = 8 * PIECES  # values above which a row is long
 SLACK = 1 + 1e-7  # of the bounds, above their rounding
 
 
@@ -131,25 +138,23 @@ def _search(
     x: Tensor, scales: Tensor, zero_points: Tensor, q_max: int, p: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scale, zero point and loss of each row of `x`; scales (rows, fractions)."""
-    x = x.double().sort(1).values.contiguous()
+    x = _sorted(x).double()
     n = x.shape[1]
-    S1, S2, running = (x.new_zeros(len(x), n + 1) for _ in range(3))  # of the first 0, 1 … n
+    S1, S2 = (x.new_zeros(len(x), n + 1) for _ in range(2))  # of the first 0, 1 … n
     torch.cumsum(x, 1, out=S1[:, 1:])
     torch.cumsum(x**2, 1, out=S2[:, 1:])
-    codes = torch.empty_like(x)  # a place for all passes: fresh memory is slow
+    within_codes = _by_pieces(x, q_max, p) if n > LONG else _by_values(x, q_max, p)
+    first, last = q_max - zero_points, 2 * q_max + 1 - zero_points  # codes -z - 1 and q_max - z
     bounds = x.new_empty(len(x), scales.shape[1], len(zero_points))
     for i, s in enumerate(scales.split(1, 1)):  # (rows, 1)
-        torch.div(x, s, out=codes).round_()
-        up_to = _count_up_to(codes, q_max)
-        below = up_to[:, q_max - zero_points]  # so many values of codes under -z
-        above = up_to[:, 2 * q_max + 1 - zero_points]  # the place of the first over q_max - z
-        torch.cumsum(_power(codes.mul_(s).sub_(x), p), 1, out=running[:, 1:])
+        up_to, running = within_codes(s)
+        below, above = up_to[:, first], up_to[:, last]
         A1, A2, B1, B2 = (S.gather(1, index) for index in (below, above) for S in (S1, S2))
-        within = running.gather(1, above).sub_(running.gather(1, below))
         low_tail = _least(-zero_points * s, below, A1, A2, p)
         high_tail = _least(
             (q_max - zero_points) * s, n - above, S1[:, -1:] - B1, S2[:, -1:] - B2, p
         )
+        within = running[:, last] - running[:, first]
         bounds[:, i] = low_tail.add_(high_tail).add_(within)
     bounds = bounds.flatten(1)  # pairs count through the zero points of every scale
 
@@ -178,18 +183,61 @@ def _search(
     return scale_of(rows, pair), zero_of(pair), best / n
 
 
-def _count_up_to(codes: Tensor, q_max: int) -> Tensor:
-    """How many codes of each row are not above -q_max - 1, -q_max, …, q_max + 1.
+def _sorted(x: Tensor) -> Tensor:
+    """Rows of `x` in rising order; on a CPU by NumPy, whose sort is vectorised."""
+    if x.device.type == "cpu":
+        return torch.from_numpy(np.sort(x.numpy(), axis=1))
+    return x.sort(1).values.contiguous()
 
-    Long rows are searched for the ends of all grids. In short ones counting takes a fifth of that
-    time.
+
+# For scales (rows, 1): how many values of each row have codes up to -q_max - 1, -q_max … q_max,
+# and Σ |x - s⌊x/s⌉|^p over them, or a bound below it.
+WithinCodes = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def _by_values(x: Tensor, q_max: int, p: float) -> WithinCodes:
+    """Exact sums, with a pass over sorted values (rows, n) for each scale."""
+    codes, running = torch.empty_like(x), x.new_zeros(len(x), x.shape[1] + 1)  # kept for all passes
+
+    def within_codes(s: Tensor) -> tuple[Tensor, Tensor]:
+        torch.div(x, s, out=codes).round_()
+        places = codes.clamp(-q_max - 1, q_max + 1).add_(q_max + 1).to(torch.int64)
+        counts = places.new_zeros(len(x), 2 * q_max + 3)
+        up_to = counts.scatter_add_(1, places, torch.ones_like(places)).cumsum_(1)[:, :-1]
+        torch.cumsum(_power(codes.mul_(s).sub_(x), p), 1, out=running[:, 1:])
+        return up_to, running.gather(1, up_to)
+
+    return within_codes
+
+
+def _by_pieces(x: Tensor, q_max: int, p: float) -> WithinCodes:
+    """Bounds for sorted values (rows, n) that take no pass over them.
+
+    Sums are of distances from the first value of a piece: those of x itself would lose digits.
     """
-    if codes.shape[1] > LONG * q_max:
-        ends = torch.arange(-q_max - 1, q_max + 2, dtype=codes.dtype, device=codes.device)
-        return torch.searchsorted(codes, ends.expand(len(codes), -1).contiguous(), right=True)
-    places = codes.clamp(-q_max - 1, q_max + 1).add_(q_max + 1).to(torch.int64)
-    counts = places.new_zeros(len(codes), 2 * q_max + 3)
-    return counts.scatter_add_(1, places, torch.ones_like(places)).cumsum_(1)
+    n = x.shape[1]
+    share = torch.arange(PIECES + 1, dtype=x.dtype, device=x.device) / PIECES
+    widths = torch.searchsorted(x, x[:, :1] + (x[:, -1:] - x[:, :1]) * share)
+    cuts = torch.cat([(share * n).long().expand(len(x), -1), widths], 1).sort(1).values
+    firsts = x.gather(1, cuts[:, :-1].clamp(max=n - 1))
+    first = firsts.flatten().repeat_interleave(cuts.diff().flatten()).view_as(x)
+    T1, T2 = (x.new_zeros(len(x), n + 1) for _ in range(2))
+    torch.cumsum(x - first, 1, out=T1[:, 1:])
+    torch.cumsum((x - first).square_(), 1, out=T2[:, 1:])
+    ends_of_codes = torch.arange(-q_max - 1, q_max + 1, dtype=x.dtype, device=x.device) + 0.5
+
+    def within_codes(s: Tensor) -> tuple[Tensor, Tensor]:
+        up_to = torch.searchsorted(x, ends_of_codes * s, right=True)
+        edges = torch.cat([cuts, up_to], 1).sort(1).values
+        M0, A1, A2 = edges.diff(), T1.gather(1, edges).diff(), T2.gather(1, edges).diff()
+        place = edges[:, :-1].clamp(max=n - 1)
+        offset = first.gather(1, place) - (x.gather(1, place) / s).round_().mul_(s)
+        M2 = A2 + (2 * A1 + offset * M0).mul_(offset)  # Σ (x - s⌊x/s⌉)²
+        least = (M2 / M0.clamp(min=1)).clamp_(min=0).pow_(p / 2 - 1).mul_(M2)
+        running = torch.cat([x.new_zeros(len(x), 1), least.cumsum(1)], 1)
+        return up_to, running.gather(1, torch.searchsorted(edges, up_to))
+
+    return within_codes
 
 
 def _power(x: Tensor, p: float) -> Tensor:

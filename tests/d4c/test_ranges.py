@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from paperlib.d4c.quantizers import fake_quantize
-from paperlib.d4c.ranges import search_range, search_range_loop
+from paperlib.d4c.ranges import LONG, _by_pieces, _by_values, search_range, search_range_loop
 
 KINDS = {
     "two-sided": lambda x: x,
@@ -31,6 +31,43 @@ def test_finds_the_minimum_of_the_exhaustive_search(kind, bits, rows):
     found, expected = search_range(x, bits), search_range_loop(x.double(), bits)
     torch.testing.assert_close(found.loss.double(), expected.loss, rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(exact_loss(x, found, bits), expected.loss, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pieces", [1, 16, 500])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_finds_the_minimum_in_long_rows(kind, pieces, bits, monkeypatch):
+    monkeypatch.setattr("paperlib.d4c.ranges.PIECES", pieces)
+    monkeypatch.setattr("paperlib.d4c.ranges.LONG", 100)
+    x = KINDS[kind](torch.randn(3, 600, generator=torch.Generator().manual_seed(bits))).double()
+    found, expected = search_range(x, bits), search_range_loop(x, bits)
+    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(exact_loss(x, found, bits), expected.loss, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["two-sided", "one-sided", "heavy tails", "outlier"])
+@pytest.mark.parametrize("bits", [3, 8])
+def test_finds_the_minimum_of_many_values(kind, bits):
+    x = KINDS[kind](torch.randn(1, LONG + 1, generator=torch.Generator().manual_seed(bits)))
+    found = search_range(x, bits, fractions=10)
+    expected = search_range_loop(x.double(), bits, fractions=10)
+    torch.testing.assert_close(found.loss.double(), expected.loss, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.0101, 0.1001, 0.9901])  # no value lies between two codes
+@pytest.mark.parametrize("q_max", [7, 255])
+def test_pieces_bound_the_sums_from_below(kind, share, q_max):
+    x = KINDS[kind](torch.randn(2, 20_000, generator=torch.Generator().manual_seed(0)))
+    x = x.double().sort(1).values
+    step = (x[:, -1:] - x[:, :1]) * share / q_max
+    up_to, least = _by_pieces(x, q_max, 2.4)(step)
+    counted, exact = _by_values(x, q_max, 2.4)(step)
+    assert torch.equal(up_to, counted)
+    rounding = 1e-10 * (exact[:, -1:] - exact[:, :1])
+    assert (least.diff() <= exact.diff() + rounding).all()
+    if share > 0.9:  # steps wider than the pieces: the bounds are close
+        assert (least[:, -1] > 0.95 * exact[:, -1]).all()
 
 
 @pytest.mark.parametrize("kind", ["two-sided", "one-sided", "heavy tails", "outlier"])

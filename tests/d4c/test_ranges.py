@@ -102,6 +102,15 @@ def test_rows_and_parts_do_not_matter(monkeypatch):
         torch.testing.assert_close(values, part)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.half, torch.float64])
+def test_other_types_and_parameters(dtype):
+    x = torch.randn(2, 300, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = search_range(torch.nn.Parameter(x), 4, fractions=10)
+    expected = search_range_loop(x.double(), 4, fractions=10)
+    assert found.scale.dtype == dtype
+    torch.testing.assert_close(found.loss.double(), expected.loss, rtol=2e-2, atol=0)
+
+
 def test_zero_points_of_one_sided_tensors():
     x = torch.rand(2, 100)
     assert search_range(x, 4).zero_point.tolist() == [0, 0]

@@ -139,7 +139,7 @@ from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import TITLES
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
-from paperlib.d4c.sets import calibration_set
+from paperlib.d4c.published import calibration_set
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
 from paperlib.tour import plots

@@ -42,8 +42,8 @@ from paperlib.d4c.baselines import real_images
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import TITLES, data_free_baseline
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
+from paperlib.d4c.published import calibration_set, iterations_in_words
 from paperlib.d4c.semantics import patch_similarities, prompt_information, prompt_similarities
-from paperlib.d4c.sets import calibration_set, iterations_in_words
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.tables import (
     REFERENCE,

@@ -41,10 +41,12 @@ from paperlib.d4c import plots
 from paperlib.d4c.baselines import gaussian_images, real_images
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.explorer import explorer
+from paperlib.d4c.made_again import beside_the_card
 from paperlib.d4c.methods import ABLATION
 from paperlib.d4c.perturbation import draw_perturbation, perturb
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
-from paperlib.d4c.sets import beside_the_card, course, load_set
+from paperlib.d4c.published import course
+from paperlib.d4c.set_store import load_set
 from paperlib.d4c.settings import PerturbationSettings, Settings
 from paperlib.d4c.synthesis import backgrounds, draw_boxes, foregrounds
 from paperlib.d4c.tables import (

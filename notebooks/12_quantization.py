@@ -49,8 +49,8 @@ from paperlib.d4c.pipeline import (
     quantize_without_images,
 )
 from paperlib.d4c.prompts import zero_shot_task
+from paperlib.d4c.published import calibration_set, iterations_in_words
 from paperlib.d4c.reported import reported
-from paperlib.d4c.sets import calibration_set, iterations_in_words
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.tables import (
     by_method,

@@ -52,9 +52,9 @@ from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import ABLATION, TITLES
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
+from paperlib.d4c.published import calibration_set, iterations_in_words
 from paperlib.d4c.reported import reported
 from paperlib.d4c.semantics import share_out_of_range
-from paperlib.d4c.sets import calibration_set, iterations_in_words
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.tables import by_method, over_draws, part_factors, part_gains, with_parts
 from paperlib.d4c.zero_shot import load_draws, task_features, top1

@@ -53,7 +53,7 @@ from paperlib.d4c import integer, plots
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
-from paperlib.d4c.sets import calibration_set
+from paperlib.d4c.published import calibration_set
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import load_images, task_features, top1

@@ -12,7 +12,7 @@ class EncoderSizes:
     Attributes:
         encoders: small CLIPs by image tower, each with what differs from `d4c.settings.Settings`.
         published: whether synthesised images are those of the sets that the paper's recipe made
-            (`paperlib.d4c.sets`), or made here with those settings.
+            (`paperlib.d4c.published`), or made here with those settings.
     """
 
     encoders: Mapping[str, Mapping[str, Any]]

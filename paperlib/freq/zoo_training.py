@@ -34,7 +34,7 @@ from paperlib.freq.zoo_recipes import KEPT, VARIANTS
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.cnn import build_cnn
 from paperlib.models.training import Recipe, predict, train
-from paperlib.runtime import device
+from paperlib.runtime import device, device_name
 from paperlib.seeds import derive
 
 RADII = {"robust_2": 2 / 255, "robust_8": 8 / 255}  # columns of robust accuracy, and their ε
@@ -148,7 +148,7 @@ def run(job: Job, source: Path, folder: Path, commit: str) -> dict[str, list[dic
         "weight_decay": VARIANTS[job.variant].weight_decay,
         "training_seconds": round(trained - began, 2),
         "measuring_seconds": round(time.perf_counter() - trained, 2),
-        "device": torch.cuda.get_device_name() if data.images.is_cuda else "CPU",
+        "device": device_name(),
         "commit": commit,
     }
     rows["trainings"][0] |= about

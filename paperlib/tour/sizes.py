@@ -12,7 +12,7 @@ class TourSizes:
     Attributes:
         images: whose Occluded Frequency is measured.
         clip: what differs from the paper's settings of D4C (see `paperlib.d4c.settings`).
-        published: whether D4C's images are those of a published set (see `paperlib.d4c.sets`).
+        published: whether D4C's images are those of a published set (see `paperlib.d4c.published`).
         test_images: that the quantized CLIP classifies.
     """
 

@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from paperlib.d4c import sets
+from paperlib.d4c import made_again, sets
 from paperlib.d4c.baselines import baseline_parts
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import ABLATION, calibration_images, data_free_baseline
 from paperlib.d4c.pilot import MARGIN, PAPER, chosen, imagenet_names
 from paperlib.d4c.prompts import GENERIC_NAMES
+from paperlib.d4c.published import calibration_set, course, iterations_in_words
+from paperlib.d4c.set_store import DRAWS, decode, encode, load_set
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.synthesis import Part, synthesise
 from paperlib.files import FileError
@@ -44,7 +46,7 @@ def copy(folder, tmp_path):
 
 
 def load(folder, clips, method="d4c", draw=0):
-    return sets.load_set("openmoji", "vit", method, clips["vit"][0], draw, folder)
+    return load_set("openmoji", "vit", method, clips["vit"][0], draw, folder)
 
 
 def test_a_set_is_what_the_synthesis_gives(clips, folder):
@@ -65,17 +67,17 @@ def test_a_set_is_what_the_synthesis_gives(clips, folder):
 @pytest.mark.parametrize("size", [1, 5])
 def test_pictures_come_back(tmp_path, count, size):
     x = 3 * torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(count))
-    content, about = sets.encode(x)
+    content, about = encode(x)
     (tmp_path / "x.png").write_bytes(content)
-    back = sets._decode(tmp_path / "x.png", about, "")
+    back = decode(tmp_path / "x.png", about, "")
     assert back.shape == x.shape
     assert (back - x).abs().max() <= (x.max() - x.min()) / 255 / 2 + 1e-6
 
 
 def test_equal_values_come_back(tmp_path):
-    content, about = sets.encode(torch.full((2, 3, 4, 4), 0.25))
+    content, about = encode(torch.full((2, 3, 4, 4), 0.25))
     (tmp_path / "x.png").write_bytes(content)
-    assert (sets._decode(tmp_path / "x.png", about, "") == 0.25).all()
+    assert (decode(tmp_path / "x.png", about, "") == 0.25).all()
 
 
 @pytest.mark.parametrize("damage", [b"", b"<html>", "cut", "other pixels", "missing"])
@@ -114,15 +116,15 @@ def test_a_draw_that_is_not_there_is_refused(clips, folder):
 
 def test_the_beginning_made_again_is_beside_the_card(clips, folder, monkeypatch):
     """Equal with the settings of the card; a wrong rate, temperature or weight is noticed."""
-    monkeypatch.setattr(sets, "CHECKED", (3,))
+    monkeypatch.setattr(made_again, "CHECKED", (3,))
     monkeypatch.setattr(sets, "RECORDED", (3,))
     published = load(folder, clips)
-    same = sets.beside_the_card(clips["vit"], published)
+    same = made_again.beside_the_card(clips["vit"], published)
     assert same.difference.abs().max() < 1e-3
     assert same.index[0] == (1, "loss") and len(same) == 4
     for wrong in ({"temperature": 0.2}, {"synthesis_rate": 0.1}, {"variation_weight": 0.5}):
         with pytest.raises(ValueError, match="the code or the settings are others"):
-            sets.beside_the_card(clips["vit"], published, replace(SHORT, **wrong))
+            made_again.beside_the_card(clips["vit"], published, replace(SHORT, **wrong))
 
 
 @pytest.mark.parametrize("tower", TOWERS)
@@ -131,8 +133,8 @@ def test_every_published_set_is_whole(clips, tower):
     model = clips[tower][0]
     seen = set()
     for method in (data_free_baseline(model), *ABLATION):
-        for draw in range(sets.DRAWS):
-            found = sets.load_set("openmoji", tower, method, model, draw)
+        for draw in range(DRAWS):
+            found = load_set("openmoji", tower, method, model, draw)
             whole = draw == 0 and method in sets.WHOLE
             assert found.images.shape == (128 if whole else 32, 3, 64, 64)
             assert found.card["sets"][draw]["seed"] == derive(0, "draw", draw)
@@ -147,21 +149,21 @@ def test_every_published_set_is_whole(clips, tower):
         short = tower == "vit" and method == "d4c"
         assert changed == ({"synthesis_iterations": 2000} if short else {})
         assert ("--iterations 2000" in found.card["command"]) == short
-    assert len(seen) == 5 * sets.DRAWS
+    assert len(seen) == 5 * DRAWS
 
 
 def test_a_published_set_begins_as_this_code_makes_it(clips, monkeypatch):
     """Of the ViT's first set of D4C, made on a GPU: its first iterations."""
-    monkeypatch.setattr(sets, "CHECKED", (10,))
-    published = sets.load_set("openmoji", "vit", "d4c", clips["vit"][0])
-    assert sets.beside_the_card(clips["vit"], published).difference.abs().max() < 0.01
+    monkeypatch.setattr(made_again, "CHECKED", (10,))
+    published = load_set("openmoji", "vit", "d4c", clips["vit"][0])
+    assert made_again.beside_the_card(clips["vit"], published).difference.abs().max() < 0.01
     for wrong in ({"synthesis_rate": 0.02}, {"temperature": 0.12}):
         with pytest.raises(ValueError, match="the code or the settings are others"):
-            sets.beside_the_card(clips["vit"], published, replace(Settings(), **wrong))
+            made_again.beside_the_card(clips["vit"], published, replace(Settings(), **wrong))
 
 
 def test_the_course_of_a_published_set(clips):
-    done, every = sets.course(
+    done, every = course(
         "openmoji", "resnet", "d4c", clips["resnet"], Settings(), (), published=True
     )
     assert every == 10 and done.losses.shape == (1, 300)
@@ -178,23 +180,23 @@ def test_the_course_of_a_published_set(clips):
 def test_a_calibration_set_is_published_or_made_here(clips):
     arguments = "openmoji", "vit", "pse", clips["vit"]
     few = replace(SHORT, images=4, synthesis_batch=4, synthesis_iterations=1)
-    published = sets.calibration_set(*arguments, few, 1, published=True)
-    whole = sets.load_set("openmoji", "vit", "pse", clips["vit"][0], 1)
+    published = calibration_set(*arguments, few, 1, published=True)
+    whole = load_set("openmoji", "vit", "pse", clips["vit"][0], 1)
     assert torch.equal(published, whole.images[:4])
-    made = sets.calibration_set(*arguments, few, 1, published=False)
+    made = calibration_set(*arguments, few, 1, published=False)
     assert torch.equal(made, calibration_images("pse", *clips["vit"], few))
-    noise = sets.calibration_set("openmoji", "vit", "gaussian", clips["vit"], few, 1, True)
+    noise = calibration_set("openmoji", "vit", "gaussian", clips["vit"], few, 1, True)
     assert torch.equal(noise, calibration_images("gaussian", *clips["vit"], few))
     with pytest.raises(ValueError, match="set 1 of pse has 32"):
-        sets.calibration_set(*arguments, replace(few, images=33), 1, published=True)
+        calibration_set(*arguments, replace(few, images=33), 1, published=True)
 
 
 def test_iterations_in_words():
-    words = sets.iterations_in_words("openmoji", "vit", ["pse", "d4c"], SHORT, published=True)
+    words = iterations_in_words("openmoji", "vit", ["pse", "d4c"], SHORT, published=True)
     assert words == "3,000 iterations of synthesis, D4C 2,000"
-    words = sets.iterations_in_words("openmoji", "resnet", ["bns", "d4c"], SHORT, published=True)
+    words = iterations_in_words("openmoji", "resnet", ["bns", "d4c"], SHORT, published=True)
     assert words == "3,000 iterations of synthesis"
-    words = sets.iterations_in_words("cifar10", "vit", ["pse", "d4c"], SHORT, published=False)
+    words = iterations_in_words("cifar10", "vit", ["pse", "d4c"], SHORT, published=False)
     assert words == "3 iterations of synthesis"
 
 

@@ -1,0 +1,110 @@
+"""Calibration images for notebooks: of the published sets where there are, else made here.
+
+Published sets are those that the paper's recipe made once (`paperlib.d4c.sets`, the command). They
+stand in `data/d4c_sets`, as `paperlib.d4c.set_store` keeps them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paperlib.d4c.methods import ABLATION, TITLES, calibration_images, settings_of
+from paperlib.d4c.prompts import GENERIC_NAMES
+from paperlib.d4c.set_store import (
+    LOSSES_EVERY,
+    PICTURES,
+    card_settings,
+    load_set,
+    read_card,
+)
+from paperlib.d4c.settings import Settings
+from paperlib.d4c.synthesis import Part, Synthesis, draw_beginning, synthesise
+from paperlib.data import LabelledImages
+from paperlib.models.clip import Tokenizer, image_size
+
+
+def calibration_set(
+    dataset: str,
+    encoder: str,
+    method: str,
+    clip: tuple[nn.Module, Tokenizer],
+    settings: Settings,
+    draw: int,
+    published: bool,
+    data: LabelledImages | None = None,
+    folder: Path | None = None,
+) -> Float[Tensor, "n 3 size size"]:
+    """As `calibration_images`, but what the paper's recipe made, where that is published.
+
+    Args:
+        dataset, encoder, draw: as for `load_set`.
+        published: take the first `settings.images` of a set wherever the method has sets; their
+            seed is their own, not that of the settings.
+        method, clip, settings, data, folder: as for `calibration_images`.
+
+    Raises:
+        ValueError: a published set has fewer images than settings.images.
+    """
+    if not published or method not in (*ABLATION, "bns", "pse"):
+        return calibration_images(method, *clip, settings, data, folder)
+    images = load_set(dataset, encoder, method, clip[0], draw).images
+    if len(images) < settings.images:
+        raise ValueError(f"images={settings.images}: set {draw} of {method} has {len(images)}")
+    return images[: settings.images].to(next(clip[0].parameters()).device)
+
+
+def course(
+    dataset: str,
+    encoder: str,
+    method: str,
+    clip: tuple[nn.Module, Tokenizer],
+    settings: Settings,
+    snapshots: Sequence[int],
+    published: bool,
+) -> tuple[Synthesis, int]:
+    """How images of D4C or a row of its ablation come about, from the noise to the last iteration.
+
+    Args:
+        dataset, encoder, method: as for `load_set`.
+        clip, settings, snapshots: of a synthesis made here, where none is published.
+        published: take the first images of the first published set.
+
+    Returns:
+        The synthesis, and the number of iterations between two of its losses.
+    """
+    if not published:
+        last = settings.synthesis_iterations
+        settings, kept = settings_of(method, settings), sorted({*snapshots, last})
+        return synthesise(*clip, settings, snapshots=kept), 1
+    found = load_set(dataset, encoder, method, clip[0])
+    about, last = found.card["sets"][0], found.card["settings"]["synthesis_iterations"]
+    part, own = Part(about["seed"], about["images"]), card_settings(found.card)
+    size, names = image_size(clip[0]), len(GENERIC_NAMES)
+    targets, boxes, noise = draw_beginning(part, names, size, own)
+    steps = {0: noise, **found.snapshots, last: found.images}
+    first = {k: images[:PICTURES] for k, images in steps.items()}
+    losses = torch.tensor([found.losses])
+    few = targets[:PICTURES], boxes[:PICTURES]
+    return Synthesis(first[last], losses, first, *few), LOSSES_EVERY
+
+
+def iterations_in_words(
+    dataset: str, encoder: str, methods: Sequence[str], settings: Settings, published: bool
+) -> str:
+    """How many the synthesis of each method has, in words for a claim's note.
+
+    Args:
+        dataset, encoder, published: as for `calibration_set`.
+        methods: that have a synthesis.
+        settings: of a synthesis made here.
+    """
+    counts = dict.fromkeys(methods, settings.synthesis_iterations)
+    if published:
+        cards = {method: read_card(dataset, encoder, method) for method in methods}
+        counts = {m: card["settings"]["synthesis_iterations"] for m, card in cards.items()}
+    usual = max(counts.values())
+    others = [f"{TITLES[m]} {count:,}" for m, count in counts.items() if count != usual]
+    return ", ".join([f"{usual:,} iterations of synthesis", *others])

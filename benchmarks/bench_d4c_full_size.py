@@ -33,14 +33,14 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from paperlib.d4c.baselines import bns_images, pse_images
+from paperlib.d4c.baselines import baseline_parts
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import GENERIC_NAMES, calibration_texts, photo, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.reported import reported
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import synthesise
+from paperlib.d4c.synthesis import Part, synthesise
 from paperlib.freq.occlusion import component_changes
 from paperlib.freq.rct import rct_map
 from paperlib.models.checkpoints import load_checkpoint
@@ -173,7 +173,7 @@ def time_synthesis(method: str, encoder: str, bfloat16: bool, how: argparse.Name
         if method == "d4c":
             synthesise(clip, open_clip.get_tokenizer(published_clips()[encoder][0]), settings)
         else:
-            {"bns": bns_images, "pse": pse_images}[method](clip, settings)
+            baseline_parts(method, clip, settings, [Part.whole(settings)])
     precision = "bfloat16" if bfloat16 else "float32"
     whole = settings.synthesis_iterations * batches
     stage = f"synthesis, {method}"

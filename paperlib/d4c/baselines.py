@@ -61,28 +61,6 @@ def attentions(model: nn.Module) -> list[nn.MultiheadAttention]:
     return [m for m in model.visual.modules() if isinstance(m, nn.MultiheadAttention)]
 
 
-def bns_images(model: nn.Module, settings: Settings, checkpoint: Path | None = None) -> Optimised:
-    """Images whose BatchNorm statistics are those of the training; arguments as `synthesise`.
-
-    Raises:
-        ValueError: the image tower has no BatchNorm layers, or a checkpoint of another run.
-    """
-    return baseline_parts(
-        "bns", model, settings, [Part(settings.seed, settings.images)], checkpoint
-    )
-
-
-def pse_images(model: nn.Module, settings: Settings, checkpoint: Path | None = None) -> Optimised:
-    """Images with diverse patch similarities; arguments as `synthesise`.
-
-    Raises:
-        ValueError: the image tower has no transformer, or a checkpoint of another run.
-    """
-    return baseline_parts(
-        "pse", model, settings, [Part(settings.seed, settings.images)], checkpoint
-    )
-
-
 def baseline_parts(
     method: Literal["bns", "pse"],
     model: nn.Module,

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.cache import cache_path, cached
-from paperlib.d4c.baselines import bns_images, gaussian_images, norms, pse_images, real_images
+from paperlib.d4c.baselines import baseline_parts, gaussian_images, norms, real_images
 from paperlib.d4c.natural import (
     dead_leaves,
     natural_spectrum_noise,
@@ -25,7 +25,7 @@ from paperlib.d4c.natural import (
 )
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import PerturbationSettings, Settings
-from paperlib.d4c.synthesis import Optimised, synthesise
+from paperlib.d4c.synthesis import Optimised, Part, synthesise
 from paperlib.data import LabelledImages
 from paperlib.models.clip import Tokenizer, denormalise, image_size, normalise
 
@@ -74,8 +74,10 @@ def _scrambled(wanted: Wanted) -> Tensor:
     return normalise(scrambled(denormalise(_real(wanted)).clamp(0, 1), wanted.settings.seed))
 
 
-def _baseline(make: Callable[..., Optimised], wanted: Wanted) -> Tensor:
-    return _kept(partial(make, wanted.model, wanted.settings), wanted)
+def _baseline(method: Literal["bns", "pse"], wanted: Wanted) -> Tensor:
+    settings = wanted.settings
+    make = partial(baseline_parts, method, wanted.model, settings, [Part.whole(settings)])
+    return _kept(make, wanted, method)
 
 
 def _synthesised(wanted: Wanted) -> Tensor:
@@ -93,7 +95,7 @@ def _clipped(wanted: Wanted) -> Tensor:
     return normalise(denormalise(calibration_images("d4c", *wanted)).clamp(0, 1))
 
 
-def _kept(make: Callable[..., Optimised], wanted: Wanted, *more: Tensor) -> Tensor:
+def _kept(make: Callable[..., Optimised], wanted: Wanted, *more: Tensor | str) -> Tensor:
     """The images that ``make(checkpoint=...)`` gives, kept under what decides them."""
     device = next(wanted.model.parameters()).device.type
     decides = wanted.model, wanted.settings, torch.__version__, device, *more
@@ -123,8 +125,8 @@ class Method:
 METHODS = {
     "real": Method("real images", _real),
     "gaussian": Method("Gaussian noise", _gaussian),
-    "bns": Method("BNS", partial(_baseline, bns_images)),
-    "pse": Method("PSE", partial(_baseline, pse_images)),
+    "bns": Method("BNS", partial(_baseline, "bns")),
+    "pse": Method("PSE", partial(_baseline, "pse")),
     "pgsi": Method("PGSI", _synthesised, (False, False)),
     "pgsi_scg": Method("PGSI + SCG", _synthesised, (True, False)),
     "pgsi_pae": Method("PGSI + PAE", _synthesised, (False, True)),

@@ -27,7 +27,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,25 @@ class Part:
 
     seed: int
     images: int
+
+    @classmethod
+    def whole(cls, settings: Settings) -> "Part":
+        """All images of the set of these settings."""
+        return cls(settings.seed, settings.images)
+
+
+class MiniBatch(NamedTuple):
+    """Images that are optimised together.
+
+    Attributes:
+        seed: of the set that they are of.
+        number: in that set, from 0.
+        rows: indices of the images, in the order of all parts.
+    """
+
+    seed: int
+    number: int
+    rows: Int[Tensor, " images"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +144,7 @@ def synthesise(
     Raises:
         ValueError: no `names`, a model without a visual tower, or a checkpoint of another run.
     """
-    parts = [Part(settings.seed, settings.images)]
+    parts = [Part.whole(settings)]
     arguments = model, tokenizer, settings, parts, names, checkpoint, snapshots, template
     return synthesise_parts(*arguments)[0]
 
@@ -309,27 +328,18 @@ def optimise(
         ValueError: `checkpoint` is of another run, a snapshot is not an iteration, or a part does
             not end with a mini-batch.
     """
-    iterations, batch = settings.synthesis_iterations, settings.synthesis_batch
+    iterations = settings.synthesis_iterations
     if any(not 0 <= k <= iterations for k in snapshots):
         raise ValueError(f"snapshots={tuple(snapshots)}: 0 to {iterations} are valid")
-    for part in parts:
-        if part.images % batch and part.images != settings.images:
-            raise ValueError(f"{part}: a whole number of mini-batches of {batch} is valid")
-    numbers = [range(-(-part.images // batch)) for part in parts]
-    keys = [(part.seed, number) for part, own in zip(parts, numbers, strict=True) for number in own]
-    rows = [
-        row
-        for part in torch.arange(len(start)).split([p.images for p in parts])
-        for row in part.split(batch)
-    ]
-    passes = _passes([len(row) for row in rows], together)
-    whole = -(-settings.images // batch)  # mini-batches of a set
+    batches = mini_batches(parts, settings)
+    turns = -(-settings.images // settings.synthesis_batch)  # an iteration, one a mini-batch
+    passes = _passes([len(batch.rows) for batch in batches], together)
     decides = {"settings": asdict(settings), "parts": [asdict(part) for part in parts]}
     resume = Resume(checkpoint, run | decides | {"snapshots": [*snapshots]})
     state = resume.load() or {
         "iteration": 0,
-        "images": [start[row].clone() for row in rows],
-        "losses": torch.zeros(len(rows), iterations),
+        "images": [start[batch.rows].clone() for batch in batches],
+        "losses": torch.zeros(len(batches), iterations),
         "snapshots": {k: start.clone() for k in {*snapshots, iterations}},
         "adam": None,
     }
@@ -339,32 +349,70 @@ def optimise(
     if state["adam"] is not None:
         adam.load_state_dict(state["adam"])
     else:
-        for step in range(whole - 1):  # while the mini-batches before its own have their first turn
-            for x, (_, number) in zip(images, keys, strict=True):
-                x.grad = torch.zeros_like(x) if step < number else None
-            adam.step()
+        _wait_for_first_turns(adam, images, batches, turns)
     plain = start.device.type == "cpu"  # of small images faster backwards than the fused one
     attention = sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
     with attention:
         for k in progress(range(state["iteration"], iterations), description):
             for chosen in passes:
-                x = torch.cat([images[j] for j in chosen]).requires_grad_()
-                drawing = [generator(keys[j][0], f"mini-batch {keys[j][1]}", k) for j in chosen]
-                values = loss(x, torch.cat([rows[j] for j in chosen]), drawing)
-                (gradient,) = torch.autograd.grad(values.sum(), x)
-                losses[chosen, k] = values.detach().cpu()
-                for j, part in zip(chosen, gradient.split(len(x) // len(chosen)), strict=True):
-                    images[j].grad = part
-            for turn in range(whole):  # its own, and those of the mini-batches after and before it
+                own = [images[j] for j in chosen], [batches[j] for j in chosen]
+                losses[chosen, k] = _find_gradients(loss, *own, k)
+            for turn in range(turns):  # its own, and those of the mini-batches after and before it
                 adam.step()
-                for j, (_, number) in enumerate(keys):
-                    images[j].grad.zero_()
-                    if k + 1 in kept and number + turn == whole - 1:  # the iteration's last turn
-                        kept[k + 1][rows[j]] = images[j]
+                for x, batch in zip(images, batches, strict=True):
+                    x.grad.zero_()
+                    if k + 1 in kept and batch.number + turn == turns - 1:  # the last turn
+                        kept[k + 1][batch.rows] = x
             now = {"iteration": k + 1, "images": images, "losses": losses, "snapshots": kept}
             resume.save(lambda now=now: now | {"adam": adam.state_dict()})
     resume.finish()
     return Optimised(kept[iterations], losses, {k: kept[k] for k in snapshots})
+
+
+def mini_batches(parts: Sequence[Part], settings: Settings) -> list[MiniBatch]:
+    """The mini-batches of all parts, in their order.
+
+    Args:
+        parts: of sets.
+        settings: images of a whole set and of a mini-batch.
+
+    Raises:
+        ValueError: a part does not end with a mini-batch.
+    """
+    size, found = settings.synthesis_batch, []
+    rows = torch.arange(sum(part.images for part in parts))
+    for part, own in zip(parts, rows.split([part.images for part in parts]), strict=True):
+        if part.images % size and part.images != settings.images:
+            raise ValueError(f"{part}: a whole number of mini-batches of {size} is valid")
+        found += [MiniBatch(part.seed, number, few) for number, few in enumerate(own.split(size))]
+    return found
+
+
+def _wait_for_first_turns(
+    adam: torch.optim.Adam, images: Sequence[Tensor], batches: Sequence[MiniBatch], turns: int
+) -> None:
+    """Steps of Adam while the mini-batches before its own have their first turn.
+
+    They move nothing: they count, so that the corrections of Adam's moments at the first own step
+    are those of the Adam that all mini-batches share.
+    """
+    for step in range(turns - 1):
+        for x, batch in zip(images, batches, strict=True):
+            x.grad = torch.zeros_like(x) if step < batch.number else None
+        adam.step()
+
+
+def _find_gradients(
+    loss: Loss, images: Sequence[Tensor], batches: Sequence[MiniBatch], iteration: int
+) -> Float[Tensor, " batches"]:
+    """Put gradients beside images of mini-batches of one size, in one pass; returns the losses."""
+    x = torch.cat(images).requires_grad_()
+    drawing = [generator(one.seed, f"mini-batch {one.number}", iteration) for one in batches]
+    values = loss(x, torch.cat([one.rows for one in batches]), drawing)
+    (gradient,) = torch.autograd.grad(values.sum(), x)
+    for own, part in zip(images, gradient.split(len(x) // len(images)), strict=True):
+        own.grad = part
+    return values.detach().cpu()
 
 
 def _passes(sizes: Sequence[int], together: int) -> list[list[int]]:

@@ -9,21 +9,22 @@ from torch import nn
 
 from paperlib.d4c.baselines import (
     attention_patches,
-    bns_images,
+    baseline_parts,
     bns_loss,
     gaussian_images,
     kernel_density,
     pair_similarities,
-    pse_images,
     pse_loss,
     real_images,
     similarity_entropy,
 )
 from paperlib.d4c.settings import Settings
+from paperlib.d4c.synthesis import Part
 from paperlib.data import LabelledImages
 from paperlib.models.clip import build_small_clip, preprocess
 
 SHORT = Settings(images=6, synthesis_batch=4, synthesis_iterations=3)
+WHOLE = [Part.whole(SHORT)]
 
 
 def images(n=4, size=64):
@@ -167,8 +168,8 @@ def test_pse_is_the_sum_over_layers(vit):
 
 def test_losses_fall(resnet, vit):
     settings = replace(SHORT, synthesis_iterations=12, synthesis_rate=0.05)
-    for model, images_of in ((resnet, bns_images), (vit, pse_images)):
-        done = images_of(model, settings)
+    for method, model in (("bns", resnet), ("pse", vit)):
+        done = baseline_parts(method, model, settings, WHOLE)
         assert (done.losses[:, -1] < done.losses[:, 0]).all()
         assert done.images.shape == (6, 3, 64, 64) and done.images.isfinite().all()
         assert not model.training and all(p.grad is None for p in model.parameters())
@@ -179,9 +180,8 @@ def test_losses_fall(resnet, vit):
 
 def test_a_baseline_resumes(resnet, tmp_path):
     file = tmp_path / "bns.pt"
-    assert torch.equal(
-        bns_images(resnet, SHORT, file).images, bns_images(resnet, SHORT, None).images
-    )
+    kept, other = (baseline_parts("bns", resnet, SHORT, WHOLE, place) for place in (file, None))
+    assert torch.equal(kept.images, other.images)
     assert not file.exists()
 
 
@@ -201,6 +201,6 @@ def test_real_images_are_as_the_model_takes_them(vit):
 
 def test_wrong_towers_are_named(resnet, vit):
     with pytest.raises(ValueError, match="BNS needs an image tower with BatchNorm layers"):
-        bns_images(vit, SHORT)
+        baseline_parts("bns", vit, SHORT, WHOLE)
     with pytest.raises(ValueError, match="PSE needs an image tower with attention layers"):
-        pse_images(resnet, SHORT)
+        baseline_parts("pse", resnet, SHORT, WHOLE)

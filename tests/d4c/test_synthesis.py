@@ -15,6 +15,7 @@ from paperlib.d4c.synthesis import (
     backgrounds,
     draw_boxes,
     foregrounds,
+    mini_batches,
     optimise,
     synthesis_logits,
     synthesise,
@@ -297,6 +298,15 @@ def test_parts_of_several_sets_are_what_the_whole_sets_have(model, tokenizer, me
 def test_a_part_ends_with_a_mini_batch(model, tokenizer):
     with pytest.raises(ValueError, match="whole number of mini-batches of 4"):
         synthesise_parts(model, tokenizer, replace(SHORT, images=12), [Part(0, 6)], NAMES)
+
+
+def test_mini_batches_are_numbered_in_their_set():
+    found = mini_batches([Part(3, 6), Part(7, 4)], SHORT)  # of 4 images, the last of a whole set 2
+    assert [(one.seed, one.number, one.rows.tolist()) for one in found] == [
+        (3, 0, [0, 1, 2, 3]),
+        (3, 1, [4, 5]),
+        (7, 0, [6, 7, 8, 9]),
+    ]
 
 
 def test_every_step_of_every_mini_batch_draws_anew():

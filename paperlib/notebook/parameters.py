@@ -46,6 +46,7 @@ PARTS = {
     "timed_images": "test_images",
     "learned": "seeds",
 }
+CHOSEN = ("encoders",)  # mappings of which a change may name the entries that are left
 BITS = re.compile(r"W[2-8]A[2-8]")
 
 
@@ -152,7 +153,8 @@ def changed_row(rows: Mapping[str, Any], profile: str, changes: Mapping[str, Any
     A size takes what is like its values in the profiles: a whole number from 1 (from 0 where a
     profile has 0), a number above 0, one of the profiles' words, bit-widths W2A2 to W8A8, yes or
     no, or a sequence of such; `RANGES`, `NEEDED` and `PARTS` say what else. A mapping by bit-widths
-    takes others, too.
+    takes others, too. One of `CHOSEN` takes the name of one of its entries, or a list of names: the
+    others are left out.
 
     Args:
         rows: by profile, frozen dataclasses.
@@ -167,7 +169,8 @@ def changed_row(rows: Mapping[str, Any], profile: str, changes: Mapping[str, Any
         for name, value in _leaves(asdict(row)):
             examples.setdefault(name, []).append(value)
     found = asdict(rows[profile])
-    for name, value in changes.items():
+    chosen = {name: changes[name] for name in CHOSEN if name in changes and name in found}
+    for name, value in ((name, value) for name, value in changes.items() if name not in chosen):
         alike = _alike(str(name), examples)
         *above, last = name.split(".")
         place = found
@@ -175,10 +178,21 @@ def changed_row(rows: Mapping[str, Any], profile: str, changes: Mapping[str, Any
             place[key] = dict(place.get(key) or {})
             place = place[key]
         place[last] = _checked(name, value, alike)
+    for name, entries in chosen.items():
+        found[name] = _only(name, found[name], entries)
     for part, whole in PARTS.items():
         if {part, whole} & changes.keys() and found.get(part, 0) > found.get(whole, math.inf):
             raise ParameterError(f"size {part}: {found[part]} of {whole}: {found[whole]}")
     return replace(rows[profile], **found)
+
+
+def _only(name: str, entries: Mapping[str, Any], chosen: Any) -> dict[str, Any]:
+    """Those entries of a mapping that a word or a list of words names, in their order."""
+    words = [chosen] if isinstance(chosen, str) else chosen
+    if not isinstance(words, (list, tuple)) or not words or any(w not in [*entries] for w in words):
+        valid = f"valid is one of {', '.join(entries)}, or a list of them"
+        raise ParameterError(f"size {name}: {chosen!r}: {valid}")
+    return {key: value for key, value in entries.items() if key in words}
 
 
 def _alike(name: str, examples: Mapping[str, list[Any]]) -> list[Any]:

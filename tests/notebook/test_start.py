@@ -223,6 +223,25 @@ def test_sizes_are_changed_by_name():
     assert (row.bits, row.decisive) == ({"W4A8": 1, "W2A8": 3}, "W8A2")
 
 
+D4C = ("10_limits", "12_quantization", "13_ablation", "14_deployment")
+
+
+@pytest.mark.parametrize("name", D4C)
+def test_encoders_are_chosen_by_a_word_or_a_list(name):
+    rows = read_table()[name].sizes.SIZES[name]
+    whole = rows["smoke"].encoders
+    for given in ("vit", ["vit"], ("vit", "vit")):
+        row = changed_row(rows, "smoke", {"encoders": given})
+        assert row == replace(rows["smoke"], encoders={"vit": whole["vit"]})
+    row = changed_row(rows, "smoke", {"encoders": ["vit", "resnet"]})
+    assert list(row.encoders) == ["resnet", "vit"] and row == rows["smoke"]
+    row = changed_row(rows, "smoke", {"encoders": "vit", "encoders.vit.images": 9})
+    assert row.encoders == {"vit": {**whole["vit"], "images": 9}}
+    for wrong in ("deep_vit", ["vit", "text"], [], {}, 1, [["vit"]], None):
+        with pytest.raises(ParameterError, match="size encoders: .*valid is one of resnet, vit,"):
+            changed_row(rows, "smoke", {"encoders": wrong})
+
+
 def test_an_edge_may_be_slower_by_any_factor_above_0():
     rows = read_table()["09_latency"].sizes.SIZES["09_latency"]
     assert changed_row(rows, "smoke", {"edge_factors": [0.5, 2]}).edge_factors == (0.5, 2)

@@ -34,6 +34,7 @@ def quantize_text(
     settings: Settings,
     templates: Sequence[Template],
     names: Sequence[str] = GENERIC_NAMES,
+    weights_of: QuantizedClip | None = None,
 ) -> QuantizedClip:
     """All weights to their nearest codes, and the text tower reconstructed.
 
@@ -45,17 +46,18 @@ def quantize_text(
         settings: of which `prompts` says how many texts are drawn.
         templates: of the texts, such as a data set's (see `paperlib.d4c.prompts.zero_shot_task`).
         names: that stand in them; of no target data set unless chosen so.
+        weights_of: of the same CLIP, quantized before; as for `QuantizedClip.set_ranges`.
 
     Raises:
-        ValueError: fewer templates × names than `settings.prompts`, or a model that cannot be
-            quantized.
+        ValueError: fewer templates × names than `settings.prompts`, a model that cannot be
+            quantized, or `weights_of` that does not go with it.
     """
     device = next(model.parameters()).device
     texts = calibration_texts(templates, settings.prompts, settings.seed, names)
     tokens = tokenizer(texts).to(device)
     noise = gaussian_images(model, 1, settings.seed).to(device)
     quantized = QuantizedClip(model, settings).to(device)
-    quantized.set_ranges(noise, tokens)
+    quantized.set_ranges(noise, tokens, weights_of)
     quantized.errors = _reconstruct(quantized, noise, tokens, "text")
     return quantized
 

@@ -135,6 +135,7 @@ class QuantizedClip(nn.Module):
         self,
         images: Float[Tensor, "n 3 height width"],
         tokens: Int[Tensor, "m context"],
+        weights_of: "QuantizedClip | None" = None,
     ) -> None:
         """Search the range of every weight and activation, and switch quantization on.
 
@@ -143,17 +144,34 @@ class QuantizedClip(nn.Module):
         Args:
             images: calibration images, normalised as the model takes them.
             tokens: of calibration prompts.
+            weights_of: a copy of the same CLIP whose ranges of the weights are taken, as images and
+                prompts do not change them; None searches them.
 
         Raises:
             ValueError: there are none, they have another size or type than the model takes, or
-                they or what a layer makes of them are not finite: the layer and image are named.
+                they or what a layer makes of them are not finite: the layer and image are named;
+                or `weights_of` has other weights or other `weight_search`.
         """
         self.check_inputs(images, tokens)
-        for _, layer in progress(list(self.layers()), "Ranges of the weights"):
-            rows, bits = layer.weight.flatten(1), layer.weight_quantizer.bits
-            scale, zero_point, _ = self._search(rows, bits)
-            layer.weight_quantizer.set_range(layer.weight, scale, zero_point)
+        if weights_of is None:
+            for _, layer in progress(list(self.layers()), "Ranges of the weights"):
+                rows, bits = layer.weight.flatten(1), layer.weight_quantizer.bits
+                scale, zero_point, _ = self._search(rows, bits)
+                layer.weight_quantizer.set_range(layer.weight, scale, zero_point)
+        else:
+            self._take_weight_ranges(weights_of)
         self._observe(list(self.activations()), images, tokens)
+
+    def _take_weight_ranges(self, other: "QuantizedClip") -> None:
+        other.check_ranges()
+        if weight_search(other.settings) != weight_search(self.settings):
+            raise ValueError("weights_of: the ranges of its weights were searched otherwise")
+        theirs = dict(other.layers())
+        for name, layer in self.layers():
+            if name not in theirs or not torch.equal(layer.weight, theirs[name].weight):
+                raise ValueError(f"weights_of: other weights than the model's at {name}")
+            found = theirs[name].weight_quantizer
+            layer.weight_quantizer.set_range(layer.weight, found.scale, found.zero_point)
 
     def set_image_ranges(self, images: Float[Tensor, "n 3 height width"]) -> None:
         """Search the ranges of the activations in the image tower anew; the others stay.
@@ -241,6 +259,12 @@ class QuantizedClip(nn.Module):
                 f"tokens of shape {tuple(tokens.shape)}: the model takes (m, {context}) with m "
                 "from 1"
             )
+
+
+def weight_search(settings: Settings) -> tuple[float, ...]:
+    """What of the settings decides the ranges of a model's weights."""
+    searched = settings.range_exponent, settings.range_fractions
+    return settings.weight_bits, settings.text_mlp_bits, *searched
 
 
 def first_not_finite(samples: Tensor) -> int | None:

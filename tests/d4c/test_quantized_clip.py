@@ -296,3 +296,23 @@ def test_a_layer_of_another_type_among_known_ones_is_refused(vit, toy):
     vit.visual.transformer.resblocks[1] = toy(64)
     with pytest.raises(ValueError, match="CLIP has a block Toy"):
         QuantizedClip(vit, FAST)
+
+
+def test_ranges_of_weights_are_those_of_another_with_the_same_weights(vit, inputs):
+    """Activations are searched anew; other weights or another search are refused."""
+    images, tokens = inputs
+    first, expected, ours = (
+        QuantizedClip(vit, replace(FAST, activation_bits=bits)) for bits in (3, 8, 8)
+    )
+    first.set_ranges(images.flip(-1), tokens[:4])
+    expected.set_ranges(images, tokens)
+    ours.set_ranges(images, tokens, weights_of=first)
+    state = ours.state_dict()
+    assert all(torch.equal(value, state[k]) for k, value in expected.state_dict().items())
+    other = QuantizedClip(vit, replace(FAST, weight_bits=5))
+    with pytest.raises(ValueError, match="weights_of: the ranges of its weights were searched oth"):
+        other.set_ranges(images, tokens, weights_of=first)
+    vit.visual.transformer.resblocks[0].mlp.c_fc.weight.data.mul_(2)
+    changed = QuantizedClip(vit, FAST)
+    with pytest.raises(ValueError, match=r"weights_of: other weights .* at clip\.visual.*c_fc"):
+        changed.set_ranges(images, tokens, weights_of=first)

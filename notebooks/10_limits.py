@@ -34,16 +34,18 @@ from paperlib.notebook.start import start
 run = start("10_limits", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import pandas as pd
+import itertools
+
 import torch
 
 from paperlib.d4c import plots
 from paperlib.d4c.baselines import real_images
-from paperlib.d4c.encoders import ENCODERS, load_encoders
+from paperlib.d4c.claimed import information_claims
+from paperlib.d4c.encoders import ENCODERS, load_encoders, other_towers
 from paperlib.d4c.methods import TITLES, data_free_baseline
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
-from paperlib.d4c.published import calibration_set, iterations_in_words
-from paperlib.d4c.semantics import patch_similarities, prompt_information, prompt_similarities
+from paperlib.d4c.published import calibration_sets, iterations_in_words
+from paperlib.d4c.semantics import patch_similarities, prompt_similarities, told_apart
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.tables import (
     REFERENCE,
@@ -52,7 +54,7 @@ from paperlib.d4c.tables import (
     examples_table,
     information_table,
     mean_table,
-    over_draws,
+    nearer_table,
     plane_table,
 )
 from paperlib.d4c.zero_shot import load_draws
@@ -60,7 +62,6 @@ from paperlib.models.clip import class_features, denormalise, encode_images
 from paperlib.notebook.figures import as_pixels
 from paperlib.notebook.words import ranked
 from paperlib.paths import outputs_dir
-from paperlib.seeds import derive
 
 # %% [markdown]
 # ## The images
@@ -83,21 +84,19 @@ methods = {
     name: ["real", "gaussian", data_free_baseline(model), "d4c"]
     for name, (model, _) in clips.items()
 }
-count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
-draws = load_draws(dataset, "train", count + run.sizes.real_images, run.sizes.seeds, seed)
 
 # %%
-images = {}
-for name, changes in run.sizes.encoders.items():
-    for k, data in enumerate(draws):
-        settings = Settings(**changes, seed=derive(seed, "draw", k))
-        for method in methods[name]:
-            arguments = dataset, name, method, clips[name], settings, k, run.sizes.published
-            kept = outputs_dir() / "calibration_images"
-            images[name, k, method] = calibration_set(*arguments, data, kept)
-        others = data.subset(torch.arange(count, len(data)))
-        images[name, k, REFERENCE] = real_images(clips[name][0], others)
-print(f"{settings.images} images a method and draw, {len(others)} real ones to compare with")
+count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
+draws = load_draws(dataset, "train", count + run.sizes.real_images, run.sizes.seeds, seed)
+kept = outputs_dir() / "calibration_images"
+images = calibration_sets(dataset, clips, methods, run.sizes, seed, draws, kept)
+print(f"{count} images a method and draw, {run.sizes.real_images} real ones to compare with")
+
+# %%
+every = dict(images)  # with the larger sample of real ones
+for (name, (model, _)), (k, data) in itertools.product(clips.items(), enumerate(draws)):
+    others = data.subset(torch.arange(count, len(data)))
+    every[name, k, REFERENCE] = real_images(model, others)
 
 # %%
 rows = [(next(iter(clips)), method) for method in ("real", "gaussian")]
@@ -123,9 +122,9 @@ run.save_figure(plots.examples, examples_table(pictures), {"images": pixels})
 # %%
 texts = {name: class_features(*clip, GENERIC_NAMES, [photo]) for name, clip in clips.items()}
 largest = {}
-for (name, k, method), drawn in images.items():
-    similarities = prompt_similarities(clips[name][0], texts[name], drawn)
-    largest[name, k, method] = similarities.max(1).values.cpu().numpy()
+for key, drawn in every.items():
+    similarities = prompt_similarities(clips[key[0]][0], texts[key[0]], drawn)
+    largest[key] = similarities.max(1).values.cpu().numpy()
 
 # %% [markdown]
 # What the network that made an image finds in it says little: it was asked. So **the other tower
@@ -138,12 +137,7 @@ for (name, k, method), drawn in images.items():
 # number if each shows something else. Noise is the null control, real images the positive one.
 
 # %%
-judges = dict(zip(clips, reversed(clips), strict=True))
-told = {
-    (name, k, method): prompt_information(clips[judges[name]][0], texts[judges[name]], drawn)
-    for (name, k, method), drawn in images.items()
-    if method != REFERENCE
-}
+told = told_apart(other_towers(dataset, clips), images)
 information = information_table(told, count)
 information.rename(index=TITLES | ENCODERS).round(2)
 
@@ -161,8 +155,8 @@ for name, means in information["prompts told apart"].unstack().iterrows():
 
 # %%
 between = {
-    (name, k, method): patch_similarities(clips[name][0], drawn).flatten().cpu().numpy()
-    for (name, k, method), drawn in images.items()
+    key: patch_similarities(clips[key[0]][0], drawn).flatten().cpu().numpy()
+    for key, drawn in every.items()
 }
 
 # %% [markdown]
@@ -216,7 +210,7 @@ for (name, what), row in means.unstack(sort=False).iterrows():
 
 # %%
 features = {
-    name: {m: encode_images(model, images[name, 0, m]) for m in [REFERENCE, *methods[name][1:]]}
+    name: {m: encode_images(model, every[name, 0, m]) for m in [REFERENCE, *methods[name][1:]]}
     for name, (model, _) in clips.items()
 }
 run.save_figure(plots.plane, plane_table(features))
@@ -231,29 +225,24 @@ run.save_figure(plots.plane, plane_table(features))
 # How much nearer to real images D4C's are than the nearest of noise and the baseline.
 
 # %%
-table = distances.pivot(index=["what", "encoder", "draw"], columns="method", values="distance")
-others = table.drop(columns=["real", "d4c"]).min(axis=1)
-nearer = (others - table["d4c"]).rename("nearer").reset_index()
-smallest = nearer.groupby(["what", "draw"]).nearer.min()
+smallest = nearer_table(distances).groupby(["what", "draw"]).nearer.min()
 encoders = ", ".join(ENCODERS[name] for name in clips)
-scale = f"{encoders}; {settings.images} images a method, {run.sizes.seeds} draws"
+scale = f"{encoders}; {count} images a method, {run.sizes.seeds} draws"
 
 # %%
-given = settings, run.sizes.published
-said = [iterations_in_words(dataset, name, methods[name][2:], *given) for name in clips]
-note = "; ".join(f"{ENCODERS[name]}: {words}" for name, words in zip(clips, said, strict=True))
+said = []
+for name, changes in run.sizes.encoders.items():
+    given = methods[name][2:], Settings(**changes), run.sizes.published
+    said.append(f"{ENCODERS[name]}: {iterations_in_words(dataset, name, *given)}")
+note = "; ".join(said)
+
+# %%
 found = smallest["semantics"].tolist()
 run.check("d4c-2-semantics", found, scale=scale, source=data, note=note)
 
 # %%
-apart = pd.Series(told).unstack()
-for name, drawn in apart.groupby(level=0, sort=False):
-    rivals = drawn.drop(columns=["real", "d4c"]).max(axis=1)
-    ahead, stake = drawn.d4c - rivals, over_draws(drawn.real - rivals)
-    ends = over_draws(ahead)
-    about = {"interval": ends, "over": "draws" if ends else "", "stake": stake}
-    about["scale"] = f"{ENCODERS[name]}, judged by the other; {count} images, {len(drawn)} draws"
-    run.check(f"d4c-2-information-{name}", ahead.tolist(), source=data, note=note, **about)
+for claim, _, values, about in information_claims(told, count):
+    run.check(claim, values, source=data, note=note, **about)
 
 # %%
 found = smallest["patches"].tolist()

@@ -35,23 +35,16 @@ from paperlib.notebook.start import start
 run = start("12_quantization", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import itertools
-
 import pandas as pd
 
 from paperlib.d4c import plots
+from paperlib.d4c.claimed import dynamic_claims, gain_claims, paper_bits_claims
+from paperlib.d4c.comparison import compare, float_top1, quantization_plans
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import TITLES, data_free_baseline
-from paperlib.d4c.pipeline import (
-    image_steps,
-    quantize_image,
-    quantize_text,
-    quantize_without_images,
-)
-from paperlib.d4c.prompts import zero_shot_task
-from paperlib.d4c.published import calibration_set, iterations_in_words
+from paperlib.d4c.published import calibration_sets, iterations_in_words
 from paperlib.d4c.reported import reported
-from paperlib.d4c.settings import Settings, bit_widths
+from paperlib.d4c.settings import Settings
 from paperlib.d4c.tables import (
     by_method,
     gain_table,
@@ -60,10 +53,9 @@ from paperlib.d4c.tables import (
     range_table,
     rounding_table,
 )
-from paperlib.d4c.zero_shot import load_draws, task_features, top1
+from paperlib.d4c.zero_shot import load_draws
 from paperlib.notebook.words import beside_zero, compared, ranked
 from paperlib.paths import outputs_dir
-from paperlib.seeds import derive
 
 # %% [markdown]
 # ## Models and test images
@@ -74,17 +66,12 @@ from paperlib.seeds import derive
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders)
-templates = zero_shot_task(dataset).templates
-draws = range(run.sizes.seeds)
-tests = load_draws(dataset, "test", run.sizes.test_images, len(draws), seed)
+tests = load_draws(dataset, "test", run.sizes.test_images, run.sizes.seeds, seed)
 data = tests[0]
 print(f"{data.source}: {len(data)} images a draw, {len(data.classes)} classes")
 
 # %%
-whole = {}
-for (name, clip), k in itertools.product(clips.items(), draws):
-    whole[name, k] = 100 * top1(clip[0], task_features(*clip, dataset), tests[k])
-whole = pd.Series(whole).rename_axis(["encoder", "draw"])
+whole = float_top1(clips, tests, dataset)
 whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating point (%)")
 
 # %% [markdown]
@@ -107,21 +94,17 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 # them for notebooks 10 and 13.
 
 # %%
+baselines = {name: data_free_baseline(model) for name, (model, _) in clips.items()}
 methods = {
-    name: ["real", "gaussian", "spectrum", data_free_baseline(model), "d4c"]
-    for name, (model, _) in clips.items()
+    name: ["real", "gaussian", "spectrum", baselines[name], "d4c"]
+    for name in reversed(clips)  # notebook 10 goes the other way
 }
-count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
-real = load_draws(dataset, "train", count, len(draws), seed)
 
 # %%
-images = {}
-for name, changes in reversed(run.sizes.encoders.items()):  # notebook 10 goes the other way
-    for k, method in itertools.product(draws, methods[name]):
-        settings = Settings(**changes, seed=derive(seed, "draw", k))
-        arguments = dataset, name, method, clips[name], settings, k, run.sizes.published
-        kept = outputs_dir() / "calibration_images"
-        images[name, k, method] = calibration_set(*arguments, real[k], kept)
+count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
+real = load_draws(dataset, "train", count, run.sizes.seeds, seed)
+kept = outputs_dir() / "calibration_images"
+images = calibration_sets(dataset, clips, methods, run.sizes, seed, real, kept)
 
 # %% [markdown]
 # ## Quantization
@@ -141,37 +124,16 @@ for name, changes in reversed(run.sizes.encoders.items()):  # notebook 10 goes t
 #
 # Learning takes far longer than everything else here. So outside the paper profile all draws keep
 # the nearest rounding, and the first one shows at the decisive bit-widths what learning adds.
+#
+# Each plan is one quantization: an encoder, bit-widths, a draw. First come the weights and the text
+# tower; every method's images then give that CLIP the ranges of its image tower, and the result
+# classifies the test images of the draw. At the decisive bit-widths the same CLIP is also measured
+# without any calibration images.
 
 # %%
-plans, plain = [], {}  # encoder, bit-widths, settings, draws
-for name, changes in run.sizes.encoders.items():
-    chosen, decisive = {**changes, **run.sizes.rounding}, run.sizes.decisive[name]
-    plans.append([name, decisive, chosen, draws])
-    others = {bits: few for bits, few in run.sizes.bits.items() if bits != decisive}
-    plans += [[name, bits, chosen, draws[:few]] for bits, few in others.items()]
-    if chosen != changes:
-        plans.append([name, decisive, changes, draws[: run.sizes.learned]])
-    plain[name] = Settings(**chosen).reconstruction_iterations
-
-# %%
-rows, steps, errors, without = [], {}, {}, {}
-for name, bits, plan, k in ((*plan, k) for *plan, chosen in plans for k in chosen):
-    settings = Settings(**{**plan, **bit_widths(bits)}, seed=derive(seed, "draw", k))
-    text_done = quantize_text(*clips[name], settings, templates)
-    texts = task_features(text_done, clips[name][1], dataset)
-    iterations, decides = settings.reconstruction_iterations, bits == run.sizes.decisive[name]
-    told = iterations == plain[name]  # by figures and claims
-    for activations in ("dynamic", "float") if decides and told else ():
-        model = quantize_without_images(text_done, activations)
-        without[name, k, activations] = 100 * top1(model, texts, tests[k])
-    for method in methods[name]:
-        quantized = quantize_image(text_done, images[name, k, method], outputs_dir() / "quantized")
-        accuracy = 100 * top1(quantized, texts, tests[k])
-        rows.append([name, bits, iterations, k, method, accuracy])
-        if told:
-            steps[name, bits, k, method] = image_steps(quantized)
-        if decides and quantized.errors:
-            errors[name, k, method] = [e for e in quantized.errors if ".visual." in e.name]
+plans = quantization_plans(run.sizes, seed)
+given = clips, plans, images, tests, dataset, outputs_dir() / "quantized"
+comparison = compare(*given, without_images=True)
 
 # %% [markdown]
 # Cut short, the learned rounding has not decided everything, and a module that got worse than with
@@ -179,7 +141,7 @@ for name, bits, plan, k in ((*plan, k) for *plan, chosen in plans for k in chose
 # learned:
 
 # %%
-rounding_table(errors).rename(index=TITLES | ENCODERS)
+rounding_table(comparison.errors).rename(index=TITLES | ENCODERS)
 
 # %% [markdown]
 # ## Main table
@@ -193,15 +155,14 @@ rounding_table(errors).rename(index=TITLES | ENCODERS)
 
 # %%
 keys = ["encoder", "bits", "iterations"]
-found = pd.DataFrame(rows, columns=[*keys, "draw", "method", "top1"])
+found = comparison.top1
 wide = by_method(found, [*keys, "draw"])
 floats = [whole[name, k] for name, _, _, k in wide.index]
 mean_and_spread(wide.assign(float=floats), keys).rename(index=ENCODERS)
 
 # %%
-measured = found[found.iterations == found.encoder.map(plain)].copy()
+measured = found[found.plain].drop(columns="plain")
 wide = by_method(measured, [*keys, "draw"])
-measured["decisive"] = measured.bits == measured.encoder.map(dict(run.sizes.decisive))
 pairs = zip(measured.encoder, measured.draw, strict=True)
 run.save_figure(plots.accuracy, measured.assign(float=[whole[pair] for pair in pairs]))
 
@@ -225,12 +186,10 @@ for name, rows in measured[measured.decisive].groupby("encoder", sort=False):
 # bit-widths, Top-1 (%) beside three sets of images:
 
 # %%
-alone = pd.Series(without).rename_axis(["encoder", "draw", "activations"]).unstack()
-alone = alone.rename(columns={"dynamic": "dynamic activations", "float": "weights alone"})
-beside = measured[measured.decisive].pivot(
-    index=["encoder", "draw"], columns="method", values="top1"
-)
-mean_and_spread(alone.join(beside[["spectrum", "d4c", "real"]]), ["encoder"]).rename(index=ENCODERS)
+alone, keys = comparison.alone, ["encoder", "draw"]
+beside = measured[measured.decisive].pivot(index=keys, columns="method", values="top1")
+with_images = beside[["spectrum", "d4c", "real"]]
+mean_and_spread(alone.join(with_images), ["encoder"]).rename(index=ENCODERS)
 
 # %%
 words = {"more": "above", "less": "below", "same": "level with", "unit": " %", "digits": 3}
@@ -248,7 +207,6 @@ for name, row in alone.join(beside.d4c).groupby("encoder", sort=False).mean().it
 # all, real images minus noise.
 
 # %%
-baselines = {name: data_free_baseline(model) for name, (model, _) in clips.items()}
 gains = gain_table(wide, baselines)
 by_bits = gains.drop(columns="draw").groupby(["encoder", "bits"], sort=False)
 by_bits.agg(["mean", "std"]).rename(index=ENCODERS).round(1)
@@ -286,7 +244,7 @@ for (name, bits), mine in gains.groupby(["encoder", "bits"], sort=False):
 
 # %%
 keys = ["encoder", "method"]
-widths = range_table(images, steps, run.sizes.decisive)
+widths = range_table(images, comparison.steps, run.sizes.decisive)
 widths = widths.merge(measured[measured.decisive][[*keys, "draw", "top1"]]).drop(columns="draw")
 widths = widths.groupby(keys, sort=False).mean()
 widths.rename(index=TITLES | ENCODERS).round(2)
@@ -304,40 +262,24 @@ for name, wider in widths["steps, × those of real images"].groupby("encoder", s
 # over the same opponent. Where that is under a point (three for noise), nobody can win.
 
 # %%
-at_stake = {"gain": "real minus baseline", "above the spectrum": "real minus spectrum"}
-at_stake["above the middle"] = "real minus noise"
-claimed = {"decisive": "gain", "control": "above the spectrum", "real": "above the middle"}
-
-# %%
 notes = {}
 for name, changes in run.sizes.encoders.items():
-    made = [baselines[name], "d4c"], Settings(**changes), run.sizes.published
-    notes[name] = f"{iterations_in_words(dataset, name, *made)}; {plain[name]} of reconstruction"
+    chosen, made = Settings(**{**changes, **run.sizes.rounding}), (baselines[name], "d4c")
+    words = iterations_in_words(dataset, name, made, chosen, run.sizes.published)
+    notes[name] = f"{words}; {chosen.reconstruction_iterations} of reconstruction"
 
 # %%
-for name, bits in run.sizes.decisive.items():
-    mine = gains[(gains.encoder == name) & (gains.bits == bits)]
-    scale = f"{ENCODERS[name]}, {bits}; {run.sizes.test_images} images, {len(mine)} draws"
-    for claim, column in claimed.items() if len(mine) else ():
-        ends = over_draws(mine[column]), over_draws(mine[at_stake[column]])
-        told = {"interval": ends[0], "over": "draws" if ends[0] else "", "stake": ends[1]}
-        told["note"] = notes[name]
-        run.check(f"d4c-1-{claim}-{name}", mine[column].tolist(), scale=scale, source=data, **told)
+for claim, name, values, about in gain_claims(gains, run.sizes.decisive, run.sizes.test_images):
+    run.check(claim, values, source=data, note=notes[name], **about)
 
 # %%
-for name, mine in (beside.d4c - alone["dynamic activations"]).groupby("encoder", sort=False):
-    scale = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
-    told = {"interval": over_draws(mine), "over": "draws" if len(mine) > 1 else ""}
-    told["note"] = notes[name]
-    run.check(f"d4c-1-dynamic-{name}", mine.tolist(), scale=scale, source=data, **told)
+above = beside.d4c - alone["dynamic activations"]
+for claim, name, values, about in dynamic_claims(above, run.sizes.test_images):
+    run.check(claim, values, source=data, note=notes[name], **about)
 
 # %%
-for name, mine in gains[gains.bits == "W4A8"].groupby("encoder", sort=False):
-    scale = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
-    ends = over_draws(mine.gain), over_draws(mine["real minus baseline"])
-    told = {"interval": ends[0], "over": "draws" if ends[0] else "", "stake": ends[1]}
-    told["note"] = notes[name]
-    run.check(f"d4c-1-w4a8-{name}", mine.gain.tolist(), scale=scale, source=data, **told)
+for claim, name, values, about in paper_bits_claims(gains, run.sizes.test_images):
+    run.check(claim, values, source=data, note=notes[name], **about)
 
 # %% [markdown]
 # ## Outcome

@@ -48,20 +48,25 @@ import pandas as pd
 import torch
 
 from paperlib.d4c import cost, plots
+from paperlib.d4c.claimed import part_claims
+from paperlib.d4c.comparison import compare, decisive_plans
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import ABLATION, TITLES
-from paperlib.d4c.pipeline import quantize_image, quantize_text
-from paperlib.d4c.prompts import zero_shot_task
-from paperlib.d4c.published import calibration_set, iterations_in_words
+from paperlib.d4c.published import calibration_sets, iterations_in_words
 from paperlib.d4c.reported import reported
-from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.tables import by_method, over_draws, part_factors, part_gains, with_parts
-from paperlib.d4c.zero_shot import load_draws, task_features, top1
+from paperlib.d4c.tables import (
+    ablation_means,
+    ablation_table,
+    by_method,
+    over_draws,
+    part_factors,
+    part_gains,
+)
+from paperlib.d4c.zero_shot import load_draws
 from paperlib.notebook.words import beside_zero, compared, ranked
 from paperlib.paths import outputs_dir
 from paperlib.runtime import device
-from paperlib.seeds import derive
 
 # %% [markdown]
 # ## Four sets of calibration images
@@ -76,48 +81,29 @@ from paperlib.seeds import derive
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders)
-templates = zero_shot_task(dataset).templates
-draws = range(run.sizes.seeds)
-tests = load_draws(dataset, "test", run.sizes.test_images, len(draws), seed)
+tests = load_draws(dataset, "test", run.sizes.test_images, run.sizes.seeds, seed)
 
 # %%
-settings = {}
-for (name, changes), k in itertools.product(run.sizes.encoders.items(), draws):
-    bits = bit_widths(run.sizes.decisive[name])
-    chosen = {**changes, **run.sizes.rounding, **bits}
-    settings[name, k] = Settings(**chosen, seed=derive(seed, "draw", k))
-
-# %%
-images = {}
-for (name, k), method in itertools.product(settings, ABLATION):
-    arguments = dataset, name, method, clips[name], settings[name, k], k, run.sizes.published
-    kept = outputs_dir() / "calibration_images"
-    images[name, k, method] = calibration_set(*arguments, folder=kept)
+methods, no_real = dict.fromkeys(clips, ABLATION), [None] * run.sizes.seeds
+kept = outputs_dir() / "calibration_images"
+images = calibration_sets(dataset, clips, methods, run.sizes, seed, no_real, kept)
 
 # %% [markdown]
 # ## Accuracy
 #
 # Quantized with each of them, at the bit-widths at which the calibration images decide (notebook
-# 12); beside it the share of pixel values that are darker than black or brighter than white.
+# 12); beside it the share of pixel values that are darker than black or brighter than white. As
+# there, weights and text tower are quantized once a draw, and each set of images gives the ranges
+# of the image tower.
 
 # %%
-rows = []
-for name, k in settings:
-    text_done = quantize_text(*clips[name], settings[name, k], templates)
-    texts = task_features(text_done, clips[name][1], dataset)
-    for method in ABLATION:
-        drawn = images[name, k, method]
-        quantized = quantize_image(text_done, drawn, outputs_dir() / "quantized")
-        beyond = 100 * share_out_of_range(drawn)
-        rows.append([name, k, method, 100 * top1(quantized, texts, tests[k]), beyond])
+plans = decisive_plans(run.sizes, seed)
+given = clips, plans, images, tests, dataset, outputs_dir() / "quantized"
+measured = ablation_table(compare(*given).top1, images)
 
 # %%
-columns = ["encoder", "draw", "method", "top1", "out of range (%)"]
-measured = pd.DataFrame(rows, columns=columns)
-measured["bits"] = measured.encoder.map(dict(run.sizes.decisive))
-groups = measured.groupby(["encoder", "bits", "method"], sort=False)
-table = groups.top1.agg(["mean", "std"]).join(groups["out of range (%)"].mean()).reset_index()
-with_parts(table).replace({"encoder": ENCODERS, "method": TITLES}).round(1)
+table = ablation_means(measured)
+table.replace({"encoder": ENCODERS, "method": TITLES}).round(1)
 
 # %% [markdown]
 # What each part adds, draw by draw: to PGSI alone, and to PGSI with the other part.
@@ -143,8 +129,8 @@ for (name, mine), gain in itertools.product(gains.groupby("encoder", sort=False)
     run.say(f"{ENCODERS[name]}, {gain}: {mine[gain].mean():+.1f} points, {words}.")
 
 # %%
-for name, beyond in groups["out of range (%)"].mean().groupby("encoder", sort=False):
-    order = ranked(beyond.droplevel(["encoder", "bits"]).rename(TITLES), unit=" %")
+for name, rows in table.groupby("encoder", sort=False):
+    order = ranked(rows.set_index("method")["out of range (%)"].rename(TITLES), unit=" %")
     run.say(f"{ENCODERS[name]}, values out of the range of an image: {order}.")
 
 # %% [markdown]
@@ -154,14 +140,10 @@ for name, beyond in groups["out of range (%)"].mean().groupby("encoder", sort=Fa
 # none, the smallest would be a loss by chance alone, so none is picked.
 
 # %%
-claimed = dict(zip(gains, ("scg", "pae", "scg-to-pae", "pae-to-scg"), strict=True))
-for (name, mine), gain in itertools.product(gains.groupby("encoder", sort=False), gains):
-    ends = over_draws(mine[gain])
-    told = {"interval": ends, "over": "draws" if ends else "", "source": tests[0]}
-    told["scale"] = f"{ENCODERS[name]}; {run.sizes.test_images} images, {len(mine)} draws"
-    given = dataset, name, ABLATION, settings[name, 0], run.sizes.published
-    told["note"] = iterations_in_words(*given)
-    run.check(f"d4c-3-{claimed[gain]}-{name}", mine[gain].tolist(), **told)
+for claim, name, values, about in part_claims(gains, run.sizes.test_images):
+    chosen = Settings(**run.sizes.encoders[name])
+    note = iterations_in_words(dataset, name, ABLATION, chosen, run.sizes.published)
+    run.check(claim, values, source=tests[0], note=note, **about)
 
 # %% [markdown]
 # ## Cost of the synthesis
@@ -218,14 +200,13 @@ for name, factor in part_factors(timed).iterrows():
 reported("reconstruction_seconds")[["encoder", "value", "unit"]]
 
 # %%
-stages = {}
-for name, changes in run.sizes.encoders.items():
-    chosen = Settings(**{**changes, **bit_widths(run.sizes.decisive[name])})
-    of_d4c = chosen, images[name, 0, "d4c"]
-    stages[ENCODERS[name]] = cost.stage_seconds(clips[name], *of_d4c, tests[0], dataset)
-pd.DataFrame(stages).T.round(1)
+bits = {name: bit_widths(run.sizes.decisive[name]) for name in clips}
+learned = {name: Settings(**{**run.sizes.encoders[name], **bits[name]}) for name in clips}
+of_d4c = {name: images[name, 0, "d4c"] for name in clips}
+cost.stage_table(clips, learned, of_d4c, tests[0], dataset).round(1)
 
 # %%
+chosen = next(iter(learned.values()))
 print(f"{chosen.images} images, {chosen.prompts} prompts")
 print(f"{chosen.reconstruction_iterations} iterations, {chosen.reconstruction_batch} in a batch")
 

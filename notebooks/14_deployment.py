@@ -41,26 +41,16 @@ from paperlib.notebook.start import start
 run = start("14_deployment", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-import itertools
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import pandas as pd
 import torch
 
-from paperlib.d4c import integer, plots
+from paperlib.d4c import deployment, integer, plots
+from paperlib.d4c.comparison import first_plans, text_towers
 from paperlib.d4c.encoders import load_encoders
-from paperlib.d4c.pipeline import quantize_image, quantize_text
-from paperlib.d4c.prompts import zero_shot_task
-from paperlib.d4c.published import calibration_set
-from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
-from paperlib.d4c.zero_shot import load_images, task_features, top1
+from paperlib.d4c.pipeline import quantize_image
+from paperlib.d4c.published import calibration_sets
+from paperlib.d4c.zero_shot import load_images
 from paperlib.models.clip import preprocess
 from paperlib.paths import outputs_dir
-from paperlib.runtime import seconds_a_call
-from paperlib.seeds import derive
 
 # %% [markdown]
 # ## Quantize
@@ -70,18 +60,15 @@ from paperlib.seeds import derive
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders, torch.device("cpu"))
-templates = zero_shot_task(dataset).templates
 test = load_images(dataset, "test", run.sizes.test_images, seed)
-first = derive(seed, "draw")  # the first draw of notebooks 10, 12 and 13
+methods, kept = {name: ["d4c"] for name in clips}, outputs_dir() / "calibration_images"
+images = calibration_sets(dataset, clips, methods, run.sizes, seed, [None], kept)
 
 # %%
 quantized = {}
-for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.sizes.bits):
-    settings = Settings(**{**changes, **bit_widths(bits)}, seed=first)
-    arguments = dataset, name, "d4c", clips[name], settings, 0, run.sizes.published
-    images = calibration_set(*arguments, folder=outputs_dir() / "calibration_images")
-    text_done = quantize_text(*clips[name], settings, templates)
-    quantized[name, bits] = quantize_image(text_done, images, outputs_dir() / "quantized")
+for plan, text_done in text_towers(clips, first_plans(run.sizes, seed), dataset):
+    given = images[plan.encoder, 0, "d4c"], outputs_dir() / "quantized"
+    quantized[plan.encoder, plan.bits] = quantize_image(text_done, *given)
 
 # %% [markdown]
 # ## Save and read back
@@ -94,22 +81,12 @@ for (name, changes), bits in itertools.product(run.sizes.encoders.items(), run.s
 # the check below asks for equality, not for closeness.
 
 # %%
-files, loaded = [], {}
-for (name, bits), model in quantized.items():
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "model.safetensors")
-        save_quantized(model, path)
-        loaded[name, bits] = load_quantized(path, clips[name][0])
-        files.append([name, bits, float_bytes(model) / 1e6, path.stat().st_size / 1e6])
-files = pd.DataFrame(files, columns=["encoder", "bits", "float32 (MB)", "saved (MB)"])
-files["times smaller"] = files["float32 (MB)"] / files["saved (MB)"]
+loaded, files = deployment.through_files(quantized, clips)
 files.round(2)
 
 # %% tags=["nbval-check-output"]
 some = preprocess(test.images[:20], 64)
-with torch.no_grad():
-    pairs = [(quantized[key].encode_image(some), loaded[key].encode_image(some)) for key in loaded]
-print("equal bit for bit:", all(torch.equal(before, after) for before, after in pairs))
+print("equal bit for bit:", deployment.same_features(quantized, loaded, some))
 
 # %% [markdown]
 # ## On integers
@@ -130,14 +107,8 @@ print("equal bit for bit:", all(torch.equal(before, after) for before, after in 
 
 # %%
 print("torch has integer products on this processor:", integer.has_kernels())
-towers, rows = {}, []
-for (name, bits), model in loaded.items():
-    tower, layers = integer.integer_tower(model)
-    towers[name, bits] = tower
-    share = 100 * integer.share_of_weights(model, layers)
-    rows.append([name, bits, share, integer.largest_difference(tower, model, some)])
-columns = ["encoder", "bits", "weights on integers (%)", "largest difference of features"]
-pd.DataFrame(rows, columns=columns).round(4)
+towers, differences = deployment.on_integers(loaded, some)
+differences.round(4)
 
 # %% [markdown]
 # The features differ from the simulation's by less than a step of the quantizers: where a value
@@ -149,36 +120,12 @@ pd.DataFrame(rows, columns=columns).round(4)
 # besides.
 
 # %%
-batch = preprocess(test.images[: run.sizes.timed_images], 64)
-batch = batch.contiguous(memory_format=torch.channels_last)
-models = {}
-for name, bits in loaded:
-    models[name, "float32", "–"] = clips[name][0]
-    models[name, "simulated", bits] = loaded[name, bits]
-    models[name, "integers", bits] = towers[name, bits]
-
-# %%
-rows = []
-for (name, kind, bits), model in models.items():
-    encoder, tokenizer = loaded.get((name, bits), clips[name][0]), clips[name][1]
-    accuracy = 100 * top1(model, task_features(encoder, tokenizer, dataset), test)
-    with torch.inference_mode():
-        taken = seconds_a_call(partial(model.encode_image, batch), run.sizes.timed_seconds)
-    rows.append([name, bits, kind, accuracy, 1e3 * taken / len(batch)])
-
-# %%
-columns = ["encoder", "bits", "computes with", "Top-1 (%)", "ms an image"]
-measured = pd.DataFrame(rows, columns=columns)
-floats = measured[measured.bits == "–"].set_index("encoder")["ms an image"]
-measured["times float32's speed"] = measured.encoder.map(floats) / measured["ms an image"]
+timed = run.sizes.timed_images, run.sizes.timed_seconds
+measured = deployment.side_by_side(clips, loaded, towers, test, dataset, *timed)
 measured.round(2)
 
 # %%
-whole = files.drop_duplicates("encoder").assign(bits="float32")
-whole["saved (MB)"] = whole["float32 (MB)"]
-disk = pd.concat([whole, files]).sort_values("encoder", kind="stable")
-towers = measured.replace({"bits": {"–": "float32"}}).assign(threads=torch.get_num_threads())
-run.save_figure(plots.deployment, pd.concat([disk, towers]))
+run.save_figure(plots.deployment, deployment.deployment_table(files, measured))
 
 # %% [markdown]
 # On the left each bar is a file. What is quantized shrinks with its bits, the float32 rest does

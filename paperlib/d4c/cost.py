@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paperlib.d4c.encoders import ENCODERS
 from paperlib.d4c.methods import ABLATION, calibration_images, data_free_baseline
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
@@ -68,3 +69,23 @@ def stage_seconds(
     times.append(time.perf_counter())
     stages = ("weights, text tower", "image tower", f"{len(test)} test images")
     return dict(zip(stages, (b - a for a, b in itertools.pairwise(times)), strict=True))
+
+
+def stage_table(
+    clips: Mapping[str, Clip],
+    settings: Mapping[str, Settings],
+    images: Mapping[str, Float[Tensor, "n 3 size size"]],
+    test: LabelledImages,
+    dataset: str,
+) -> pd.DataFrame:
+    """The `stage_seconds` of each encoder, a row each by its title, a column a stage.
+
+    Args:
+        clips, settings, images: by encoder.
+        test, dataset: as for `stage_seconds`.
+    """
+    stages = {
+        ENCODERS[name]: stage_seconds(clips[name], own, images[name], test, dataset)
+        for name, own in settings.items()
+    }
+    return pd.DataFrame(stages).T

@@ -1,6 +1,6 @@
 """The small CLIPs that D4C is tried on, one an image tower."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -24,3 +24,18 @@ def load_encoders(
     clips = {tower: load_clip(small_clip_name(tower, dataset)) for tower in towers}
     place = place or device()
     return {tower: (model.to(place), tokenizer) for tower, (model, tokenizer) in clips.items()}
+
+
+def other_towers(
+    dataset: str, clips: Mapping[str, tuple[nn.Module, Tokenizer]]
+) -> dict[str, tuple[nn.Module, Tokenizer]]:
+    """For each of some encoders the CLIP with the other image tower, which judges without having
+    been asked; loaded where it is not among `clips`.
+
+    Args:
+        dataset: that the CLIPs were trained for.
+        clips: by encoder.
+    """
+    pairs = {name: next(other for other in ENCODERS if other != name) for name in clips}
+    missing = load_encoders(dataset, [other for other in pairs.values() if other not in clips])
+    return {name: (clips.get(other) or missing[other]) for name, other in pairs.items()}

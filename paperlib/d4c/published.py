@@ -4,7 +4,7 @@ Published sets are those that the paper's recipe made once (`paperlib.d4c.sets`,
 stand in `data/d4c_sets`, as `paperlib.d4c.set_store` keeps them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,9 +21,11 @@ from paperlib.d4c.set_store import (
     read_card,
 )
 from paperlib.d4c.settings import Settings
+from paperlib.d4c.sizes import EncoderSizes
 from paperlib.d4c.synthesis import Part, Synthesis, draw_beginning, synthesise
 from paperlib.data import LabelledImages
 from paperlib.models.clip import Tokenizer, image_size
+from paperlib.seeds import derive
 
 
 def calibration_set(
@@ -54,6 +56,35 @@ def calibration_set(
     if len(images) < settings.images:
         raise ValueError(f"images={settings.images}: set {draw} of {method} has {len(images)}")
     return images[: settings.images].to(next(clip[0].parameters()).device)
+
+
+def calibration_sets(
+    dataset: str,
+    clips: Mapping[str, tuple[nn.Module, Tokenizer]],
+    methods: Mapping[str, Sequence[str]],
+    sizes: EncoderSizes,
+    seed: int,
+    draws: Sequence[LabelledImages | None],
+    folder: Path | None = None,
+) -> dict[tuple[str, int, str], Float[Tensor, "n 3 size size"]]:
+    """The `calibration_set` of every encoder, draw and method.
+
+    Args:
+        dataset: of the CLIPs.
+        clips: by encoder.
+        methods: of each encoder; their order is that of what is returned.
+        sizes: settings of each encoder, and whether published sets are taken.
+        seed: of the run, from which each draw's own is derived.
+        draws: real images of each, or None for methods that take none.
+        folder: as for `calibration_images`.
+    """
+    found = {}
+    for name, own in methods.items():
+        for k, data in enumerate(draws):
+            settings = Settings(**sizes.encoders[name], seed=derive(seed, "draw", k))
+            given = clips[name], settings, k, sizes.published, data, folder
+            found |= {(name, k, m): calibration_set(dataset, name, m, *given) for m in own}
+    return found
 
 
 def course(

@@ -16,7 +16,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import pair_similarities
-from paperlib.models.clip import denormalise, encode_images
+from paperlib.d4c.prompts import GENERIC_NAMES, photo
+from paperlib.models.clip import Tokenizer, class_features, denormalise, encode_images
 from paperlib.models.frozen import frozen
 
 LEAST_SIDE = 4  # of the feature map that patches are taken from
@@ -53,6 +54,23 @@ def prompt_information(
     mean = shares.mean(0)
     inside = torch.special.entr(shares).sum(1).mean()
     return (torch.special.entr(mean).sum() - inside).exp().item()
+
+
+def told_apart(
+    judges: Mapping[str, tuple[nn.Module, Tokenizer]],
+    images: Mapping[tuple[str, int, str], Float[Tensor, "n 3 size size"]],
+) -> dict[tuple[str, int, str], float]:
+    """The `prompt_information` of sets of images about the generic names.
+
+    Args:
+        judges: CLIPs that judge, by the encoder that the images were made for.
+        images: by encoder, draw and method.
+    """
+    texts = {name: class_features(*clip, GENERIC_NAMES, [photo]) for name, clip in judges.items()}
+    return {
+        key: prompt_information(judges[key[0]][0], texts[key[0]], drawn)
+        for key, drawn in images.items()
+    }
 
 
 def patch_similarities(

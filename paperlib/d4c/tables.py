@@ -70,6 +70,21 @@ def distance_table(distributions: Mapping[str, Values]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["encoder", "what", "draw", "method", "distance"])
 
 
+def nearer_table(distances: pd.DataFrame) -> pd.DataFrame:
+    """How much nearer to real images D4C's are than the nearest of noise and the baseline.
+
+    Args:
+        distances: of `distance_table`.
+
+    Returns:
+        Columns what, encoder, draw and nearer, in units of the distance.
+    """
+    keys = ["what", "encoder", "draw"]
+    table = distances.pivot(index=keys, columns="method", values="distance")
+    others = table.drop(columns=["real", "d4c"]).min(axis=1)
+    return (others - table["d4c"]).rename("nearer").reset_index()
+
+
 def information_table(found: Mapping[tuple[str, int, str], float], images: int) -> pd.DataFrame:
     """Prompts told apart by encoder and method: mean over draws, and what share of the cap it is.
 
@@ -250,6 +265,29 @@ def rounding_table(
     keys = ["encoder", "method"]
     table = pd.DataFrame(rows, columns=keys + columns).groupby(keys, sort=False).mean()
     return table.round({"undecided roundings (%)": 0, "modules": 0}).round(1)
+
+
+def ablation_table(
+    top1: pd.DataFrame, images: Mapping[tuple[str, int, str], Float[Tensor, "n 3 size size"]]
+) -> pd.DataFrame:
+    """A row an encoder, draw and method: Top-1 (%), and the share of values that no image has (%).
+
+    Args:
+        top1: of `paperlib.d4c.comparison.compare`.
+        images: that calibrate, normalised, by encoder, draw and method.
+    """
+    keys = ["encoder", "draw", "method"]
+    rows = top1[keys].itertuples(index=False)
+    beyond = [100 * share_out_of_range(images[tuple(row)]) for row in rows]
+    columns = {"out of range (%)": beyond, "bits": top1.bits}
+    return top1[[*keys, "top1"]].assign(**columns)
+
+
+def ablation_means(measured: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation of Top-1 over draws, with SCG and PAE ticked, by encoder."""
+    groups = measured.groupby(["encoder", "bits", "method"], sort=False)
+    beyond = groups["out of range (%)"].mean()
+    return with_parts(groups.top1.agg(["mean", "std"]).join(beyond).reset_index())
 
 
 def part_gains(wide: pd.DataFrame) -> pd.DataFrame:

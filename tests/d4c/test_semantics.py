@@ -3,14 +3,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from paperlib.d4c.encoders import other_towers
+from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.semantics import (
     embed,
     patch_similarities,
     prompt_information,
     prompt_similarities,
     share_out_of_range,
+    told_apart,
 )
-from paperlib.models.clip import build_small_clip, normalise
+from paperlib.models.captions import make_tokenizer
+from paperlib.models.clip import build_small_clip, class_features, normalise
 
 
 @pytest.fixture(scope="module", params=["resnet", "vit"])
@@ -42,6 +46,23 @@ class Judge(torch.nn.Module):
 
     def encode_image(self, images, normalize=False):
         return F.normalize(images[:, 0, 0, :4], dim=-1)
+
+
+def test_each_set_is_judged_by_the_judge_of_its_encoder(model):
+    texts = class_features(model, make_tokenizer(), GENERIC_NAMES, [photo])
+    keys = [("vit", 0, "real"), ("vit", 1, "real")]
+    sets = {key: images(n) for key, n in zip(keys, (2, 3), strict=True)}
+    found = told_apart({"vit": (model, make_tokenizer())}, sets)
+    assert found == {key: prompt_information(model, texts, x) for key, x in sets.items()}
+
+
+def test_the_other_tower_judges():
+    clips = {"vit": ("vit's", "tokenizer")}
+    judges = other_towers("openmoji", clips)
+    assert list(judges) == ["vit"]
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in judges["vit"][0].visual.modules())
+    both = clips | {"resnet": ("resnet's", "tokenizer")}
+    assert other_towers("openmoji", both) == {"vit": both["resnet"], "resnet": both["vit"]}
 
 
 def test_prompts_told_apart_from_none_to_all():

@@ -13,10 +13,12 @@ from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import ABLATION, calibration_images, data_free_baseline
 from paperlib.d4c.pilot import MARGIN, PAPER, chosen, imagenet_names
 from paperlib.d4c.prompts import GENERIC_NAMES
-from paperlib.d4c.published import calibration_set, course, iterations_in_words
+from paperlib.d4c.published import calibration_set, calibration_sets, course, iterations_in_words
 from paperlib.d4c.set_store import DRAWS, decode, encode, load_set
 from paperlib.d4c.settings import Settings
+from paperlib.d4c.sizes import EncoderSizes
 from paperlib.d4c.synthesis import Part, synthesise
+from paperlib.d4c.zero_shot import load_draws
 from paperlib.files import FileError
 from paperlib.seeds import derive
 
@@ -189,6 +191,20 @@ def test_a_calibration_set_is_published_or_made_here(clips):
     assert torch.equal(noise, calibration_images("gaussian", *clips["vit"], few))
     with pytest.raises(ValueError, match="set 1 of pse has 32"):
         calibration_set(*arguments, replace(few, images=33), 1, published=True)
+
+
+def test_sets_of_every_encoder_draw_and_method(clips):
+    few = {"images": 4, "synthesis_batch": 4, "synthesis_iterations": 1}
+    sizes = EncoderSizes({"vit": few, "resnet": few}, published=True)
+    methods = {"vit": ["real", "pse"], "resnet": ["gaussian"]}
+    data = load_draws("openmoji", "train", 4, 2, 0)
+    found = calibration_sets("openmoji", clips, methods, sizes, 5, data)
+    keys = [("vit", k, m) for k in range(2) for m in methods["vit"]]
+    assert list(found) == [*keys, ("resnet", 0, "gaussian"), ("resnet", 1, "gaussian")]
+    for (name, k, method), images in found.items():
+        settings = Settings(**few, seed=derive(5, "draw", k))
+        given = clips[name], settings, k, True, data[k]
+        assert torch.equal(images, calibration_set("openmoji", name, method, *given))
 
 
 def test_iterations_in_words():

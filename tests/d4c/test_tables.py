@@ -20,6 +20,8 @@ VALUES = {
     )
 }
 
+DISTANCES = {"real": 0.1, "gaussian": 0.6, "pse": 0.5, "d4c": 0.3}
+
 
 def test_cumulative_curves_are_quantiles_over_all_draws():
     table = tables.cumulative_table(VALUES)
@@ -36,6 +38,17 @@ def test_distances_are_from_the_reference_of_the_same_draw():
     for key in table.index:
         expected = wasserstein_distance(VALUES[key], VALUES[(*key[:2], REFERENCE)])
         assert table.distance[key] == pytest.approx(expected)
+
+
+def test_nearer_is_less_far_than_the_nearest_other():
+    rows = [["vit", "patches", k, m, d] for k in (0, 1) for m, d in DISTANCES.items()]
+    distances = pd.DataFrame(rows, columns=["encoder", "what", "draw", "method", "distance"])
+    table = tables.nearer_table(distances)
+    assert table[["what", "encoder", "draw"]].to_numpy().tolist() == [
+        ["patches", "vit", 0],
+        ["patches", "vit", 1],
+    ]
+    assert table.nearer.tolist() == pytest.approx([0.2, 0.2])
 
 
 def measured():
@@ -143,3 +156,19 @@ def test_a_range_has_its_steps_beside_those_of_real_images():
     assert table["values out of range (%)"].to_dict() == {"real": 0, "d4c": 100}
     found = table["steps, × those of real images"].to_dict()
     assert found == pytest.approx({"real": 1, "d4c": 3})
+
+
+def test_the_ablation_has_the_values_out_of_range_of_each_set():
+    images = {("vit", k, "pgsi"): torch.zeros(1, 3, 4, 4) for k in (0, 1)}
+    images |= {("vit", k, "d4c"): 9 * torch.ones(1, 3, 4, 4) for k in (0, 1)}
+    rows = [["vit", "W4A3", 0, k, m, 50.0 + 2 * k] for k in (0, 1) for m in ("pgsi", "d4c")]
+    top1 = pd.DataFrame(rows, columns=["encoder", "bits", "iterations", "draw", "method", "top1"])
+    table = tables.ablation_table(top1, images)
+    columns = ["encoder", "draw", "method", "top1", "out of range (%)", "bits"]
+    assert list(table) == columns and table["out of range (%)"].tolist() == [0, 100, 0, 100]
+    means = tables.ablation_means(table).set_index("method")
+    assert means["mean"].tolist() == [51, 51] and means["std"].tolist() == pytest.approx(
+        [2**0.5] * 2
+    )
+    assert means["out of range (%)"].to_dict() == {"pgsi": 0, "d4c": 100}
+    assert means.SCG.to_dict() == {"pgsi": "", "d4c": "✓"}

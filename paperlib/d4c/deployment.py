@@ -1,0 +1,133 @@
+"""What is left of a simulated quantization: files, integer products, time. For notebook 14.
+
+Models are given by the names of encoder and bit-widths, CLIPs in floating point by that of the
+encoder.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from paperlib.d4c import integer
+from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
+from paperlib.d4c.zero_shot import task_features, top1
+from paperlib.data import LabelledImages
+from paperlib.models.clip import Tokenizer, image_size, preprocess
+from paperlib.runtime import seconds_a_call
+
+Key = tuple[str, str]  # encoder and bit-widths
+Clips = Mapping[str, tuple[nn.Module, Tokenizer]]
+NO_BITS = "–"  # of a CLIP in floating point
+
+
+def through_files(
+    models: Mapping[Key, QuantizedClip], clips: Clips
+) -> tuple[dict[Key, QuantizedClip], pd.DataFrame]:
+    """Models saved and read back; and a row each with the sizes in MB: float32 and saved."""
+    loaded, rows = {}, []
+    for (name, bits), model in models.items():
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "model.safetensors")
+            save_quantized(model, path)
+            loaded[name, bits] = load_quantized(path, clips[name][0])
+            rows.append([name, bits, float_bytes(model) / 1e6, path.stat().st_size / 1e6])
+    files = pd.DataFrame(rows, columns=["encoder", "bits", "float32 (MB)", "saved (MB)"])
+    files["times smaller"] = files["float32 (MB)"] / files["saved (MB)"]
+    return loaded, files
+
+
+@torch.no_grad()
+def same_features(
+    first: Mapping[Key, QuantizedClip],
+    second: Mapping[Key, QuantizedClip],
+    images: Float[Tensor, "n 3 size size"],
+) -> bool:
+    """Whether models give equal features of the images, bit for bit."""
+    return all(
+        torch.equal(model.encode_image(images), second[key].encode_image(images))
+        for key, model in first.items()
+    )
+
+
+def on_integers(
+    models: Mapping[Key, QuantizedClip], images: Float[Tensor, "n 3 size size"]
+) -> tuple[dict[Key, nn.Module], pd.DataFrame]:
+    """Image towers with integer products; and a row each, beside the simulation.
+
+    The table has the share of the weights that are computed on integers, in %, and the largest
+    difference of the features of the images.
+    """
+    towers, rows = {}, []
+    for key, model in models.items():
+        towers[key], layers = integer.integer_tower(model)
+        share = 100 * integer.share_of_weights(model, layers)
+        rows.append([*key, share, integer.largest_difference(towers[key], model, images)])
+    columns = ["encoder", "bits", "weights on integers (%)", "largest difference of features"]
+    return towers, pd.DataFrame(rows, columns=columns)
+
+
+def side_by_side(
+    clips: Clips,
+    simulated: Mapping[Key, QuantizedClip],
+    towers: Mapping[Key, nn.Module],
+    test: LabelledImages,
+    dataset: str,
+    timed_images: int,
+    seconds: float,
+) -> pd.DataFrame:
+    """Accuracy and time of each CLIP in floating point, simulated and with integers.
+
+    Args:
+        clips, simulated: CLIPs, and their quantized ones.
+        towers: of `on_integers`; the text towers are those of `simulated`.
+        test: images to classify.
+        dataset: of the zero-shot task.
+        timed_images: of them, in one forward pass whose time is measured.
+        seconds: that the measurement of one tower takes.
+
+    Returns:
+        A row each: encoder, bits, what it computes with, Top-1 (%), ms an image, and how many times
+        as fast as float32 it is.
+    """
+    given = {}  # model and texts of each row
+    for (name, bits), model in simulated.items():
+        clip, tokenizer = clips[name]
+        if (name, NO_BITS, "float32") not in given:
+            given[name, NO_BITS, "float32"] = clip, task_features(clip, tokenizer, dataset)
+        texts = task_features(model, tokenizer, dataset)
+        given[name, bits, "simulated"] = model, texts
+        given[name, bits, "integers"] = towers[name, bits], texts
+    rows = []
+    for key, (model, texts) in given.items():
+        batch = preprocess(test.images[:timed_images], image_size(model))
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        accuracy = 100 * top1(model, texts, test)
+        with torch.inference_mode():
+            taken = seconds_a_call(partial(model.encode_image, batch), seconds)
+        rows.append([*key, accuracy, 1e3 * taken / len(batch)])
+    columns = ["encoder", "bits", "computes with", "Top-1 (%)", "ms an image"]
+    table = pd.DataFrame(rows, columns=columns)
+    floats = table[table.bits == NO_BITS].set_index("encoder")["ms an image"]
+    table["times float32's speed"] = table.encoder.map(floats) / table["ms an image"]
+    return table
+
+
+def deployment_table(files: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Rows of files, a CLIP in floating point among them, then those of times, for the figure.
+
+    Args:
+        files: of `through_files`.
+        measured: of `side_by_side`.
+    """
+    whole = files.drop_duplicates("encoder").assign(bits="float32")
+    whole["saved (MB)"] = whole["float32 (MB)"]
+    disk = pd.concat([whole, files]).sort_values("encoder", kind="stable")
+    towers = measured.replace({"bits": {NO_BITS: "float32"}})
+    return pd.concat([disk, towers.assign(threads=torch.get_num_threads())])

@@ -1,0 +1,150 @@
+"""Plans, what is quantized once for several of them, and the comparison beside plain loops."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from paperlib.d4c import comparison, quantized_clip
+from paperlib.d4c.comparison import (
+    compare,
+    decisive_plans,
+    first_plans,
+    float_top1,
+    plans_at,
+    quantization_plans,
+    text_towers,
+)
+from paperlib.d4c.pipeline import (
+    image_steps,
+    quantize_image,
+    quantize_text,
+    quantize_without_images,
+)
+from paperlib.d4c.prompts import zero_shot_task
+from paperlib.d4c.sizes import NEAREST, SIZES, TINY_D4C
+from paperlib.d4c.zero_shot import load_draws, task_features, top1
+from paperlib.models.clip import build_small_clip
+from paperlib.seeds import derive
+
+TINY = {**TINY_D4C, "range_fractions": 2}
+
+
+@pytest.fixture(scope="module")
+def clips(tokenizer):
+    """One small CLIP, untrained."""
+    torch.manual_seed(0)
+    return {"vit": (build_small_clip("vit", tokenizer.vocab_size).eval(), tokenizer)}
+
+
+@pytest.fixture(scope="module")
+def images():
+    draw = torch.Generator().manual_seed(0)
+    keys = [("vit", k, method) for k in range(2) for method in ("real", "d4c")]
+    return {key: torch.randn(4, 3, 64, 64, generator=draw) for key in keys}
+
+
+@pytest.fixture(scope="module")
+def tests():
+    return load_draws("openmoji", "test", 8, 2, 0)
+
+
+def in_short(plans):
+    return [
+        (p.encoder, p.bits, p.draw, p.settings.reconstruction_iterations, p.decisive, p.plain)
+        for p in plans
+    ]
+
+
+def test_plans_of_the_notebooks():
+    sizes = replace(
+        SIZES["12_quantization"]["smoke"],
+        encoders={"vit": TINY},
+        seeds=3,
+        bits={"W4A8": 2, "W4A3": 3, "W8A8": 9},
+        learned=1,
+    )
+    plans = quantization_plans(sizes, 5)
+    decisive = [("vit", "W4A3", k, 0, True, True) for k in range(3)]
+    others = [("vit", "W4A8", k, 0, False, True) for k in range(2)]
+    others += [("vit", "W8A8", k, 0, False, True) for k in range(3)]
+    assert in_short(plans) == [*decisive, *others, ("vit", "W4A3", 0, 2, True, False)]
+    assert decisive_plans(sizes, 5) == plans[:3]
+    assert [p.settings.seed for p in plans[:3]] == [derive(5, "draw", k) for k in range(3)]
+    assert (plans[0].settings.weight_bits, plans[0].settings.activation_bits) == (4, 3)
+    whole = in_short(quantization_plans(replace(sizes, rounding={}), 5))
+    assert whole == [(*row[:3], 2, *row[4:]) for row in [*decisive, *others]]
+    sizes = replace(SIZES["14_deployment"]["default"], encoders={"vit": TINY})
+    rows = [("vit", bits, 0, 2, False, True) for bits in ("W4A8", "W2A8")]
+    assert in_short(first_plans(sizes, 5)) == rows
+
+
+def test_ranges_of_weights_are_searched_once_for_all_draws(clips, monkeypatch):
+    nearest = {**TINY, **NEAREST}
+    plans = plans_at("vit", "W4A3", nearest, range(2), 0)
+    plans += plans_at("vit", "W4A8", nearest, [0], 0)
+    plans += plans_at("vit", "W2A8", nearest, [0], 0)
+    templates, searched = zero_shot_task("openmoji").templates, []
+    alone = [quantize_text(*clips["vit"], plan.settings, templates) for plan in plans]
+    whole = quantized_clip.search_range
+
+    def counting(rows, bits, *given):
+        searched.append(rows)
+        return whole(rows, bits, *given)
+
+    monkeypatch.setattr(quantized_clip, "search_range", counting)
+    counts = []
+    for (plan, ours), expected in zip(text_towers(clips, plans, "openmoji"), alone, strict=True):
+        assert ours.settings == plan.settings
+        state = ours.state_dict()
+        assert all(torch.equal(value, state[k]) for k, value in expected.state_dict().items())
+        counts.append(len(searched))
+        searched.clear()
+    layers = len(list(ours.layers()))
+    assert counts[1] == counts[2] == counts[0] - layers and counts[3] == counts[0]
+
+
+def test_what_is_compared_is_what_a_plain_loop_finds(clips, images, tests, tmp_path):
+    nearest = {**TINY, **NEAREST}
+    plans = plans_at("vit", "W4A3", nearest, range(2), 0, decisive=True)
+    plans += plans_at("vit", "W4A8", nearest, [1], 0)
+    plans += plans_at("vit", "W4A3", TINY, [0], 0, decisive=True, plain=False)
+    found = compare(clips, plans, images, tests, "openmoji", tmp_path, without_images=True)
+    rows, templates = [], zero_shot_task("openmoji").templates
+    for plan in plans:
+        text_done = quantize_text(*clips["vit"], plan.settings, templates)
+        texts = task_features(text_done, clips["vit"][1], "openmoji")
+        for method in ("real", "d4c"):
+            model = quantize_image(text_done, images["vit", plan.draw, method])
+            share = 100 * top1(model, texts, tests[plan.draw])
+            iterations = plan.settings.reconstruction_iterations
+            row = ["vit", plan.bits, iterations, plan.draw, method, share]
+            rows.append([*row, plan.plain, plan.decisive])
+            if plan.plain:
+                steps = found.steps["vit", plan.bits, plan.draw, method]
+                assert torch.equal(steps, image_steps(model))
+            else:
+                mine = [error.name for error in found.errors["vit", 0, method]]
+                assert mine and all(".visual." in name for name in mine)
+        if plan.decisive and plan.plain:
+            model = quantize_without_images(text_done, "dynamic")
+            share = 100 * top1(model, texts, tests[plan.draw])
+            assert found.alone["dynamic activations"]["vit", plan.draw] == share
+    pd.testing.assert_frame_equal(found.top1, pd.DataFrame(rows, columns=list(found.top1)))
+    assert len(found.steps) == 6 and len(found.errors) == 2
+    assert list(found.alone) == [*comparison.ALONE.values()] and len(found.alone) == 2
+
+
+def test_without_asking_nothing_is_measured_without_images(clips, images, tests):
+    plans = plans_at("vit", "W4A3", {**TINY, **NEAREST}, [0], 0, decisive=True)
+    found = compare(clips, plans, images, tests, "openmoji")
+    assert found.alone is None and found.errors == {}
+    assert found.top1.draw.tolist() == [0, 0] and found.top1.method.tolist() == ["real", "d4c"]
+
+
+def test_accuracy_in_floating_point(clips, tests):
+    model, tokenizer = clips["vit"]
+    texts = task_features(model, tokenizer, "openmoji")
+    found = float_top1(clips, tests, "openmoji")
+    assert found.to_dict() == {("vit", k): 100 * top1(model, texts, tests[k]) for k in range(2)}

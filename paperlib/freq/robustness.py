@@ -56,8 +56,3 @@ def robust_images(
             adversarial = attack(name, model, x, y, epsilon, steps.get(name), seed)
             robust[standing] = predict(model, adversarial) == y
     return robust
-
-
-def robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, **options) -> float:
-    """Share of `robust_images`, 0 to 1; takes the same options."""
-    return robust_images(model, images, labels, **options).float().mean().item()

@@ -70,12 +70,6 @@ def trainings(dataset: str) -> pd.DataFrame:
     return table[table.dataset == dataset].reset_index(drop=True)
 
 
-def shares_of_images(dataset: str) -> pd.DataFrame:
-    """Low-frequency shares of the same networks, a row an image."""
-    table = pd.read_csv(FOLDER / "images.csv")
-    return table[table.dataset == dataset].reset_index(drop=True)
-
-
 def row(table: pd.DataFrame, job: Job) -> pd.Series:
     """What stands in a table of one training."""
     return table[(table[list(job.key)] == pd.Series(job.key)).all(axis=1)].iloc[0]

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paperlib.code import code_hash, with_imports
 from paperlib.files import FileError, fingerprint, read_yaml
-from paperlib.names import PROFILES, STANDARD_SEED, notebooks
+from paperlib.names import PROFILES, notebooks
 from paperlib.notebook import provenance
 from paperlib.notebook.claims import load_claims, problems
 from paperlib.notebook.parameters import CHANGES, changed_row
@@ -92,11 +92,6 @@ class Entry:
     def dataset(self, profile: str) -> str:
         """The data set that a profile stands for."""
         return self.datasets[-1 if profile == "paper" else 0]
-
-    def is_standard(self, profile: str, dataset: str, seed: int) -> bool:
-        """Whether results of such a run are published."""
-        standard = (self.dataset(profile), STANDARD_SEED) == (dataset, seed)
-        return standard and profile != "smoke"
 
     def published(self, profile: str) -> Path:
         """Folder of the committed results."""

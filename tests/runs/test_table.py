@@ -90,19 +90,6 @@ def test_parts_differ_by_parameters():
     assert parts[0]["sizes"] == parts[1]["sizes"] != parts[2]["sizes"]
 
 
-def test_what_is_published():
-    entry = TABLE["02_rct"]
-    assert entry.is_standard("default", "openmoji", 0)
-    assert entry.is_standard("paper", "cifar10", 0)
-    for run in (
-        ("smoke", "openmoji", 0),
-        ("default", "openmoji", 1),
-        ("default", "cifar10", 0),
-        ("paper", "openmoji", 0),
-    ):
-        assert not entry.is_standard(*run)
-
-
 def test_a_missing_checkpoint_is_named(monkeypatch):
     row = TABLE["02_rct"].row.model_copy(update={"data": ("checkpoints/none.*",)})
     with pytest.raises(table.FileError, match=r"checkpoints/none.* is missing; .*graph.yaml names"):

@@ -6,7 +6,6 @@ content, rounded to pixels; that resampling mixes half a pixel more at its borde
 """
 
 import contextlib
-import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
+from paperlib.files import fingerprint
 from paperlib.pedsam.split.partition import Box, WindowGrid, area, bound, content_size
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Picture:
     limit: int
     video: bool = False
     granted: dict[str, set[Box]] = field(default_factory=lambda: defaultdict(set))
-    encoded: dict[Box, bytes] = field(default_factory=dict)
+    encoded: dict[Box, str] = field(default_factory=dict)
 
     @property
     def whole(self) -> Box:
@@ -127,7 +127,7 @@ class Pictures:
         self.grid, self.patch, self.servers, self.share = grid, patch, servers, share
         self._count = itertools.count()
         self._named: dict[str, Picture] = {}
-        self._known: dict[bytes, tuple[int, Picture, Box]] = {}  # by fingerprint of the pixels
+        self._known: dict[str, tuple[int, Picture, Box]] = {}  # by fingerprint of the pixels
         self._open: tuple[Picture, Box] | None = None  # and the crop of it
 
     def limit(self, sizes: Sequence[int]) -> int:
@@ -196,7 +196,7 @@ class Pictures:
         size = content_size(image)
         contents = self.grid.contents(*size, self.patch)
         sizes = [area(box) for box in contents]
-        key = hashlib.sha256(image.detach().float().cpu().contiguous().numpy()).digest()
+        key = fingerprint(image.float())
         number, *known = self._known.get(key, (len(self._known),))
         if self._open:
             picture, crop = self._open

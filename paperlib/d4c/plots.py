@@ -11,11 +11,21 @@ from matplotlib.figure import Figure
 
 from paperlib.d4c.encoders import ENCODERS
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
-from paperlib.notebook.figures import BLUE, image_row
+from paperlib.notebook.figures import (
+    BLACK,
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    image_row,
+)
 
 PALETTE = (  # in the order of METHODS
-    *("#222222", "#949494", "#de8f05", "#56b4e9", "#029e73"),
-    *("#cc78bc", "#d55e00", "#0173b2", "#ca9161"),
+    *(BLACK, GREY, ORANGE, SKY, GREEN, PURPLE, VERMILION, BLUE, BROWN),
     *("#7f3c8d", "#6b7a1f", "#b22f5b"),
 )
 COLOURS = dict(zip(METHODS, cycle(PALETTE)))

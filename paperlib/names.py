@@ -15,6 +15,7 @@ DATASETS = {  # and their titles; which notebook takes which stands in its paper
     "photographs": "photographs",
     "coco": "COCO",
 }
+LABELLED = ("openmoji", "cifar10")  # those with classes, on which networks are trained here
 STANDARD_SEED = 0
 LARGEST_SEED = 2**32 - 1  # the range that numpy takes
 

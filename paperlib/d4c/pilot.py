@@ -32,6 +32,7 @@ from paperlib.d4c.zero_shot import load_draws, task_features, top1
 from paperlib.data import LabelledImages
 from paperlib.files import write_files
 from paperlib.models.clip import Tokenizer
+from paperlib.names import LABELLED
 from paperlib.seeds import generator
 
 SEED = 1000
@@ -91,7 +92,7 @@ def chosen(table: pd.DataFrame) -> tuple[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--dataset", choices=["openmoji", "cifar10"], default="openmoji")
+    parser.add_argument("--dataset", choices=LABELLED, default="openmoji")
     parser.add_argument("--together", type=int, default=1, help="mini-batches a pass")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--work", type=Path, help="folder that keeps an interrupted synthesis")

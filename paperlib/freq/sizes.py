@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from paperlib.names import LABELLED
+
 
 @dataclass(frozen=True)
 class SpectrumSizes:
@@ -151,11 +153,4 @@ SIZES = {
 
 # That a notebook takes: the first is that of the profiles smoke and default, the last that of
 # profile paper.
-DATASETS: dict[str, tuple[str, ...]] = {
-    "01_spectrum": ("openmoji", "cifar10"),
-    "02_rct": ("openmoji", "cifar10"),
-    "03_occlusion": ("openmoji", "cifar10"),
-    "04_robustness": ("openmoji", "cifar10"),
-    "05_cutoffs": ("openmoji", "cifar10"),
-    "15_your_model": ("openmoji", "cifar10"),
-}
+DATASETS: dict[str, tuple[str, ...]] = dict.fromkeys(SIZES, LABELLED)

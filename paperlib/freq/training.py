@@ -27,6 +27,7 @@ from paperlib.models.cnn import CNNS, build_cnn
 from paperlib.models.frozen import frozen
 from paperlib.models.resume import Resume
 from paperlib.models.training import Prepare, Recipe, accuracy, train
+from paperlib.names import LABELLED
 from paperlib.runtime import device, set_threads
 from paperlib.seeds import derive
 
@@ -152,7 +153,7 @@ def robust_accuracy_pgd(model: nn.Module, data: LabelledImages, steps: int = 20)
 
 def main() -> None:
     parser = command.parser("Train one variant and save it with its card.", Recipe, CHANGEABLE)
-    parser.add_argument("--dataset", choices=["openmoji", "cifar10"], required=True)
+    parser.add_argument("--dataset", choices=LABELLED, required=True)
     parser.add_argument("--architecture", choices=list(CNNS), required=True)
     parser.add_argument("--variant", choices=list(VARIANTS), required=True)
     parser.add_argument(

@@ -26,6 +26,7 @@ from paperlib.data.openmoji import openmoji10
 from paperlib.freq.cutoffs import high_passed, low_passed
 from paperlib.models.checkpoints import CheckpointError, load_checkpoint
 from paperlib.models.training import accuracy
+from paperlib.names import LABELLED
 from paperlib.paths import CHECKPOINTS
 
 VARIANTS = {  # and their titles
@@ -60,7 +61,7 @@ def load_images(dataset: str, split: str) -> LabelledImages:
         return openmoji10(split, OPENMOJI_IMAGES[split])
     if dataset == "cifar10":
         return load_cifar("cifar10", split)
-    raise ValueError(f"dataset {dataset!r} is unknown: valid are openmoji, cifar10")
+    raise ValueError(f"dataset {dataset!r} is unknown: valid are {', '.join(LABELLED)}")
 
 
 def checkpoint_name(dataset: str, architecture: str, variant: str) -> str:

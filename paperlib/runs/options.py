@@ -57,7 +57,7 @@ claims to outputs/, and prints the scorecard.
 Commands:
   test         check, unit tests, and every notebook executed as a test
   test system  tests that need packages of Debian or rights of root; as root it installs them
-  check        lint, format, notebooks paired with their .py, what of the published results is stale
+  check        lint, format, layout, pairs of notebooks; lists published results that are stale
   publish      run what is stale and write it into figures/, notebooks/*.ipynb and README.md
   scorecard    write README.md's scorecard and docs/claims.md anew from the published results
   site         build outputs/site: notebooks, scorecard and API as pages to be opened from disk

@@ -219,6 +219,9 @@ def test_check_hands_its_options_to_the_check_of_results(ready):
     done = ready.run("check", "--release", "--profile=paper")
     assert "-m paperlib.runs.check --release --profile paper" in done.stdout
     assert ready.asked("-m ruff check")
+    (line,) = ready.asked("-m pytest")
+    for name in ("test_layout", "runs/test_pairing", "runs/test_table"):
+        assert f"tests/{name}.py" in line
 
 
 @pytest.mark.parametrize("command", ["run", "publish", "lab"])

@@ -1,12 +1,13 @@
 """README's generated parts and the page of all claims, from the claims and what was measured.
 
 What stands between two marks of README, such as ``<!-- summary:begin -->`` and its end, is written
-here: the badges, a row and a picture a paper, and a line a claim. Everything else about a claim
-stands in ``docs/claims.md``. A result that is from earlier code or data is marked wherever it is
-shown.
+here: the badges, a row and a picture a paper, a line a claim, and a row a notebook. Everything else
+about a claim stands in ``docs/claims.md``. A result that is from earlier code or data is marked
+wherever it is shown.
 """
 
 import html
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from paperlib.notebook.claims import (
 from paperlib.notebook.outcomes import measured_text, notes
 from paperlib.runs.scorecard import EARLIER, NONE, PUBLISHED, Measured, Stale, load
 
-BLOCKS = ("badges", "summary", "pictures", "scorecard")
+BLOCKS = ("badges", "summary", "pictures", "scorecard", "notebooks")
 MARKS = {  # of a status, beside its word
     "reproduced": "✔",
     "scaled-down": "✔",
@@ -169,7 +170,7 @@ def contents(root: Path, stale: Stale) -> dict[Path, str]:
         raise FileError(f"{readme}: no such file")
     text = readme.read_text(encoding="utf-8")
     made = (badges(repository(root)), summary(shown), pictures(shown), scorecard(shown))
-    for name, block in zip(BLOCKS, made, strict=True):
+    for name, block in zip(BLOCKS, (*made, notebooks(shown)), strict=True):
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
             raise FileError(f"{readme}: expected one line {begin} and after it one line {end}")
@@ -287,6 +288,69 @@ def scorecard(shown: Published) -> str:
             text.append(row([statement, status, reported, ours]))
         text.append("")
     return "\n".join([*text, *shown.dagger])
+
+
+def notebooks(shown: Published) -> str:
+    """A table a paper with a row a notebook: its question, its claims, its figures.
+
+    Raises:
+        FileError: a notebook is missing.
+    """
+    text = []
+    for name, paper in shown.papers.items():
+        claims = shown.of(name)
+        found = {claim.notebook for claim in claims.values()} | {*(paper.settings if paper else {})}
+        text += [f"{paper.short if paper else name}:", ""]
+        text += [row(["notebook", "question", "claims", "figures and values"]), "| --- " * 4 + "|"]
+        for notebook in sorted(found):
+            measured = [key for key, claim in claims.items() if claim.notebook == notebook]
+            folder = f"figures/default/{notebook}"
+            text.append(
+                row(
+                    [
+                        f"[{notebook}](notebooks/{notebook}.ipynb)",
+                        question(paths.NOTEBOOKS / f"{notebook}.py"),
+                        claim_links(measured) or NONE,
+                        f"[figures]({folder})" if (paths.ROOT / folder).is_dir() else NONE,
+                    ]
+                )
+            )
+        text.append("")
+    return "\n".join(text)
+
+
+def question(notebook: Path) -> str:
+    """What a notebook's head asks, or its title where it asks nothing.
+
+    Raises:
+        FileError: it is missing.
+    """
+    if not notebook.is_file():
+        raise FileError(f"{notebook}: no such file")
+    text = notebook.read_text(encoding="utf-8")
+    found = re.search(r"^# \*\*Question\.\*\* (.*?)\n(?!# [^%])", text, re.M | re.S)
+    found = found or re.search(r"^# # (?:\d+ · )?(.*)$", text, re.M)
+    return re.sub(r"\n# ", " ", found[1]) if found else NONE
+
+
+def claim_links(ids: Sequence[str]) -> str:
+    """Links to claims on their page, by the words of their ids.
+
+    Without the paper and the number of its claim; what differs in the last word alone stands
+    together: "d4c-3-pae-vit" and "d4c-3-pae-resnet" become "pae (vit, resnet)".
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for key in ids:
+        *first, last = re.sub(r"^[^-]+-(\d+-)?", "", key).split("-")
+        groups.setdefault(" ".join(first), {})[last] = f"docs/claims.md#{key}"
+    shown = []
+    for first, found in groups.items():
+        if first and len(found) > 1:
+            links = [f"[{last}]({link})" for last, link in found.items()]
+            shown.append(f"{first} ({', '.join(links)})")
+        else:
+            shown += [f"[{f'{first} {last}'.strip()}]({link})" for last, link in found.items()]
+    return ", ".join(shown)
 
 
 def claims_page(shown: Published) -> str:

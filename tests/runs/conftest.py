@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from paperlib.paths import ROOT
+from paperlib.runs.pages import BLOCKS
 
 NOTEBOOK = """# %% [markdown]
 # # A notebook
@@ -126,10 +127,7 @@ claims:
     "notebooks/01_one.py": NOTEBOOK.format(name="01_one", values="evens"),
     "notebooks/02_two.py": NOTEBOOK.format(name="02_two", values="weights"),
     "README.md": "# Title\n"
-    + "".join(
-        f"<!-- {name}:begin -->\n<!-- {name}:end -->\n"
-        for name in ("badges", "summary", "pictures", "scorecard")
-    ),
+    + "".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in BLOCKS),
     ".gitignore": "outputs/\n__pycache__/\n.snakemake/\n",
 }
 COPIED = (

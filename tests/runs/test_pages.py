@@ -104,6 +104,45 @@ def test_a_row_a_paper_described_ones_first(project):
         assert text.index("## Two letters") < text.index("## Nobody 1999")
 
 
+def test_a_row_a_notebook_with_its_question_and_its_claims(project, monkeypatch):
+    monkeypatch.setattr(paths, "NOTEBOOKS", project / "notebooks")
+    (project / "notebooks").mkdir()
+    with pytest.raises(FileError, match="01_spectrum.py: no such file"):
+        texts(project)
+    head = "# # 1 · Letters\n#\n# **Question.** Which letters\n# are there?\n#\n# More.\n"
+    (project / "notebooks/01_spectrum.py").write_text(head, encoding="utf-8")
+    rows = texts(project)[0].split("<!-- notebooks:begin -->")[1]
+    assert rows.index("Two letters:") < rows.index("Nobody 1999:")
+    described, _ = rows.split("Nobody 1999:")
+    asked = line(described, "01_spectrum.ipynb")
+    assert asked[0] == "[01_spectrum](notebooks/01_spectrum.ipynb)"
+    assert asked[1:] == ["Which letters are there?", *[pages.claim_links(["a-1", "a-2"]), "–"]]
+    take(project, [0.1])
+    assert texts(project)[0].count("[figures](figures/default/01_spectrum)") == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "asked"),
+    [
+        ("# %% [markdown]\n# # 16 · An echo\n\n# %%\n", "An echo"),
+        ("# **Question.** A or B?\n# %%\n", "A or B?"),
+        ("x = 1\n", "–"),
+    ],
+)
+def test_a_notebook_that_asks_nothing_is_shown_by_its_title(tmp_path, head, asked):
+    file = tmp_path / "16_echo.py"
+    file.write_text(head, encoding="utf-8")
+    assert pages.question(file) == asked
+
+
+def test_claims_are_linked_by_the_words_of_their_ids():
+    ids = ["x-1-a-resnet", "x-jpeg", "x-1-a-vit", "x-2-sam-view"]
+    place = "docs/claims.md#"
+    a = f"a ([resnet]({place}x-1-a-resnet), [vit]({place}x-1-a-vit))"
+    assert pages.claim_links(ids) == f"{a}, [jpeg]({place}x-jpeg), [sam view]({place}x-2-sam-view)"
+    assert pages.claim_links([]) == ""
+
+
 def test_the_page_has_both_settings_the_command_and_what_it_costs(project):
     changes = {"profile": "paper", "dataset": "cifar10", "altered": "JPEG", "note": "a|b"}
     take(project, [0.3, -0.1, 0.4], **changes)

@@ -1,5 +1,7 @@
 """The layout of the house: which room may import which, so that every arrow points down."""
 
+import re
+
 import pytest
 
 from paperlib.code import imports
@@ -81,6 +83,18 @@ def test_a_notebook_imports_one_paper_and_nothing_that_runs_notebooks(name):
     assert "runs" not in rooms
     imported = {room.split(".")[0] for room in rooms} & papers()
     assert len(imported) <= 1 or (name == TOUR and imported == papers())
+
+
+def test_the_map_of_readme_shows_every_folder_and_module_and_no_other():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^## How the house works\n+```\n(.*?)^```", readme, re.M | re.S)
+    seen = {file.parent for file in PACKAGE.glob("*/*.py")} | {ROOT / "outputs"}
+    seen |= {file.parent for file in (PACKAGE / "pedsam").glob("*/*.py")}
+    seen |= {place for place in ROOT.iterdir() if place.is_dir() and place.name[0] not in "._"}
+    due = {place.name for place in seen if not place.name.endswith(".egg-info")}
+    assert set(re.findall(r"\b(\w+)/", shown)) == due
+    (modules,) = re.findall(r"^ +(.*?) +the ground$", shown, re.M)
+    assert set(modules.split(", ")) == {file.stem for file in PACKAGE.glob("[!_]*.py")}
 
 
 def test_the_reader_of_imports_sees_an_upward_arrow(tmp_path):

@@ -77,6 +77,12 @@ def test_no_notebook_takes_the_checkpoints_of_another_paper(name):
                 assert stem.startswith(("sam-", "pedsam-")) == (entry.row.package == "pedsam")
 
 
+def test_a_larger_profile_needs_as_much_memory_or_more():
+    for name, entry in TABLE.items():
+        needs = [entry.row.memory[profile] for profile in PROFILES]
+        assert needs == sorted(needs), name
+
+
 def test_parts_differ_by_parameters():
     parts = [
         TABLE["02_rct"].parts(*run)

@@ -1,6 +1,7 @@
 """A built wheel holds its data: it works in a new environment, in an empty folder."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,24 +12,10 @@ import pytest
 
 from paperlib.names import ROOT
 
-PAPERS = """
-import torch
-
-import paperlib
-from paperlib.freq.dct import dct2, idct2
-from paperlib.freq.variants import load_variant
-from paperlib.models.clip import load_clip
-from paperlib.models.sam import load_sam
-
-assert "site-packages" in paperlib.__file__, paperlib.__file__
-images = torch.rand(2, 3, 32, 32)
-assert torch.allclose(idct2(dct2(images)), images, atol=1e-4)
-assert load_variant("openmoji", "resnet20", "natural")(images).shape == (2, 10)
-clip, tokenizer = load_clip("openmoji-clip-vit")
-assert clip.encode_text(tokenizer(["a cat"])).shape[0] == 1
-assert load_sam("sam-small").image_encoder.img_size > 0
-print("fine")
-"""
+PROGRAMS = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+)
+WHERE = "import paperlib; assert 'site-packages' in paperlib.__file__, paperlib.__file__\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +32,52 @@ def wheel(tmp_path_factory):
     return file
 
 
-def test_it_works_in_a_new_environment_in_an_empty_folder(wheel, tmp_path):
-    venv.create(tmp_path / "new", with_pip=False)
-    python = tmp_path / "new/bin/python"
-    (packages,) = (tmp_path / "new/lib").glob("python*/site-packages")
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """The Python of a new environment with the wheel."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    (packages,) = folder.glob("lib/python*/site-packages")
     # the packages of the lock are those of this environment, without its paperlib
     (packages / "lock.pth").write_text(sysconfig.get_path("purelib"))
     words = ["install", "--quiet", "--no-deps", "--no-index", "--target", str(packages), str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    return folder / "bin/python"
+
+
+def test_readme_has_a_short_program_a_paper():
+    papers = [re.findall(r"paperlib\.(freq|pedsam|d4c)\b", program) for program in PROGRAMS]
+    assert [{*found} for found in papers] == [{"freq"}, {"pedsam"}, {"d4c"}]
+    for program in PROGRAMS:
+        steps = [line for line in program.splitlines() if line and not line.startswith("from ")]
+        assert len(steps) <= 10
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    list(
+        zip(
+            PROGRAMS,
+            (
+                r"natural 0\.\d+\npgd 0\.\d+\n",
+                r"tensor\(\d\.\d+e-0[5-9]\)\n.* share\n(.* 0\.3\d+\n){3}",
+                r"gaussian [01]\.\d+\nspectrum [01]\.\d+\nd4c [01]\.\d+\n",
+            ),
+            strict=True,
+        )
+    ),
+    ids=("freq", "pedsam", "d4c"),
+)
+def test_the_programs_of_readme_run_in_an_empty_folder(python, tmp_path, program, said):
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
-    (tmp_path / "empty").mkdir()
     done = subprocess.run(
-        [python, "-c", PAPERS],
-        cwd=tmp_path / "empty",
+        [python, "-c", WHERE + program],
+        cwd=tmp_path,
         env=kept,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(said, done.stdout), done.stdout
+    assert [*tmp_path.iterdir()] == []

@@ -8,7 +8,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,10 @@ from threadpoolctl import threadpool_limits
 from tqdm.std import tqdm
 
 from paperlib.names import LARGEST_SEED
+
+# Of Linux's C library: what it takes for itself, and gives back as soon as it is not needed.
+LEAST, MOST = 2**20, 2**25  # bytes from which on; the second is what it ends up with by itself
+MMAP_THRESHOLD = -3  # number of that setting
 
 
 def seed_everything(seed: int) -> None:
@@ -164,6 +168,21 @@ def c_library(name: str) -> Callable[..., Any] | None:
     with contextlib.suppress(AttributeError, OSError, TypeError):  # the last one on Windows
         return getattr(ctypes.CDLL(None), name)
     return None
+
+
+@contextlib.contextmanager
+def giving_back() -> Iterator[None]:
+    """Tensors of 1 MiB and more that are made while this is entered go back to the system.
+
+    They do so as soon as they are not needed, be it later. Elsewhere than on Linux this does
+    nothing.
+    """
+    set_option = c_library("mallopt") or (lambda *_: 0)
+    set_option(MMAP_THRESHOLD, LEAST)
+    try:
+        yield
+    finally:
+        set_option(MMAP_THRESHOLD, MOST)
 
 
 def seconds_a_call(function: Callable[[], Any], at_least: float) -> float:

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from paperlib.data.download import RemoteFile, find
 from paperlib.models.checkpoints import load_weights, read_weights
 from paperlib.paths import CHECKPOINTS
+from paperlib.runtime import giving_back
 
 IMAGE, PATCH, WINDOW = 320, 16, 6
 WIDTH, DEPTH, HEADS, GLOBAL_BLOCKS = 160, 6, 5, (2, 5)
@@ -82,7 +83,10 @@ def build_sam(name: str) -> Sam:
 
 
 class RandomSams(Mapping[str, Sam]):
-    """SAMs with random weights by name, built at every look, so that none stays in memory."""
+    """SAMs with random weights by name, built at every look, so that none stays in memory.
+
+    What one has had goes back to the system once it is not used any more.
+    """
 
     def __init__(self, names: Iterable[str], seed: int) -> None:
         """Of `SAMS`; the weights are the same at every look."""
@@ -90,7 +94,8 @@ class RandomSams(Mapping[str, Sam]):
 
     def __getitem__(self, name: str) -> Sam:
         torch.manual_seed(self.seed)
-        return build_sam(name)
+        with giving_back():
+            return build_sam(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

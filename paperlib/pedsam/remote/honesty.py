@@ -15,8 +15,6 @@ A row is false if it is off by more than `TOLERANCE` of its length, beside half 
 above the rounding of any device (half precision among them), below what changes a mask.
 """
 
-from functools import cache
-
 import torch
 from jaxtyping import Float
 from segment_anything.modeling.image_encoder import Block
@@ -35,7 +33,7 @@ class Range:
     def __init__(self, worker: WindowBlocks) -> None:
         """Of servers with the same weights as `worker`."""
         self.worker = worker
-        self.change = cache(self._change)  # by blocks
+        self._changes: dict[tuple[int, ...], Tensor] = {}  # by blocks
 
     @torch.no_grad()
     def holds(
@@ -56,15 +54,17 @@ class Range:
         else:
             off = (reply - sent).abs()
             slack = sent.abs().amax(1, keepdim=True) + reply.abs().amax(1, keepdim=True)
-        return bool((off <= self.change(turn.server_blocks) + SLACK * slack).all())
+        return bool((off <= self._change(turn.server_blocks) + SLACK * slack).all())
 
     @torch.no_grad()
     def _change(self, blocks: tuple[int, ...]) -> Float[Tensor, " channels"]:
-        """Most that windowed blocks can add to each feature of a token."""
-        change = torch.zeros(self.worker.channels)
-        for number in blocks:
-            change = change + _block_change(self.worker.blocks[str(number)])
-        return change
+        """Most that windowed blocks can add to each feature of a token; computed once."""
+        if blocks not in self._changes:
+            change = torch.zeros(self.worker.channels)
+            for number in blocks:
+                change = change + _block_change(self.worker.blocks[str(number)])
+            self._changes[blocks] = change
+        return self._changes[blocks]
 
 
 def _plain(weight: Tensor) -> Tensor:

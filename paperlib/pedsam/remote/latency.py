@@ -20,13 +20,13 @@ from torch import Tensor
 
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.listener import serving
-from paperlib.pedsam.remote.processes import LocalServer, giving_back, servers_of
+from paperlib.pedsam.remote.processes import LocalServer, servers_of
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.remote.wire import FORMATS
 from paperlib.pedsam.split.encoder import PartitionedEncoder, Session
 from paperlib.pedsam.split.schedule import Round
 from paperlib.pedsam.split.worker import WindowBlocks
-from paperlib.runtime import peak_memory
+from paperlib.runtime import giving_back, peak_memory
 
 CASES = (*(("exact", form) for form in FORMATS), ("pixels_once", "int8"))  # schedule, format
 KEYS = ["SAM", "schedule", "format", "servers"]

@@ -25,14 +25,12 @@ from segment_anything.modeling import Sam
 
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.sam import SMALL
-from paperlib.runtime import c_library
+from paperlib.runtime import LEAST
 
 COMMAND = (sys.executable, "-m", "paperlib.pedsam.remote.server")
 SECONDS_TO_END = 15.0  # after SIGTERM, before SIGKILL
 
-# Of Linux's C library: tensors from 1 MiB on go back to the system as soon as they are not needed.
-LEAST, MOST = 2**20, 2**25  # bytes; the second is what it ends up with by itself
-MMAP_THRESHOLD = -3  # number of that setting
+# Of Linux's C library: as with `paperlib.runtime.giving_back`, and for smaller blocks, too.
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(LEAST), "MALLOC_TRIM_THRESHOLD_": str(LEAST)}
 
 
@@ -104,17 +102,6 @@ def local_servers(
         for server in ready:
             _check_health(server["address"], log, end)
         yield [LocalServer(psutil.Process(s["pid"]), s["address"], log) for s in ready]
-
-
-@contextlib.contextmanager
-def giving_back() -> Iterator[None]:
-    """This process, too, gives tensors back at once while this is entered, where it can."""
-    set_option = c_library("mallopt") or (lambda *_: 0)
-    set_option(MMAP_THRESHOLD, LEAST)
-    try:
-        yield
-    finally:
-        set_option(MMAP_THRESHOLD, MOST)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Lies are noticed, as often as the numbers say; honest servers are never accused."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -150,6 +151,15 @@ def test_no_honest_reply_is_out_of_range(encoder, scale, seed, gain, pixels):
     assert Range(worker).holds(reply, sent, turn)
     assert agrees(reply, reply, "float32")
     assert not Range(worker).holds(torch.full_like(reply, 1e30), sent, turn)
+
+
+def test_a_range_lets_its_weights_go_at_once(worker, encoder):
+    """Without waiting for a collection of cycles: the weights of a large SAM are much memory."""
+    due, turn = Range(worker), rounds(encoder, "exact")[1]
+    assert due.holds(torch.zeros(2, worker.channels), torch.zeros(2, worker.channels), turn)
+    held = weakref.ref(due)
+    del due
+    assert held() is None
 
 
 def test_lies_are_noticed_as_often_as_the_numbers_say(encoder, worker, in_process, image):

@@ -87,36 +87,3 @@ def test_a_server_keeps_no_memory_of_what_it_computed(model, encoder):
         with EdgeCompute(WindowBlocks(encoder), [servers[0].address]) as edge:
             PartitionedEncoder(encoder, edge)(images)
         assert servers[0].process.memory_full_info().uss < 60e6
-
-
-HOLDER = """
-import contextlib, sys
-import psutil
-from paperlib.pedsam.remote.processes import giving_back
-
-def held():  # bytes that stay with the process when 100 MB are let go
-    whole = bytes(2**25 - 2**20)  # after it the C library keeps blocks of up to that size
-    del whole
-    parts = [b"x" * 2**21 for _ in range(50)]
-    last = b"x" * 2**22  # behind them, so that the heap does not end before it
-    full = psutil.Process().memory_info().rss
-    del parts
-    return 100 * 2**20 - (full - psutil.Process().memory_info().rss)
-
-with giving_back() if sys.argv[1] == "back" else contextlib.nullcontext():
-    print(held())
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a setting of Linux's C library")
-def test_what_is_let_go_goes_back_at_once():
-    kept, back = (
-        int(
-            subprocess.run(
-                [sys.executable, "-c", HOLDER, how], capture_output=True, check=True
-            ).stdout
-        )
-        for how in ("kept", "back")
-    )
-    assert kept > 50 * 2**20
-    assert back < 10 * 2**20

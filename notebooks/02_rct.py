@@ -40,7 +40,7 @@ import pandas as pd
 import torch
 
 from paperlib.freq import bands, changes, plots, rct
-from paperlib.freq.attacks import ATTACKS, attack
+from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.controls import CONTROLS
 from paperlib.freq.tables import bootstrap, curve_table, map_table
 from paperlib.freq.variants import load_images, load_variant
@@ -78,11 +78,8 @@ print(f"{test.source}: accuracy {100 * correct.float().mean():.1f} % on {len(tes
 
 # %%
 counts = {"white-box": len(images), "black-box": run.sizes.black_box_images}
-after, fools = {}, {}
-for name, kind in ATTACKS.items():
-    x, y, steps = images[: counts[kind.access]], labels[: counts[kind.access]], run.sizes.steps
-    after[name] = attack(name, model, x, y, steps=steps.get(name), seed=seed)
-    fools[name] = predict(model, after[name]) != y
+bounds, steps = run.sizes.epsilon, run.sizes.steps
+after, fools = changes.attack_all(model, images, labels, counts, bounds, steps, seed)
 
 # %% [markdown]
 # An attack has shown what it changes only where it fools the model. From here on it counts on those

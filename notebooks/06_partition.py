@@ -45,7 +45,7 @@ from paperlib.models.sam import PUBLISHED, build_sam, load_sam
 from paperlib.pedsam import encoding, exposure, plots
 from paperlib.pedsam.explorer import explorer
 from paperlib.pedsam.small_sam.scenes import load_draws
-from paperlib.pedsam.split.partition import SERVERS, WindowGrid
+from paperlib.pedsam.split.partition import WindowGrid
 from paperlib.seeds import derive
 
 # %% [markdown]
@@ -98,7 +98,7 @@ print(f"{drawn.source}: {tuple(image.shape)}; {grid.count} windows of {side} tok
 
 # %%
 secret, patch = derive(seed, "secret").to_bytes(8), image.shape[-1] // grid.tokens
-windows = encoding.assignments(grid, SERVERS[:3], secret, patch)
+windows = encoding.assignments(grid, sorted(run.sizes.sharing)[:3], secret, patch)
 pixels = {"image": image[0].permute(1, 2, 0).numpy()}
 run.save_figure(plots.assignments, windows, pixels)
 
@@ -110,7 +110,7 @@ run.save_figure(plots.assignments, windows, pixels)
 # What each of four servers gets, assignment by assignment, and what it can see of the image:
 
 # %%
-run.save_figure(plots.views, windows[windows.servers == 4], pixels)
+run.save_figure(plots.views, encoding.assignments(grid, [4], secret, patch), pixels)
 
 # %% [markdown]
 # Black is what a server never gets; the number is its share of the pixels. Shares differ because
@@ -134,7 +134,7 @@ if run.interactive:
 # both. The share of pairs of neighbouring windows that lie on one server:
 
 # %%
-neighbours = encoding.neighbours_table(grid, SERVERS, secret, run.sizes.frames)
+neighbours = encoding.neighbours_table(grid, run.sizes.sharing, secret, run.sizes.frames)
 neighbours.pivot(index="servers", columns="assignment", values="share").round(3)
 
 # %%
@@ -154,7 +154,8 @@ run.save_figure(plots.neighbours, neighbours)
 # that a server may not see.
 
 # %%
-encoded = encoding.encode_over_servers("sam-small", sam, image.float(), SERVERS, secret)
+servers = run.sizes.sharing
+encoded = encoding.encode_over_servers("sam-small", sam, image.float(), servers, secret)
 
 # %% [markdown]
 # The ledger of four servers with a random assignment of the square image: the windows that each got
@@ -191,7 +192,7 @@ largest = shares.pivot_table(["share", "bound"], "shape", "servers", "max", sort
 largest.round(3)
 
 # %%
-scale = f"1 image in {len(largest)} shapes, 4 numbers of servers, 3 assignments"
+scale = f"1 image in {len(largest)} shapes, {len(servers)} numbers of servers, 3 assignments"
 run.check("pedsam-no-server", shares.share.max(), scale=scale, source=drawn.source)
 run.check("pedsam-bound", (shares.share - shares.bound).max(), scale=scale, source=drawn.source)
 run.check("pedsam-exact", 1e6 * difference, scale=scale, source=drawn.source)

@@ -50,7 +50,6 @@ from paperlib.pedsam.attacks import active, measures, privacy, recognition
 from paperlib.pedsam.attacks.images import targets_of
 from paperlib.pedsam.attacks.networks import GRID, SAM, load_attack
 from paperlib.pedsam.small_sam.scenes import DRAWN, load_draws, scale
-from paperlib.pedsam.split.partition import SERVERS
 from paperlib.pedsam.split.schedule import rounds
 from paperlib.runtime import device
 
@@ -77,7 +76,7 @@ print(f"tokens of round two: {tuple(targets[0].tokens.shape)}; {GRID.count} wind
 # been through a global attention block, so they have read from the whole image.
 
 # %%
-measured = privacy.measure(targets, [*privacy.ALONE, *privacy.TOGETHER], seed)
+measured = privacy.measure(targets, privacy.coalitions(run.sizes.sharing), seed)
 means = privacy.means(measured)
 
 # %% [markdown]
@@ -86,7 +85,7 @@ means = privacy.means(measured)
 # One server's view under a random assignment, and what the attacks make of it.
 
 # %%
-table, pictures = privacy.examples(targets[0], seed)
+table, pictures = privacy.examples(targets[0], run.sizes.sharing, seed)
 pixels = {name: as_pixels(images) for name, images in pictures.items()}
 run.save_figure(plots.rebuilt, table, pixels)
 
@@ -284,14 +283,15 @@ run.check("pedsam-active-checked", values, scale=drawn.scale, source=drawn.sourc
 
 # %%
 classifier = load_attack("classifier").to(device())
-accuracy, single = recognition.accuracies(classifier, run.sizes.recognised, run.sizes.draws, seed)
+servers, count = run.sizes.sharing, run.sizes.recognised
+accuracy, single = recognition.accuracies(classifier, servers, count, run.sizes.draws, seed)
 
 # %% [markdown]
 # SAM itself looks at the mean-filled view of a scene with several objects, and is told the true
 # box of the largest one. What the box alone says, filled as a mask, is the line to compare with.
 
 # %%
-found = recognition.ious(sam, run.sizes.segmented, run.sizes.draws, seed)
+found = recognition.ious(sam, servers, run.sizes.segmented, run.sizes.draws, seed)
 run.save_figure(plots.recognition, recognition.by_servers(accuracy, found))
 
 # %% [markdown]
@@ -301,9 +301,9 @@ run.save_figure(plots.recognition, recognition.by_servers(accuracy, found))
 
 # %%
 overlap = found[found.colluding == 1].groupby("servers")[["IoU", "box"]].mean()
-for servers, mean in overlap.loc[[min(SERVERS), max(SERVERS)]].iterrows():
+for k, mean in overlap.loc[[min(servers), max(servers)]].iterrows():
     words = compared(mean.IoU, mean.box, more="above", less="below", same="level with")
-    run.say(f"With {servers} servers the IoU of SAM's mask on a view is {words} of the box.")
+    run.say(f"With {k} servers the IoU of SAM's mask on a view is {words} of the box.")
 
 # %% [markdown]
 # With collusion, of 16 servers under a random assignment:
@@ -321,7 +321,7 @@ run.check("pedsam-recognition", falls.min().tolist(), scale=words, source=single
 
 # %%
 views = found[found.colluding == 1].pivot(index="servers", columns="draw", values="IoU")
-worse = (views.loc[1] - views.loc[list(SERVERS)]).min()
+worse = (views.loc[1] - views.loc[list(servers)]).min()
 words = scale(run.sizes.segmented, run.sizes.draws)
 run.check("pedsam-sam-view", worse.tolist(), scale=words, source=DRAWN)
 
@@ -332,7 +332,7 @@ run.check("pedsam-sam-view", worse.tolist(), scale=words, source=DRAWN)
 # a fresh random assignment, and $1/k$ if the assignment is kept. Measured over many secrets.
 
 # %%
-video = measures.seen_in_a_video(GRID, SERVERS, run.sizes.frames, run.sizes.trials, seed)
+video = measures.seen_in_a_video(GRID, servers, run.sizes.frames, run.sizes.trials, seed)
 run.save_figure(plots.video, video)
 
 # %% [markdown]
@@ -363,9 +363,9 @@ run.say(f"Twelve of 16 servers together recognise {together} of one server.")
 # %%
 guess = alone[alone.assignment == "random"].pivot_table("PSNR unseen", "servers", "attack")
 best_guess, colour = guess.drop(columns="mean_fill").max(axis=1), guess.mean_fill
-for servers in (min(SERVERS), max(SERVERS)):
-    words = compared(best_guess[servers], colour[servers], same="as", unit=" dB", digits=3)
-    run.say(f"Best guess at what one of {servers} never saw: {words} of the mean colour.")
+for k in (min(servers), max(servers)):
+    words = compared(best_guess[k], colour[k], same="as", unit=" dB", digits=3)
+    run.say(f"Best guess at what one of {k} never saw: {words} of the mean colour.")
 
 # %% [markdown]
 # **The question answered.** A server has its windows, and from them guesses what is around. A guess

@@ -6,14 +6,46 @@ A change is a pair of images (n, 3, height, width) in [0, 1]: before and after.
 from collections.abc import Mapping
 
 import pandas as pd
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
 
 from paperlib.freq import rct
-from paperlib.freq.attacks import ATTACKS
+from paperlib.freq.attacks import ATTACKS, attack
 from paperlib.freq.controls import CONTROLS
+from paperlib.models.training import predict
 
 Change = tuple[Float[Tensor, "_ channels height width"], Float[Tensor, "_ channels height width"]]
+
+
+def attack_all(
+    model: nn.Module,
+    images: Float[Tensor, "n channels height width"],
+    labels: Int64[Tensor, " n"],
+    counts: Mapping[str, int],
+    epsilon: Mapping[str, float],
+    steps: Mapping[str, int],
+    seed: int,
+) -> tuple[dict[str, Float[Tensor, "_ channels height width"]], dict[str, Bool[Tensor, " _"]]]:
+    """Images after every attack of `ATTACKS`, by its name, and whether it fools the model on each.
+
+    Args:
+        model: takes images in [0, 1], returns logits.
+        images: in [0, 1].
+        labels: their true classes.
+        counts: how many images are attacked, from the first on, by access ("white-box",
+            "black-box").
+        epsilon, steps: by name; an attack that is not there takes its usual one.
+        seed: of the run.
+
+    Raises:
+        ValueError: an epsilon or a number of steps out of its range.
+    """
+    after, fools = {}, {}
+    for name, kind in ATTACKS.items():
+        x, y = images[: counts[kind.access]], labels[: counts[kind.access]]
+        after[name] = attack(name, model, x, y, epsilon.get(name), steps.get(name), seed)
+        fools[name] = predict(model, after[name]) != y
+    return after, fools
 
 
 def norms(change: Change) -> Float[Tensor, " _"]:

@@ -31,6 +31,8 @@ class RctSizes:
         fewest: images that an attack must fool to be counted.
         bootstrap: resamples of the confidence intervals.
         steps: of an attack by its name; one that is not here takes its usual number.
+        epsilon: of an attack by its name, in units of images in [0, 1]: its largest L∞ or L2
+            norm, or the length of a step of SimBA; one that is not here looks for the smallest.
     """
 
     images: int
@@ -38,6 +40,7 @@ class RctSizes:
     fewest: int
     bootstrap: int
     steps: Mapping[str, int]
+    epsilon: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,14 @@ FEW_STEPS = {
     "simba_pixel": 20,
     "simba_dct": 20,
 }
+EPSILONS = {
+    "fgsm": 8 / 255,
+    "pgd_linf": 8 / 255,
+    "pgd_l2": 0.5,
+    "square": 8 / 255,
+    "simba_pixel": 0.2,
+    "simba_dct": 0.2,
+}
 QUERIES = {"cw_l2": 30, "hopskipjump": 20, "square": 3000}
 SIZES = {
     "01_spectrum": {
@@ -125,9 +136,9 @@ SIZES = {
         "paper": SpectrumSizes(2000, 3, 32),
     },
     "02_rct": {
-        "smoke": RctSizes(4, 2, 2, 50, FEW_STEPS),
-        "default": RctSizes(120, 20, 10, 1000, QUERIES),
-        "paper": RctSizes(200, 20, 10, 1000, QUERIES),
+        "smoke": RctSizes(4, 2, 2, 50, FEW_STEPS, EPSILONS),
+        "default": RctSizes(120, 20, 10, 1000, QUERIES, EPSILONS),
+        "paper": RctSizes(200, 20, 10, 1000, QUERIES, EPSILONS),
     },
     "03_occlusion": {
         "smoke": OcclusionSizes(6, 1, 2, 16, 50),

@@ -20,10 +20,13 @@ from paperlib.names import DATASETS, LARGEST_SEED, PROFILES
 INJECTED = "# Parameters\n"  # how papermill begins the cell that it adds
 CHANGES = "changes"  # the parameter that replaces sizes
 
-# Ranges of sizes, both ends included, by a part of the name; else a size is at most `LARGEST`.
+# Ranges of sizes, both ends included, by name or a part of it; else a size is at most `LARGEST`.
 LARGEST = 1_000_000
 RANGES = {
-    "servers": (1, 25),  # the windows of the published SAMs; the small one has 16
+    "servers": (1, 25),  # the windows of the published SAMs
+    "sharing": (2, 16),  # servers of one image of the small SAM, up to its windows
+    "epsilon": (0, 1),  # all that a pixel can change by
+    "epsilon.pgd_l2": (0, 55),  # and all pixels of an image, in three colours
     "layers": (1, 3),  # four times the crops with each
     "bands": (1, 32),  # the side of the frequency paper's images
     "step": (1, 32),
@@ -35,7 +38,7 @@ RANGES = {
     "image_scale_rate": (0, 1),
     "text_scale_rate": (0, 1),
 }
-NEEDED = {"servers": 4}  # which of its values a list must have
+NEEDED = {"servers": 4, "sharing": 4}  # which of its values a list must have
 # Sizes that are a part of another one.
 PARTS = {
     "black_box_images": "images",
@@ -224,9 +227,12 @@ def _checked(name: str, value: Any, examples: list[Any]) -> Any:
         needed = [NEEDED[part] for part in name.split(".") if part in NEEDED]
         if missing := [each for each in needed if each not in value]:
             raise ParameterError(f"size {name}: {value!r}: {missing[0]} is needed among them")
+        if len(set(map(str, value))) < len(value):
+            raise ParameterError(f"size {name}: {value!r}: each is valid once")
         return tuple(_checked(name, each, inner) for each in value)
     kinds = {type(example) for example in examples}
-    least, most = next((RANGES[part] for part in name.split(".") if part in RANGES), (0, LARGEST))
+    names = [each for each in (name, *name.split(".")) if each in RANGES]
+    least, most = RANGES[names[0]] if names else (0, LARGEST)
     if bool in kinds:
         fits, valid = isinstance(value, bool), "true, false"
     elif str in kinds and all(map(BITS.fullmatch, examples)):

@@ -137,7 +137,7 @@ def rebuilt(table: pd.DataFrame, pixels: Pixels) -> Figure:
     rebuilt pictures.
     """
     servers, names = list(table.servers.unique()), list(pixels)
-    figure, axes = plt.subplots(len(servers), len(names), figsize=(8, 4.9))
+    figure, axes = plt.subplots(len(servers), len(names), figsize=(8, 4.9), squeeze=False)
     titles = [_title(name).replace(" ", "\n", 1) for name in names]
     for n, line in enumerate(axes):
         pictures = np.stack([pixels[name][n] for name in names])

@@ -12,11 +12,13 @@ class PartitionSizes:
         frames: that random assignments are drawn for.
         layers: of crops, at most.
         trials: rounds in which spot checks are measured.
+        sharing: numbers of servers that an image is shared among, 4 among them.
     """
 
     frames: int
     layers: int
     trials: int
+    sharing: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class PrivacySizes:
         frames: of the video.
         trials: secrets that its assignments are drawn from.
         taught: drawn scenes that the decoder of an active server is fitted to.
+        sharing: numbers of servers that an image is shared among, 4 among them.
     """
 
     images: int
@@ -59,6 +62,7 @@ class PrivacySizes:
     frames: int
     trials: int
     taught: int
+    sharing: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,12 @@ class LatencySizes:
     turns: int
 
 
+SHARING = (2, 4, 8, 16)
 SIZES = {
     "06_partition": {
-        "smoke": PartitionSizes(20, 1, 10),
-        "default": PartitionSizes(1000, 2, 150),
-        "paper": PartitionSizes(1000, 2, 150),
+        "smoke": PartitionSizes(20, 1, 10, SHARING),
+        "default": PartitionSizes(1000, 2, 150, SHARING),
+        "paper": PartitionSizes(1000, 2, 150, SHARING),
     },
     "07_segmentation": {
         "smoke": SegmentationSizes("sam-small", ("sam-small-pixels_once",), 2, 1, (1, 4)),
@@ -95,9 +100,9 @@ SIZES = {
         "paper": SegmentationSizes("vit_b", (), 100, 3, (1, 4, 25)),
     },
     "08_privacy": {
-        "smoke": PrivacySizes(4, 20, 4, 1, 8, 20, 10),
-        "default": PrivacySizes(16, 200, 24, 3, 16, 200, 150),
-        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 150),
+        "smoke": PrivacySizes(4, 20, 4, 1, 8, 20, 10, SHARING),
+        "default": PrivacySizes(16, 200, 24, 3, 16, 200, 150, SHARING),
+        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 150, SHARING),
     },
     "09_latency": {
         "smoke": LatencySizes(

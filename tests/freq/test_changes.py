@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from paperlib.freq import changes
+from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.bands import high_pass
-from paperlib.freq.changes import attack_table, excess_table, norms
+from paperlib.freq.changes import attack_all, attack_table, excess_table, norms
 from paperlib.freq.rct import high_to_low, rct_map
 
 
@@ -11,6 +13,26 @@ def change():
     generator = torch.Generator().manual_seed(0)
     clean = torch.rand(6, 3, 8, 8, generator=generator) / 2 + 0.25
     return clean, clean + 0.05 * torch.randn(clean.shape, generator=generator)
+
+
+def test_every_attack_gets_its_images_and_numbers(monkeypatch):
+    given = {}
+
+    def attack(name, model, x, y, epsilon, steps, seed):
+        given[name] = (len(x), epsilon, steps, seed)
+        return 1 - x
+
+    monkeypatch.setattr(changes, "attack", attack)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2, bias=False))
+    with torch.no_grad():  # class 0 for dark images, class 1 for bright ones
+        model[1].weight.copy_(torch.tensor([[-1.0], [1.0]]).expand(2, 12))
+    images = torch.zeros(3, 3, 2, 2)
+    labels = torch.tensor([0, 1, 0])
+    counts = {"white-box": 3, "black-box": 2}
+    after, fools = attack_all(model, images, labels, counts, {"fgsm": 0.3}, {"square": 7}, 5)
+    assert list(after) == list(fools) == list(ATTACKS) == list(given)
+    assert given["fgsm"] == (3, 0.3, None, 5) and given["square"] == (2, None, 7, 5)
+    assert (after["fgsm"] == 1).all()
 
 
 def test_how_far_an_attack_goes_where_it_fools(change):

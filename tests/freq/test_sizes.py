@@ -4,6 +4,7 @@ import pytest
 
 from paperlib import seeds
 from paperlib.freq import sizes
+from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.variants import OPENMOJI_IMAGES
 from paperlib.names import PROFILES
 from paperlib.paths import NOTEBOOKS
@@ -40,3 +41,8 @@ def test_no_seed_is_computed_in_a_notebook(name):
     sums = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
     names = {n.id for node in sums for n in ast.walk(node) if isinstance(n, ast.Name)}
     assert "seed" not in names
+
+
+def test_attacks_may_change_what_is_usual_in_every_profile():
+    usual = {name: kind.epsilon for name, kind in ATTACKS.items() if kind.epsilon is not None}
+    assert [row.epsilon for row in sizes.SIZES["02_rct"].values()] == [usual] * len(PROFILES)

@@ -249,6 +249,27 @@ def test_an_edge_may_be_slower_by_any_factor_above_0():
         changed_row(rows, "smoke", {"edge_factors": [1.5, 0]})
 
 
+def test_what_an_attack_may_change_is_a_size():
+    rows = read_table()["02_rct"].sizes.SIZES["02_rct"]
+    row = changed_row(rows, "smoke", {"epsilon.fgsm": 0.1, "epsilon.pgd_l2": 2})
+    assert (row.epsilon["fgsm"], row.epsilon["pgd_l2"]) == (0.1, 2)
+    assert row.epsilon["square"] == rows["smoke"].epsilon["square"]
+    for name, value, most in (("fgsm", 0, 1), ("fgsm", 1.1, 1), ("pgd_l2", 56, 55)):
+        with pytest.raises(ParameterError, match=f"{name}: {value}: valid are .*0, to {most}"):
+            changed_row(rows, "smoke", {f"epsilon.{name}": value})
+    with pytest.raises(ParameterError, match="size epsilon.cw_l2: "):  # it has none
+        changed_row(rows, "smoke", {"epsilon.cw_l2": 0.5})
+
+
+@pytest.mark.parametrize("name", ["06_partition", "08_privacy"])
+def test_how_many_servers_share_an_image_is_a_size(name):
+    rows = read_table()[name].sizes.SIZES[name]
+    assert changed_row(rows, "smoke", {"sharing": [4, 9]}).sharing == (4, 9)
+    for value, message in (([4, 1], "1: .*from 2 to 16"), ([2], "4 is needed"), ([4, 4], "once")):
+        with pytest.raises(ParameterError, match=f"size sharing: .*{message}"):
+            changed_row(rows, "smoke", {"sharing": value})
+
+
 def test_less_than_its_part_is_refused():
     with pytest.raises(ParameterError, match="size few: 2 of images: 1"):
         changed_row(ROWS, "default", {"images": 1})
@@ -278,6 +299,7 @@ def test_the_profiles_are_in_their_own_ranges(name):
         ("servers", 4, "size servers: 4: valid is a list"),
         ("servers", [4, 0], "size servers: 0: valid are whole numbers from 1 to 25"),
         ("servers", [4, 26], "size servers: 26: valid are whole numbers from 1 to 25"),
+        ("servers", [4, 8, 4], "size servers: .4, 8, 4.: each is valid once"),
         ("servers", [1, 2], "size servers: .1, 2.: 4 is needed among them"),
         ("images", 10**9, "size images: 1000000000: valid are whole numbers from 1 to 1000000"),
         ("share", float("nan"), "size share: nan: valid are numbers above 0"),

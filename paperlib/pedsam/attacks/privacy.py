@@ -14,7 +14,7 @@ from paperlib.pedsam.attacks.measures import quality
 from paperlib.pedsam.attacks.networks import GRID, load_attack
 from paperlib.pedsam.attacks.reconstruction import biharmonic_fill, mean_fill, rebuild
 from paperlib.pedsam.attacks.views import draw_views, to_pixels
-from paperlib.pedsam.split.partition import KINDS, SERVERS
+from paperlib.pedsam.split.partition import KINDS
 from paperlib.seeds import derive
 
 _network = cache(load_attack)
@@ -57,12 +57,16 @@ ATTACKS = {
     ),
 }
 Coalition = tuple[str, int, int]  # assignment, servers, and how many of them collude
-ALONE: list[Coalition] = [(kind, servers, 1) for kind in KINDS for servers in SERVERS]
 TOGETHER: list[Coalition] = [
     *(("random", 4, colluding) for colluding in (2, 3)),
     *(("random", 16, colluding) for colluding in (2, 4, 8, 12)),
 ]
 KEYS = ["assignment", "servers", "colluding"]
+
+
+def coalitions(servers: Sequence[int]) -> list[Coalition]:
+    """One server of so many, under every assignment; and `TOGETHER`."""
+    return [*((kind, k, 1) for kind in KINDS for k in servers), *TOGETHER]
 
 
 def attack(
@@ -143,20 +147,23 @@ def gains_shown(gain: pd.DataFrame) -> pd.DataFrame:
 
 
 def examples(
-    targets: Targets, seed: int
+    targets: Targets, servers: Sequence[int], seed: int
 ) -> tuple[pd.DataFrame, dict[str, Float[Tensor, "servers 3 size size"]]]:
     """One server's view of an image for each number of servers, and what the attacks make of it.
+
+    Args:
+        targets: another image for each number, from the first on, and again where there are fewer.
+        servers: numbers of them.
+        seed: of the views.
 
     Returns:
         A row for each number of servers and attack with its PSNR over unseen pixels; and the
         pictures: view, one for each attack, image.
     """
-    few = Targets(targets.images[: len(SERVERS)], targets.tokens[: len(SERVERS)])
+    chosen = [number % len(targets.images) for number in range(len(servers))]
+    few = Targets(targets.images[chosen], targets.tokens[chosen])
     views = torch.cat(
-        [
-            draw_views(GRID, "random", servers, 1, 1, derive(seed, "shown", servers))
-            for servers in SERVERS
-        ]
+        [draw_views(GRID, "random", k, 1, 1, derive(seed, "shown", k)) for k in servers]
     )
     seen = to_pixels(views, few.images.shape[-1]).to(few.images.device)
     guesses = attack(few, views)
@@ -164,8 +171,8 @@ def examples(
     for name, pictures in guesses.items():
         values = quality(few.images, pictures, seen)["PSNR unseen"].tolist()
         rows += [
-            {"servers": servers, "attack": name, "PSNR unseen": value}
-            for servers, value in zip(SERVERS, values, strict=True)
+            {"servers": k, "attack": name, "PSNR unseen": value}
+            for k, value in zip(servers, values, strict=True)
         ]
     pictures = {"view": few.images * seen[:, None]} | guesses | {"image": few.images}
     return pd.DataFrame(rows), {name: images.cpu() for name, images in pictures.items()}

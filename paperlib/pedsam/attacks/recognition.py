@@ -6,6 +6,8 @@ the unseen pixels in the mean colour of the seen ones. Measured against both on 
 The paper names an object-detection attack without its details; these stand for it.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
@@ -20,14 +22,18 @@ from paperlib.pedsam.attacks.networks import CLASSIFIER_SIZE, GRID
 from paperlib.pedsam.attacks.reconstruction import mean_fill
 from paperlib.pedsam.attacks.views import draw_views, to_pixels
 from paperlib.pedsam.small_sam.masks import iou
-from paperlib.pedsam.split.partition import KINDS, SERVERS
+from paperlib.pedsam.split.partition import KINDS
 from paperlib.seeds import derive
 
-COALITIONS = ((1, 1), *((k, 1) for k in SERVERS), *((16, c) for c in (2, 4, 8, 12)))
+
+def coalitions(servers: Sequence[int]) -> list[tuple[int, int]]:
+    """Servers and how many of them collude: one that has all, one of so many, some of 16."""
+    alone = [(1, 1), *((k, 1) for k in servers)]
+    return list(dict.fromkeys([*alone, *((16, colluding) for colluding in (1, 2, 4, 8, 12))]))
 
 
 def accuracies(
-    classifier: ViewClassifier, count: int, draws: int, seed: int
+    classifier: ViewClassifier, servers: Sequence[int], count: int, draws: int, seed: int
 ) -> tuple[pd.DataFrame, str]:
     """Accuracy of the classifier on views of scenes of one object, and where those came from.
 
@@ -40,17 +46,17 @@ def accuracies(
         scenes = single_scenes("test", count, derive(seed, "single scenes", k))
         images, labels = scenes.floats().to(device), scenes.labels.to(device)
         for kind in KINDS:
-            for servers, colluding in COALITIONS:
+            for number, colluding in coalitions(servers):
                 drawn = derive(seed, "views of single scenes", k)
-                views = draw_views(GRID, kind, servers, colluding, count, drawn)
+                views = draw_views(GRID, kind, number, colluding, count, drawn)
                 seen = to_pixels(views, CLASSIFIER_SIZE).to(device)
                 right = recognised(classifier, images, seen, labels).float().mean().item()
-                row = {"assignment": kind, "servers": servers, "colluding": colluding, "draw": k}
+                row = {"assignment": kind, "servers": number, "colluding": colluding, "draw": k}
                 rows.append(row | {"accuracy": 100 * right})
     return pd.DataFrame(rows), scenes.source
 
 
-def ious(sam: Sam, count: int, draws: int, seed: int) -> pd.DataFrame:
+def ious(sam: Sam, servers: Sequence[int], count: int, draws: int, seed: int) -> pd.DataFrame:
     """IoU of SAM's mask on a view, told the box, and of the box alone; random assignments.
 
     Returns:
@@ -61,11 +67,11 @@ def ious(sam: Sam, count: int, draws: int, seed: int) -> pd.DataFrame:
         images, masks = load_objects(count, derive(seed, "objects", k))
         images, masks = images.to(sam.device), masks.to(sam.device)
         box = iou(box_masks(masks), masks).mean().item()
-        for servers, colluding in COALITIONS:
+        for number, colluding in coalitions(servers):
             drawn = derive(seed, "views of objects", k)
-            views = draw_views(GRID, "random", servers, colluding, count, drawn)
+            views = draw_views(GRID, "random", number, colluding, count, drawn)
             seen = to_pixels(views, images.shape[-1]).to(sam.device)
-            row = {"servers": servers, "colluding": colluding, "draw": k, "box": box}
+            row = {"servers": number, "colluding": colluding, "draw": k, "box": box}
             rows.append(row | {"IoU": segmented(sam, images, seen, masks).mean().item()})
     return pd.DataFrame(rows)
 

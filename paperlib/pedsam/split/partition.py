@@ -27,7 +27,7 @@ ROWS = 4096  # of a request, and computed at once: the tokens of an image of the
 
 AssignmentKind = Literal["contiguous", "interleaved", "random"]
 KINDS = get_args(AssignmentKind)
-SERVERS = (2, 4, 8, 16)  # numbers of them that are compared
+SERVERS = (2, 4, 8, 16)  # numbers of them that attack networks are trained for
 Assignment = tuple[int, ...]  # server of each window, or EDGE
 EDGE = -1  # in an assignment: the window stays on the edge
 Box = tuple[int, int, int, int]  # top, left, bottom and right, the last two outside

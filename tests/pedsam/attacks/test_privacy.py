@@ -12,6 +12,7 @@ from paperlib.pedsam.attacks.networks import GRID, SIZE
 from paperlib.pedsam.attacks.privacy import ATTACKS
 from paperlib.pedsam.attacks.reconstruction import mean_fill
 from paperlib.pedsam.attacks.views import draw_views, to_pixels
+from paperlib.pedsam.split.partition import KINDS
 from paperlib.seeds import derive
 
 
@@ -82,9 +83,18 @@ def test_tables_hold_what_is_shown_and_no_more(measured):
 
 
 def test_examples_are_one_image_for_each_number_of_servers(targets):
-    table, pictures = privacy.examples(targets, seed=0)
+    table, pictures = privacy.examples(targets, (2, 4, 8, 16), seed=0)
     assert list(pictures) == ["view", *ATTACKS, "image"]
     assert len(table) == 4 * len(ATTACKS)
     assert torch.equal(pictures["image"], targets.images)
     shares = (pictures["view"] > 0).float().mean((1, 2, 3))
     assert (shares.diff() < 0).all()  # the more servers, the less is seen
+    one = Targets(targets.images[:1], targets.tokens[:1])  # is shown for every number
+    _, pictures = privacy.examples(one, (4, 16), seed=0)
+    assert torch.equal(pictures["image"], targets.images[[0, 0]])
+
+
+def test_coalitions_of_one_server_and_of_several():
+    found = privacy.coalitions((4, 9))
+    assert found[:6] == [(kind, k, 1) for kind in KINDS for k in (4, 9)]
+    assert found[6:] == privacy.TOGETHER

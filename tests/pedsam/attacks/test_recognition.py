@@ -5,10 +5,10 @@ import torch
 from paperlib.models.sam import IMAGE, build_small_sam
 from paperlib.pedsam.attacks.classifier import ViewClassifier, recognised
 from paperlib.pedsam.attacks.recognition import (
-    COALITIONS,
     accuracies,
     box_masks,
     by_servers,
+    coalitions,
     falls,
     ious,
     segmented,
@@ -97,13 +97,19 @@ def test_falls_are_from_each_row_to_the_next():
     assert falls(values).to_numpy().tolist() == [[10, 30], [-5, 0]]
 
 
+def test_some_of_16_servers_collude_whatever_else_is_asked():
+    together = [(16, 1), (16, 2), (16, 4), (16, 8), (16, 12)]
+    assert coalitions((2, 4)) == [(1, 1), (2, 1), (4, 1), *together]
+    assert coalitions((4, 16)) == [(1, 1), (4, 1), *together]
+
+
 def test_what_is_recognised_is_measured_for_every_coalition_and_draw():
     torch.manual_seed(0)
-    found, source = accuracies(ViewClassifier().eval(), 3, 2, seed=1)
-    assert source == "OpenMoji-10 (drawn)" and len(found) == 2 * 3 * len(COALITIONS)
+    found, source = accuracies(ViewClassifier().eval(), (2, 4), 3, 2, seed=1)
+    assert source == "OpenMoji-10 (drawn)" and len(found) == 2 * 3 * len(coalitions((2, 4)))
     assert found.accuracy.mul(3 / 100).round(6).isin([0, 1, 2, 3]).all()
-    seen = ious(build_small_sam(), 2, 1, seed=1)
-    assert list(seen.servers) == [servers for servers, _ in COALITIONS]
+    seen = ious(build_small_sam(), (2, 4), 2, 1, seed=1)
+    assert list(seen.servers) == [servers for servers, _ in coalitions((2, 4))]
     assert seen.IoU.between(0, 1).all() and seen.box.nunique() == 1
     table = by_servers(found, seen)
     assert set(table.measure) == {"accuracy", "IoU", "box"} and table.value.notna().all()

@@ -53,30 +53,25 @@ run = start("00_tour", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
 from paperlib.freq import plots as freq_plots
-from paperlib.freq.occlusion import low_share, occluded_frequency
+from paperlib.freq.occlusion import low_share
+from paperlib.freq.sampled import mean_maps
 from paperlib.freq.tables import map_table
-from paperlib.freq.variants import ADVERSARIAL, ARCHITECTURES, LOW_CUTOFF, load_images, load_variant
+from paperlib.freq.variants import ADVERSARIAL, ARCHITECTURES, LOW_CUTOFF, load_images
 from paperlib.notebook.words import compared
 
 # %%
 images = load_images(dataset, "test").sample(run.sizes.images, seed)
 panels = [(arch, how) for arch in ARCHITECTURES for how in ("natural", ADVERSARIAL[dataset])]
-maps = {
-    panel: occluded_frequency(load_variant(dataset, *panel), images.floats(), images.labels).mean(0)
-    for panel in panels
-}  # each (32, 32)
+maps = mean_maps(dataset, panels, images.floats(), images.labels)  # each (32, 32)
 
 # %%
 run.save_figure(freq_plots.of_maps, map_table(maps, ["architecture", "variant"]))
 
 # %%
+than = {"more": "more than the usual", "less": "less than the usual", "same": "as the usual"}
 for arch, title in ARCHITECTURES.items():
-    pair = [
-        low_share(maps[arch, how], LOW_CUTOFF).item() for how in (ADVERSARIAL[dataset], "natural")
-    ]
-    words = compared(
-        *pair, more="more than the usual", less="less than the usual", same="as the usual"
-    )
+    pair = (low_share(maps[key], LOW_CUTOFF).item() for key in reversed(panels) if key[0] == arch)
+    words = compared(*pair, **than)
     run.say(f"{title}: share of the 64 coarsest waves after adversarial training {words}.")
 
 # %% [markdown]
@@ -108,7 +103,7 @@ from paperlib.pedsam.split.partition import SERVERS
 
 # %%
 scenes = load_scenes(dataset, len(SERVERS), 1, seed).images[0]
-table, pictures = privacy.examples(targets_of(load_sam(SAM), scenes), seed)
+table, pictures = privacy.examples(targets_of(load_sam(SAM), scenes), SERVERS, seed)
 
 # %%
 pixels = {name: as_pixels(shown) for name, shown in pictures.items()}
@@ -153,11 +148,11 @@ test = load_draws(dataset, "test", run.sizes.test_images, 1, seed)[0]
 whole = 100 * top1(clip, task_features(clip, tokenizer, dataset), test)
 settings = Settings(**run.sizes.clip, **bit_widths(BITS), seed=seed)
 real = load_draws(dataset, "train", settings.images, 1, seed)[0]
-given = dataset, "vit", (clip, tokenizer), settings, 0
-made = {
-    method: calibration_set(*given[:2], method, *given[2:], run.sizes.published, real)
-    for method in ("real", "gaussian", "spectrum", "d4c")
-}
+
+# %%
+methods = "real", "gaussian", "spectrum", "d4c"
+given = (clip, tokenizer), settings, 0, run.sizes.published, real
+made = {method: calibration_set(dataset, "vit", method, *given) for method in methods}
 
 # %%
 texts_done = quantize_text(clip, tokenizer, settings, zero_shot_task(dataset).templates)

@@ -97,10 +97,12 @@ run.save_figure(plots.spectrum, pd.concat([map_table({"all": mean_map}, ["class"
 mean = profiles[profiles["class"] == "all"]
 inner = mean[mean.radius.between(1, 30)]
 slope = np.polyfit(np.log(inner.radius), np.log(inner.value), 1)[0]
+print(f"exponent a = {-slope:.2f}")
+
+# %%
 energy = bands.band_energy(spectrum.dct2(images - images.mean((2, 3), keepdim=True)), 4, "square")
 shares = (energy.sum((0, 1)) / energy.sum()).numpy()
 edges = ["max(u, v) < 8", "8 to 15", "16 to 23", "24 to 31"]
-print(f"exponent a = {-slope:.2f}")
 pd.DataFrame({"band": edges, "share of energy (%)": (100 * shares).round(2)})
 
 # %% [markdown]
@@ -156,9 +158,8 @@ run.save_figure(plots.transfer, table.reset_index())
 diagonal = np.eye(3, dtype=bool)
 alike, apart = matrices[:, diagonal].mean(1), matrices[:, ~diagonal].mean(1)
 words = compared(alike.mean(), apart.mean(), more="above", less="below", same="as", unit=" %")
-run.say(
-    f"Mean accuracy where test images are filtered as those of the training: {words} elsewhere."
-)
+what = "Mean accuracy where test images are filtered as those of the training"
+run.say(f"{what}: {words} elsewhere.")
 
 # %%
 gaps = alike - apart

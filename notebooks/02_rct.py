@@ -58,10 +58,9 @@ from paperlib.runtime import device
 # %%
 model = load_variant(dataset, "vgg_small", "natural").to(device())
 test = load_images(dataset, "test").sample(2 * run.sizes.images, seed)
-correct = predict(model, test.floats()) == test.labels
-data = test.subset(correct.nonzero().squeeze(1)[: run.sizes.images])
+data, share = changes.first_right(model, test, run.sizes.images)
 images, labels = data.floats().to(device()), data.labels.to(device())
-print(f"{test.source}: accuracy {100 * correct.float().mean():.1f} % on {len(test)} images")
+print(f"{test.source}: accuracy {100 * share:.1f} % on {len(test)} images")
 
 # %% [markdown]
 # ## The attacks
@@ -176,12 +175,13 @@ run.say(f"By the intervals {clear} than white noise.")
 # of which no difference from white noise is to be expected.
 
 # %%
-text = "{title} {difference:+.1f} [{from:.1f}, {to:.1f}], {images} images".format_map
 for claim, access in [("freq-2-white-box", "white-box"), ("freq-2-black-box", "black-box")]:
     rows = excess[excess.access == access]
-    note = f"95 % over images: {'; '.join(map(text, rows.to_dict('records')))}"
+    note = f"95 % over images: {changes.excess_words(rows)}"
     scale = f"VGG, {counts[access]} images"
     run.check(claim, float(rows.difference.min()), scale=scale, source=data, note=note)
+
+# %%
 print(f"fool too few images to count: {left_out or 'none'}")
 
 # %% [markdown]
@@ -218,6 +218,8 @@ high = (shares["pgd_linf"] - shares["white_noise"])[:, 2:].sum(1).numpy()  # one
 low, up = bootstrap(high, resamples=run.sizes.bootstrap, seed=seed)
 mean = {name: float(energy.loc[edges[2:], name].sum()) for name in ("pgd_linf", "white_noise")}
 both = "{pgd_linf:.2f} against {white_noise:.2f}".format_map(mean)
+
+# %%
 note = f"{both}; 95 % over images: [{low:.2f}, {up:.2f}]"
 scale = f"VGG, {len(high)} of {len(images)} images"
 run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, note=note)

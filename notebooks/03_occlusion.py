@@ -36,6 +36,8 @@ from paperlib.notebook.start import start
 run = start("03_occlusion", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
+import itertools
+
 import numpy as np
 import pandas as pd
 import torch
@@ -44,8 +46,15 @@ from IPython.display import display
 from paperlib.data.foolbox_images import foolbox_cifar10
 from paperlib.freq import bands, occlusion, plots, zoo_evidence
 from paperlib.freq.explorer import explorer
-from paperlib.freq.sampled import beside_exact, mean_map, sampled_frequency
-from paperlib.freq.tables import band_table, curve_table, map_table, share_table, smallest_mean
+from paperlib.freq.sampled import beside_exact, mean_map, sampled_frequency, sampled_networks
+from paperlib.freq.tables import (
+    band_table,
+    curve_table,
+    map_table,
+    share_details,
+    share_table,
+    smallest_mean,
+)
 from paperlib.freq.variants import (
     ADVERSARIAL,
     ARCHITECTURES,
@@ -78,9 +87,11 @@ from paperlib.runtime import device
 robust = ADVERSARIAL[dataset]  # the variant that stands for adversarial training
 test = load_images(dataset, "test")
 data = test.sample(run.sizes.images * run.sizes.seeds, seed)  # parts are draws that share none
+print(f"{test.source}: {run.sizes.seeds} draws of {run.sizes.images} images that share none")
+
+# %%
 images, labels = data.floats().to(device()), data.labels.to(device())
 model = load_variant(dataset, "resnet20", "natural").to(device())
-print(f"{test.source}: {run.sizes.seeds} draws of {run.sizes.images} images that share none")
 
 # %%
 changes = occlusion.component_changes(model, images[:1], labels[:1])[0]  # (32, 32)
@@ -130,12 +141,11 @@ print("largest difference below 1e-4:", bool((loop - changes).abs().max() < 1e-4
 # their known sum. On the same images, beside the exact maps:
 
 # %%
-few = run.sizes.exact
-beside = {}
-for arch in ARCHITECTURES:
-    for variant in ("natural", robust):
-        net = load_variant(dataset, arch, variant).to(device())
-        beside[arch, variant] = beside_exact(net, images[:few], labels[:few], seed=seed)
+panels = [(arch, variant) for arch in ARCHITECTURES for variant in ("natural", robust)]
+few, beside = run.sizes.exact, {}
+for key in panels:
+    net = load_variant(dataset, *key).to(device())
+    beside[key] = beside_exact(net, images[:few], labels[:few], seed=seed)
 
 # %%
 beside = pd.DataFrame(beside).T
@@ -160,15 +170,11 @@ run.say(f"The first-order share puts the networks {order} the exact one.")
 # %%
 variants = {arch: ["natural", robust] for arch in ARCHITECTURES}
 variants["resnet20"] = ["natural", "low_pass", "high_pass", robust]
-occluded, right = {}, {}  # each (n, 32, 32), (n,)
-for key in ((arch, variant) for arch, names in variants.items() for variant in names):
-    net = load_variant(dataset, *key).to(device())
-    occluded[key] = sampled_frequency(net, images, labels, seed=seed).cpu()
-    right[key] = (predict(net, images) == labels).cpu()
+networks = [(arch, variant) for arch, names in variants.items() for variant in names]
+occluded, right = sampled_networks(dataset, networks, images, labels, seed)  # (n, 32, 32), (n,)
 
 # %%
 keys = ["architecture", "variant"]
-panels = [(arch, variant) for arch in ARCHITECTURES for variant in ("natural", robust)]
 means = {key: mean_map(occluded[key], seed=seed) for key in panels}
 run.save_figure(plots.of_maps, map_table(means, keys))
 
@@ -200,12 +206,8 @@ without = {key: occlusion.low_share(maps, LOW_CUTOFF) for key, maps in bare.item
 table = share_table(share, keys, run.sizes.bootstrap, seed)
 
 # %%
-details = table.assign(
-    constant=[maps[:, 0, 0].mean().item() for maps in occluded.values()],
-    without=[low.mean().item() for low in without.values()],
-    wrong=[int((~one).sum()) for one in right.values()],
-    share_of_wrong=[share[key][~one].mean().item() for key, one in right.items()],
-).set_index(keys)
+more = share_details(occluded, share, without, right)
+details = table.assign(**more).set_index(keys)
 details.round(3)
 
 # %%
@@ -234,14 +236,11 @@ for arch, title in ARCHITECTURES.items():
 # hang on this choice. The bands are no equals: the first has 16 components, the last 240.
 
 # %%
-masks = bands.band_masks(32, 8, "square").to(device())
-by_score = {}
-for arch, variant in panels:
-    for score in ("logit", "probability"):
-        net = load_variant(dataset, arch, variant).to(device())
-        of = occlusion.occluded_bands(net, images, labels, masks, score)
-        names = ARCHITECTURES[arch], VARIANTS[variant], score
-        by_score[names] = of.mean(0)
+masks, by_score = bands.band_masks(32, 8, "square").to(device()), {}
+for (arch, variant), score in itertools.product(panels, ("logit", "probability")):
+    net = load_variant(dataset, arch, variant).to(device())
+    of = occlusion.occluded_bands(net, images, labels, masks, score)
+    by_score[ARCHITECTURES[arch], VARIANTS[variant], score] = of.mean(0)
 
 # %%
 band_table(by_score, 32).round(3)
@@ -308,11 +307,10 @@ zoo_evidence.between_trainings("pgd", "low_logit_without_constant").round(3)
 
 # %%
 value, low, high = gain["with"]
-notes = [
-    f"adversarial training: {VARIANTS[robust]}",
-    "without the constant component {:.3f} [{:.3f}, {:.3f}]".format(*gain["without"]),
-    f"pairs of trainings, two data sets: {spread.smallest.min():.3f} to {spread.largest.max():.3f}",
-]
+other = "without the constant component {:.3f} [{:.3f}, {:.3f}]".format(*gain["without"])
+ends = f"{spread.smallest.min():.3f} to {spread.largest.max():.3f}"
+notes = [f"adversarial training: {VARIANTS[robust]}", other]
+notes += [f"pairs of trainings, two data sets: {ends}"]
 
 # %%
 scale = f"{int(both.sum())} of {len(images)} images, one model a variant"
@@ -329,11 +327,9 @@ run.check("freq-4-adversarial-low", value, interval=(low, high), over="images", 
 # %%
 real = foolbox_cifar10()
 x, y = real.floats().to(device()), real.labels.to(device())
-nets = {
-    "published ResNet-20": load_checkpoint("cifar10-published-resnet20"),
-    "natural": load_checkpoint("cifar10-resnet20-natural", zoo_evidence.FOLDER),
-    "PGD training": load_checkpoint("cifar10-resnet20-pgd", zoo_evidence.FOLDER),
-}
+nets = {"published ResNet-20": load_checkpoint("cifar10-published-resnet20")}
+for title, name in (("natural", "natural"), ("PGD training", "pgd")):
+    nets[title] = load_checkpoint(f"cifar10-resnet20-{name}", zoo_evidence.FOLDER)
 
 # %%
 right_of = {name: int((predict(net.to(device()), x) == y).sum()) for name, net in nets.items()}

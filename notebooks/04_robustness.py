@@ -34,18 +34,12 @@ from paperlib.notebook.start import start
 run = start("04_robustness", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
-from dataclasses import replace
-
 import pandas as pd
 
 from paperlib.data.foolbox_images import foolbox_cifar10
 from paperlib.freq import plots, zoo_evidence
-from paperlib.freq.zoo_recipes import RECIPES
-from paperlib.freq.zoo_training import Job, measure
-from paperlib.models.checkpoints import load_checkpoint
 from paperlib.names import DATASETS
 from paperlib.notebook.words import beside_zero, ranked
-from paperlib.runtime import device
 
 # %% [markdown]
 # ## The networks
@@ -105,15 +99,7 @@ run.save_figure(plots.zoo, measured[["dataset", *zoo_evidence.KEYS, "training", 
 # images: twenty images say little about a network.
 
 # %%
-real = foolbox_cifar10()
-real = replace(real, images=real.images.to(device()), labels=real.labels.to(device()))
-again = {}
-for variant in ("natural", "pgd"):
-    net = load_checkpoint(f"cifar10-resnet20-{variant}", zoo_evidence.FOLDER).to(device())
-    recipe = RECIPES["cifar10", "resnet20"]
-    job = Job("cifar10", "resnet20", variant, 0, recipe, attacked=20, occluded=10)
-    again[variant, "here"] = measure(net, job, real)["trainings"][0]
-    again[variant, "table"] = zoo_evidence.row(tables["cifar10"], job)
+again = zoo_evidence.measured_again(foolbox_cifar10(), attacked=20, occluded=10)
 pd.DataFrame(again).T[[*columns, "attacked", "occluded"]].astype(float).round(3)
 
 # %% [markdown]
@@ -128,23 +114,8 @@ pd.DataFrame(again).T[[*columns, "attacked", "occluded"]].astype(float).round(3)
 # if the order by low share is that by robust accuracy, −1 if it is the reverse.
 
 # %%
-found = {
-    (DATASETS[name], group): zoo_evidence.associate(rows, "robust_2", run.sizes.bootstrap, seed)
-    for name, table in tables.items()
-    for group, rows in zoo_evidence.groups(table).items()
-}
-pd.DataFrame(
-    {
-        key: {
-            "variants": one.variants,
-            "networks": one.networks,
-            "low share and robust": str(one.spearman),
-            "given clean accuracy": str(one.partial),
-            "clean and robust": str(one.clean),
-        }
-        for key, one in found.items()
-    }
-).T
+found = zoo_evidence.associate_all(tables, run.sizes.bootstrap, seed)
+zoo_evidence.association_table(found)
 
 # %%
 for (title, group), one in found.items():
@@ -157,9 +128,8 @@ for (title, group), one in found.items():
 clean = {title: found[title, "all"].clean.value for title, _ in found}
 weakest = measured.iloc[measured.accuracy.argmin()]
 run.say(f"Robust accuracy follows clean accuracy, by rank correlation: {ranked(clean)}.")
-run.say(
-    "The least accurate network: {architecture}, {variant}, {accuracy:.2f}.".format_map(weakest)
-)
+words = "{architecture}, {variant}, {accuracy:.2f}".format_map(weakest)
+run.say(f"The least accurate network: {words}.")
 
 # %% [markdown]
 # An interval that holds zero leaves open whether the two go together; with few variants, as of one
@@ -172,27 +142,15 @@ run.say(
 # ## Claims
 
 # %%
-parts = zoo_evidence.groups(tables[dataset])
 title = DATASETS[dataset]
 every, natural = found[title, "all"], found[title, "all, not adversarial"]
-large = zoo_evidence.associate(parts["all"], "robust_8", run.sizes.bootstrap, seed)
-over = "variants, trainings inside"
-source = f"{title}, data/freq_zoo"
+large = zoo_evidence.associate(tables[dataset], "robust_8", run.sizes.bootstrap, seed)
 
 # %%
-scale = f"{every.variants} variants, {every.networks} networks of {zoo_evidence.planned(dataset)}"
-checks = {
-    "freq-5-rank": (every.spearman, scale, f"at 8/255: {large.spearman}"),
-    "freq-5-given-clean": (every.partial, scale, f"at 8/255: {large.partial}"),
-    "freq-5-not-adversarial": (
-        natural.spearman,
-        f"{natural.variants} variants, {natural.networks} networks",
-        f"given clean accuracy: {natural.partial}",
-    ),
-}
-for claim, (value, size, note) in checks.items():
-    options = {"scale": size, "source": source, "note": note}
-    run.check(claim, value.value, interval=value.interval, over=over, **options)
+told = {"source": f"{title}, data/freq_zoo", "over": "variants, trainings inside"}
+for claim, (value, *words) in zoo_evidence.checked(every, natural, large, dataset).items():
+    told |= {"interval": value.interval} | dict(zip(("scale", "note"), words, strict=True))
+    run.check(claim, value.value, **told)
 
 # %% [markdown]
 # ## Outcome

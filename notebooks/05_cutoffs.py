@@ -59,11 +59,8 @@ from paperlib.seeds import overlap
 
 # %%
 robust = ADVERSARIAL[dataset]
-models = {
-    (arch, variant): load_variant(dataset, arch, variant).to(device())
-    for arch in ARCHITECTURES
-    for variant in ("natural", robust)
-}
+keys = [(arch, variant) for arch in ARCHITECTURES for variant in ("natural", robust)]
+models = {key: load_variant(dataset, *key).to(device()) for key in keys}
 
 # %%
 test = load_images(dataset, "test")
@@ -193,6 +190,8 @@ rises = {v: waves[v][:, high].mean(1) - clean[v] for v in pair}
 difference = 100 * (rises["natural"] - rises[robust])  # one an image
 ends = bootstrap(difference, resamples=run.sizes.bootstrap, seed=seed)
 rises |= {f"{v}, low": waves[v][:, ~high].mean(1) - clean[v] for v in pair}
+
+# %%
 {name: round(float(100 * rise.mean()), 1) for name, rise in rises.items()}
 
 # %%
@@ -218,6 +217,8 @@ shares = corruptions.high_shares(draws[0], severity, seed)
 right = {v: corruptions.outcomes(model, draws[0], severity, seed) for v, model in pair.items()}
 losses = {variant: corruptions.lost(found) for variant, found in right.items()}
 table = corruptions.loss_table(shares, losses)
+
+# %%
 run.save_figure(plots.corruptions, table)
 
 # %%

@@ -93,6 +93,8 @@ sam = load_sam("sam-small")
 grid = WindowGrid.from_encoder(sam.image_encoder)
 drawn = load_draws(dataset, 1, 1, seed)
 image = drawn.images[0]
+
+# %%
 side = f"{grid.window} × {grid.window}"
 print(f"{drawn.source}: {tuple(image.shape)}; {grid.count} windows of {side} tokens")
 

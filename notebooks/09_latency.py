@@ -186,8 +186,11 @@ run.save_figure(plots.modelled, modelled[slow])
 for name, fastest in network.fastest(modelled[slow]).groupby("SAM", sort=False):
     alone = counted(fastest.split < fastest[latency.ALONE])
     cloud = counted(fastest.split < fastest[network.CLOUD])
-    parts = "; ".join(f"{row.network}: {row.case}" for row in fastest.itertuples())
     run.say(f"{name}: splitting beats the edge alone on {alone} networks, plain cloud on {cloud}.")
+
+# %%
+for name, fastest in network.fastest(modelled[slow]).groupby("SAM", sort=False):
+    parts = "; ".join(f"{row.network}: {row.case}" for row in fastest.itertuples())
     run.say(f"The fastest way to split {name}, by network: {parts}.")
 
 # %% [markdown]

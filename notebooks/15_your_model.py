@@ -83,6 +83,8 @@ if images:
     data = load_own(images, run.sizes.images, size or None, seed)
 else:
     data = load_images(dataset, "test").sample(run.sizes.images, seed)
+
+# %%
 x, labels = data.floats().to(device()), data.labels.to(device())
 print(f"{data.source}: {len(data)} images, {x.shape[-2]} × {x.shape[-1]} pixels")
 
@@ -129,6 +131,8 @@ settings = comparison.Measuring(run.sizes.occluded, **options)
 if images:
     for name, network in networks.items():
         print(f"{name}: {comparison.cost(network, x, settings)}")
+
+# %%
 measured = {n: comparison.measure(network, x, labels, settings) for n, network in networks.items()}
 
 # %%

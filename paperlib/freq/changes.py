@@ -9,12 +9,25 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from paperlib.data import LabelledImages
 from paperlib.freq import rct
 from paperlib.freq.attacks import ATTACKS, attack
 from paperlib.freq.controls import CONTROLS
 from paperlib.models.training import predict
 
 Change = tuple[Float[Tensor, "_ channels height width"], Float[Tensor, "_ channels height width"]]
+
+
+def first_right(model: nn.Module, data: LabelledImages, most: int) -> tuple[LabelledImages, float]:
+    """The first images that a model gets right, at most so many, and its accuracy on all.
+
+    Args:
+        model: takes images in [0, 1], returns logits.
+        data: images and their true classes.
+        most: images that are kept.
+    """
+    right = predict(model, data.floats()) == data.labels
+    return data.subset(right.nonzero().squeeze(1)[:most]), right.float().mean().item()
 
 
 def attack_all(
@@ -73,6 +86,12 @@ def attack_table(
             "mean L2": norms(change).mean().item(),
         }
     return pd.DataFrame.from_dict(rows, "index")
+
+
+def excess_words(table: pd.DataFrame) -> str:
+    """Difference, interval and number of images of each row of `excess_table`, in one line."""
+    text = "{title} {difference:+.1f} [{from:.1f}, {to:.1f}], {images} images".format_map
+    return "; ".join(map(text, table.to_dict("records")))
 
 
 def excess_table(fooled: Mapping[str, Change], resamples: int, seed: int) -> pd.DataFrame:

@@ -17,6 +17,7 @@ sum: below 0.01 in what notebook 3 measures. The rest of `paperlib.freq.occlusio
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -34,8 +35,10 @@ from paperlib.freq.occlusion import (
     occluded_frequency,
     without_component,
 )
+from paperlib.freq.variants import load_variant
 from paperlib.models.classifier import Images, as_classifier, floats
 from paperlib.models.frozen import frozen
+from paperlib.models.training import predict
 from paperlib.seeds import derive, generator
 
 
@@ -85,6 +88,53 @@ def sampled_frequency(
     changes = torch.zeros_like(weights)
     changes.flatten(1)[image, part] = found
     return normalise(changes * weights)
+
+
+def mean_maps(
+    dataset: str, networks: Sequence[tuple[str, str]], images: Images, labels: Int[Tensor, " n"]
+) -> dict[tuple[str, str], Float[Tensor, "height width"]]:
+    """Exact `occluded_frequency` of networks, the mean over the images.
+
+    Args:
+        dataset: that they were trained on.
+        networks: their architectures and variants, by which the results are kept.
+        images, labels: as for `occluded_frequency`.
+
+    Raises:
+        CheckpointError: weights that are missing or damaged.
+    """
+    return {
+        key: occluded_frequency(load_variant(dataset, *key), images, labels).mean(0)
+        for key in networks
+    }
+
+
+def sampled_networks(
+    dataset: str,
+    networks: Sequence[tuple[str, str]],
+    images: Images,
+    labels: Int[Tensor, " n"],
+    seed: int = 0,
+) -> tuple[
+    dict[tuple[str, str], Float[Tensor, "n height width"]],
+    dict[tuple[str, str], Bool[Tensor, " n"]],
+]:
+    """`sampled_frequency` of networks, and which images each gets right; both on the CPU.
+
+    Args:
+        dataset: that they were trained on.
+        networks: their architectures and variants, by which the results are kept.
+        images, labels, seed: as for `sampled_frequency`.
+
+    Raises:
+        CheckpointError: weights that are missing or damaged.
+    """
+    occluded, right = {}, {}
+    for key in networks:
+        net = load_variant(dataset, *key).to(labels.device)
+        occluded[key] = sampled_frequency(net, images, labels, seed=seed).cpu()
+        right[key] = (predict(net, images) == labels).cpu()
+    return occluded, right
 
 
 def mean_map(

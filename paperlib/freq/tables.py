@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.stats
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -132,6 +132,32 @@ def band_table(bands: Mapping[Hashable, Float[Tensor, " bands"]], size: int) -> 
     width = size // count
     titles = [f"{width * band} to {width * (band + 1) - 1}" for band in range(count)]
     return pd.DataFrame({key: values.cpu().numpy() for key, values in bands.items()}, titles).T
+
+
+def share_details(
+    occluded: Mapping[Any, Float[Tensor, "n height width"]],
+    share: Mapping[Any, Float[Tensor, " n"]],
+    without: Mapping[Any, Float[Tensor, " n"]],
+    right: Mapping[Any, Bool[Tensor, " n"]],
+) -> dict[str, list[float]]:
+    """What stands beside the low-frequency shares of networks, as columns, a value a network.
+
+    Args:
+        occluded: their maps, an image each.
+        share: of low frequencies.
+        without: the same without the constant component.
+        right: images that each gets right.
+
+    Returns:
+        constant: mean share of the constant component; without: mean of that; wrong: images that
+        a network gets wrong; share_of_wrong: mean share over these, NaN where there are none.
+    """
+    return {
+        "constant": [maps[:, 0, 0].mean().item() for maps in occluded.values()],
+        "without": [low.mean().item() for low in without.values()],
+        "wrong": [int((~one).sum()) for one in right.values()],
+        "share_of_wrong": [share[key][~one].mean().item() for key, one in right.items()],
+    }
 
 
 def smallest_mean(

@@ -10,18 +10,23 @@ $$r_{xy \\cdot z} = \\frac{r_{xy} - r_{xz} r_{yz}}{\\sqrt{(1 - r_{xz}^2)(1 - r_{
 `paperlib.freq.zoo` makes the table.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from paperlib.data import LabelledImages
 from paperlib.freq.variants import ARCHITECTURES
 from paperlib.freq.zoo_recipes import RECIPES, VARIANTS
-from paperlib.freq.zoo_training import Job
+from paperlib.freq.zoo_training import Job, measure
+from paperlib.models.checkpoints import load_checkpoint
 from paperlib.names import DATASETS
 from paperlib.names import LABELLED as NAMES
 from paperlib.paths import DATA
+from paperlib.runtime import device
 from paperlib.seeds import derive
 
 FOLDER = DATA / "freq_zoo"
@@ -151,6 +156,87 @@ def associate(
     values = correlations(points(variants, resampled=False))
     each = (Correlation(*map(float, row)) for row in zip(values, *ends, strict=True))
     return Association(len(variants), len(table), *each)
+
+
+def associate_all(
+    tables: Mapping[str, pd.DataFrame], resamples: int, seed: int
+) -> dict[tuple[str, str], Association]:
+    """`associate` for each of `groups` of each table, at 2/255, by the data set's title and group.
+
+    Args:
+        tables: of `trainings`, by data set.
+        resamples, seed: of the bootstrap.
+    """
+    return {
+        (DATASETS[name], group): associate(rows, "robust_2", resamples, seed)
+        for name, table in tables.items()
+        for group, rows in groups(table).items()
+    }
+
+
+def association_table(found: Mapping[tuple[str, str], Association]) -> pd.DataFrame:
+    """What `associate_all` has found in words and numbers, a row each."""
+    rows = {
+        key: {
+            "variants": one.variants,
+            "networks": one.networks,
+            "low share and robust": str(one.spearman),
+            "given clean accuracy": str(one.partial),
+            "clean and robust": str(one.clean),
+        }
+        for key, one in found.items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def checked(
+    every: Association, natural: Association, large: Association, dataset: str
+) -> dict[str, tuple[Correlation, str, str]]:
+    """For each claim on the zoo its correlation, how much was measured, and a note.
+
+    Args:
+        every: of all networks, at 2/255.
+        natural: of those that are not adversarially trained.
+        large: of all networks, at 8/255.
+        dataset: whose networks they are.
+    """
+    scale = f"{every.variants} variants, {every.networks} networks of {planned(dataset)}"
+    few = f"{natural.variants} variants, {natural.networks} networks"
+    return {
+        "freq-5-rank": (every.spearman, scale, f"at 8/255: {large.spearman}"),
+        "freq-5-given-clean": (every.partial, scale, f"at 8/255: {large.partial}"),
+        "freq-5-not-adversarial": (
+            natural.spearman,
+            few,
+            f"given clean accuracy: {natural.partial}",
+        ),
+    }
+
+
+def measured_again(
+    data: LabelledImages, attacked: int = 20, occluded: int = 10
+) -> dict[tuple[str, str], Any]:
+    """Two kept ResNet-20 of CIFAR-10, measured here on other images, beside the table.
+
+    Args:
+        data: images of CIFAR-10.
+        attacked, occluded: how many of them are attacked, and occluded.
+
+    Returns:
+        By variant: "here", what `zoo_training.measure` finds of a training, and "table", the row
+        that the table has of it.
+
+    Raises:
+        CheckpointError: weights that are missing or damaged.
+    """
+    data, table, found = data.to(device()), trainings("cifar10"), {}
+    for variant in ("natural", "pgd"):
+        net = load_checkpoint(f"cifar10-resnet20-{variant}", FOLDER).to(device())
+        recipe = RECIPES["cifar10", "resnet20"]
+        job = Job("cifar10", "resnet20", variant, 0, recipe, attacked=attacked, occluded=occluded)
+        found[variant, "here"] = measure(net, job, data)["trainings"][0]
+        found[variant, "table"] = row(table, job)
+    return found
 
 
 def correlations(points: np.ndarray) -> np.ndarray:

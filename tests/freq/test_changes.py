@@ -1,10 +1,19 @@
+import pandas as pd
 import pytest
 import torch
 
+from paperlib.data import LabelledImages
 from paperlib.freq import changes
 from paperlib.freq.attacks import ATTACKS
 from paperlib.freq.bands import high_pass
-from paperlib.freq.changes import attack_all, attack_table, excess_table, norms
+from paperlib.freq.changes import (
+    attack_all,
+    attack_table,
+    excess_table,
+    excess_words,
+    first_right,
+    norms,
+)
 from paperlib.freq.rct import high_to_low, rct_map
 
 
@@ -33,6 +42,27 @@ def test_every_attack_gets_its_images_and_numbers(monkeypatch):
     assert list(after) == list(fools) == list(ATTACKS) == list(given)
     assert given["fgsm"] == (3, 0.3, None, 5) and given["square"] == (2, None, 7, 5)
     assert (after["fgsm"] == 1).all()
+
+
+def test_the_first_images_that_are_right():
+    images = torch.tensor([0, 255, 255, 0], dtype=torch.uint8)[:, None, None, None]
+    data = LabelledImages(
+        images.expand(4, 3, 2, 2), torch.tensor([0, 0, 1, 0]), ("a", "b"), "drawn"
+    )
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    with torch.no_grad():  # class 0 for dark images, class 1 for bright ones
+        model[1].weight.copy_(torch.tensor([[-1.0], [1.0]]).expand(2, 12))
+        model[1].bias.copy_(torch.tensor([6.0, -6.0]))
+    some, share = first_right(model, data, 2)
+    assert share == 0.75 and some.images[:, 0, 0, 0].tolist() == [0, 255]
+
+
+def test_rows_in_words():
+    row = {"title": "PGD", "difference": 1.24, "from": -0.5, "to": 3.0, "images": 7}
+    table = pd.DataFrame([row, row | {"title": "FGSM", "difference": -1.0}])
+    assert excess_words(table) == (
+        "PGD +1.2 [-0.5, 3.0], 7 images; FGSM -1.0 [-0.5, 3.0], 7 images"
+    )
 
 
 def test_how_far_an_attack_goes_where_it_fools(change):

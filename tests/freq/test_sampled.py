@@ -10,9 +10,13 @@ from paperlib.freq.sampled import (
     drawn,
     first_order_changes,
     mean_map,
+    mean_maps,
     sampled_frequency,
+    sampled_networks,
     strata,
 )
+from paperlib.freq.variants import load_images, load_variant
+from paperlib.models.training import predict
 
 SAMPLE = Sample(cutoff=4, share=0.2, rings=8)
 
@@ -118,3 +122,15 @@ def test_a_mean_map_does_not_show_how_often_a_component_was_drawn():
     found = mean_map(0.5 * weights, SAMPLE, seed)  # of maps that are 0.5 everywhere
     torch.testing.assert_close(found, 0.5 * (weights.mean(0) > 0))
     assert (found == 0).any()  # drawn for none of so few images
+
+
+def test_networks_of_one_data_set_are_measured_alike():
+    data = load_images("openmoji", "test").sample(2, 0)
+    images, labels = data.floats(), data.labels
+    key = "resnet20", "natural"
+    occluded, right = sampled_networks("openmoji", [key], images, labels, seed=4)
+    net = load_variant("openmoji", *key)
+    torch.testing.assert_close(occluded[key], sampled_frequency(net, images, labels, seed=4))
+    assert right[key].tolist() == (predict(net, images) == labels).tolist()
+    means = mean_maps("openmoji", [key], images, labels)
+    torch.testing.assert_close(means[key], occluded_frequency(net, images, labels).mean(0))

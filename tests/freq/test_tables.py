@@ -9,6 +9,7 @@ from paperlib.freq.tables import (
     curve_table,
     fooled_table,
     map_table,
+    share_details,
     share_table,
     smallest_mean,
     wave_table,
@@ -95,3 +96,14 @@ def test_corruptions_and_bands_have_a_row_a_network():
         "pgd": {("attack", "all"): torch.tensor([True, False]), ("noise", "all"): torch.zeros(2)}
     }
     assert fooled_table(hit).fooled.tolist() == [0.5, 0.0]
+
+
+def test_what_stands_beside_the_shares():
+    maps = torch.zeros(2, 4, 4)
+    maps[:, 0, 0] = torch.tensor([0.2, 0.4])
+    share, right = torch.tensor([0.5, 0.9]), torch.tensor([True, False])
+    found = share_details({"a": maps}, {"a": share}, {"a": share / 2}, {"a": right})
+    values = {name: column[0] for name, column in found.items()}
+    assert values == pytest.approx(
+        {"constant": 0.3, "without": 0.35, "wrong": 1, "share_of_wrong": 0.9}
+    )

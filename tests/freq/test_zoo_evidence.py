@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import spearmanr
 
+from paperlib.data.foolbox_images import foolbox_cifar10
 from paperlib.freq import zoo_evidence
 from paperlib.freq.zoo_recipes import VARIANTS
 from paperlib.freq.zoo_training import Job
@@ -100,6 +102,41 @@ def test_groups_are_the_architectures_with_and_without_attacks_in_training():
     assert set(parts["VGG"].architecture) == {"vgg_small"}
     left_out = set(parts["all"].variant) - set(parts["all, not adversarial"].variant)
     assert left_out == set(zoo_evidence.ADVERSARIAL)
+
+
+def test_correlations_of_all_groups_by_title():
+    tables = {"cifar10": zoo_evidence.trainings("cifar10")}
+    found = zoo_evidence.associate_all(tables, 20, 3)
+    assert list(found) == [("CIFAR-10", group) for group in zoo_evidence.groups(tables["cifar10"])]
+    alone = zoo_evidence.associate(tables["cifar10"], "robust_2", 20, 3)
+    assert found["CIFAR-10", "all"] == alone
+    shown = zoo_evidence.association_table(found).loc[("CIFAR-10", "all")]
+    assert shown["given clean accuracy"] == str(alone.partial)
+    assert shown.networks == len(tables["cifar10"])
+
+
+def test_each_claim_has_its_correlation():
+    def one(value):
+        each = [zoo_evidence.Correlation(value + k, 0.0, 1.0) for k in range(3)]
+        return zoo_evidence.Association(3, 9, *each)
+
+    found = zoo_evidence.checked(one(0.1), one(10.1), one(20.1), "cifar10")
+    assert [value.value for value, _, _ in found.values()] == [0.1, 1.1, 10.1]
+    assert found["freq-5-rank"][1:] == (
+        "3 variants, 9 networks of 140",
+        "at 8/255: 20.10 [0.00, 1.00]",
+    )
+    assert found["freq-5-not-adversarial"][1] == "3 variants, 9 networks"
+
+
+def test_kept_networks_are_measured_again_beside_the_table():
+    data = foolbox_cifar10().subset(torch.arange(3))
+    found = zoo_evidence.measured_again(data, attacked=1, occluded=1)
+    sides = ("here", "table")
+    assert list(found) == [(v, side) for v in ("natural", "pgd") for side in sides]
+    assert found["pgd", "table"].variant == "pgd"
+    assert all(found[v, "here"]["attacked"] == 1 for v in ("natural", "pgd"))
+    assert found["natural", "here"]["accuracy"] in (0, 1 / 3, 2 / 3, 1)
 
 
 def test_every_adversarial_training_is_set_against_every_natural_one(monkeypatch):

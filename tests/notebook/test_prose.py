@@ -1,5 +1,6 @@
 """Notebooks argue: words beside the code, sentences after each figure, an answer at the end."""
 
+import ast
 import json
 import re
 
@@ -9,12 +10,14 @@ from paperlib.paths import NOTEBOOKS
 
 WORDS_A_LINE = 6
 WORDS_AFTER_A_FIGURE = 20
+LINES_OF_CODE = 5  # of a cell, as formatted; more is a function of the package
 NUMBER = r"\d\.\d|\[[-−]?\d|\b\d+ against \d|\d (?:%|dB|ms|points)"
 COMPARING = (
     r"\b(?:more|less|fewer|most|least|best|worst|better|worse|half|twice|same|ahead|behind|beats?"
     r"|\w+er than|\w*(?:high|low|larg|small|great|wid|near|fast|slow|clos|clear)(?:er|est))\b"
 )
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
+LONG = ("10_limits", "11_synthesis", "12_quantization", "13_ablation", "14_deployment")  # yet
 each = pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 
 
@@ -36,6 +39,23 @@ def words_a_line(notebook):
     words = sum(len(prose(text)) for kind, text in notebook if kind == "markdown")
     lines = [line.strip() for kind, text in notebook if kind == "code" for line in text.split("\n")]
     return words / sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def long_cells(notebook):
+    """Code cells of more than `LINES_OF_CODE` lines, without comments, imports and plain values."""
+    found = []
+    for _, text in (cell for cell in notebook if cell[0] == "code"):
+        lines = [
+            line
+            for part in ast.parse(text).body
+            if not isinstance(part, (ast.Import, ast.ImportFrom))
+            and not isinstance(getattr(part, "value", None), ast.Constant)
+            for line in text.split("\n")[part.lineno - 1 : part.end_lineno]
+            if line.strip() and not line.strip().startswith("#")
+        ]
+        if len(lines) > LINES_OF_CODE:
+            found.append(text)
+    return found
 
 
 def without_a_sentence(notebook):
@@ -92,6 +112,13 @@ def test_what_counts_as_a_sentence():
         assert without_a_sentence([figure, *after]) == [figure[1]]
 
 
+def test_what_counts_as_a_long_cell():
+    few = "import a\nfrom b import (\n    c,\n    d,\n)\n\nplain = 0.5  # a parameter\n# words\n"
+    few += "x = [\n    1,\n]\ny = f(2)\nz = f(3)"
+    assert long_cells([("code", few), ("markdown", "\n" * 9)]) == []
+    assert long_cells([("code", f"{few}\nw = f(4)")]) == [f"{few}\nw = f(4)"]
+
+
 @pytest.mark.parametrize(
     "sentence",
     [
@@ -124,6 +151,11 @@ def test_what_does_not(sentence):
 @each
 def test_numbers_of_a_run_are_compared_by_its_code(file):
     assert typed_comparisons(cells(file)) == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem not in LONG])
+def test_cells_are_short(file):
+    assert long_cells(cells(file)) == []
 
 
 @each

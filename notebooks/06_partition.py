@@ -40,8 +40,11 @@ run = start("06_partition", sizes, profile=profile, seed=seed, dataset=dataset)
 # %%
 import torch
 from IPython.display import display
+from segment_anything.utils.transforms import ResizeLongestSide
 
+from paperlib.data.photographs import free_photograph
 from paperlib.models.sam import PUBLISHED, build_sam, load_sam
+from paperlib.notebook.words import number, ranked
 from paperlib.pedsam import encoding, exposure, plots
 from paperlib.pedsam.explorer import explorer
 from paperlib.pedsam.small_sam.scenes import load_draws
@@ -118,6 +121,25 @@ run.save_figure(plots.views, encoding.assignments(grid, [4], secret, patch), pix
 # Black is what a server never gets; the number is its share of the pixels. Shares differ because
 # the windows at the right and at the bottom are smaller. Equal shares do not show equally much:
 # that hangs on where the object lies, and on how much of it stays together.
+#
+# A photograph is seldom square. SAM gives its longer side the encoder's size, and what fills up the
+# rest stays on the edge:
+
+# %%
+photograph = ResizeLongestSide(image.shape[-1]).apply_image(free_photograph("chelsea"))
+cut = encoding.assignments(grid, [4], secret, patch, photograph.shape[:2])
+run.save_figure(plots.photograph_views, cut, {"image": photograph})
+
+# %%
+largest = ranked(100 * cut.groupby("assignment", sort=False).share.max(), unit=" %")
+run.say(f"Largest share of the cat for one of four servers, in percent of its pixels: {largest}.")
+run.say(f"The bound is {number(100 * cut.bound.max())} %.")
+
+# %% [markdown]
+# Shares are of the photograph, not of the square. What is told by a share depends on where the
+# windows lie: in contiguous blocks one server can get both eyes with all that is between them, and
+# where neighbours are apart a face comes in pieces. Everybody who has seen a cat recognises it by a
+# single piece with an eye in it, so a small share is no promise that nothing is recognised.
 #
 # In JupyterLab, choose for yourself. (On a page, and in batch, this cell shows nothing.)
 

@@ -3,6 +3,8 @@
 Looked for in `source`, else in the folder that ``$PAPERLIB_PHOTOGRAPHS`` names: the images that lie
 in it, else those in its ``images`` folder and below, which is the layout of BSDS500. Nothing is
 downloaded.
+
+`FREE` are photographs that come with scikit-image and that anyone may show: NOTICE says whose.
 """
 
 from collections.abc import Iterable
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
+from skimage import data
 from torch import Tensor
 
 from paperlib.data import external
@@ -20,6 +23,7 @@ from paperlib.seeds import draws
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 ENVIRONMENT = external.variable("photographs")
+FREE = ("astronaut", "chelsea", "coffee", "rocket")
 
 
 def find_photographs(source: Path | None = None) -> list[Path]:
@@ -62,7 +66,23 @@ def load_photographs(
         raise ValueError(f"size={size}: whole numbers from 1 are valid")
     chosen = [paths[index] for index in draws(len(paths), count, 1, seed)[0]]
     external.note("photographs", chosen)
-    return torch.stack([_read(path, size) for path in chosen])
+    return torch.stack([_square(open_picture(path, str(path)), size) for path in chosen])
+
+
+def free_photograph(name: str) -> UInt8[np.ndarray, "height width 3"]:
+    """One of `FREE`, RGB, 0 to 255: 300 to 512 pixels high and 451 to 640 wide.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if name not in FREE:
+        raise ValueError(f"photograph {name!r} is unknown: valid are {', '.join(FREE)}")
+    return getattr(data, name)()
+
+
+def free_squares(size: int) -> UInt8[Tensor, "4 3 size size"]:
+    """All of `FREE`, as `load_photographs` would give them."""
+    return torch.stack([_square(Image.fromarray(free_photograph(name)), size) for name in FREE])
 
 
 def _images(folder: Path, paths: Iterable[Path]) -> list[Path]:
@@ -73,8 +93,7 @@ def _images(folder: Path, paths: Iterable[Path]) -> list[Path]:
     )
 
 
-def _read(path: Path, size: int) -> Tensor:
-    image = open_picture(path, str(path))
+def _square(image: Image.Image, size: int) -> Tensor:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)

@@ -17,8 +17,10 @@ from paperlib.pedsam.remote.ledger import Ledger
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import (
+    EDGE,
     KINDS,
     Assignment,
+    Box,
     WindowGrid,
     area,
     assign,
@@ -73,29 +75,53 @@ def rounds_table(encoders: Mapping[str, ImageEncoderViT]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["SAM", "windows", "round"])
 
 
-def assignment_table(grid: WindowGrid, assignment: Assignment, patch: int) -> pd.DataFrame:
-    """A row a window: window, server, and its sides in pixels: top, left, bottom, right."""
+def assignment_table(assignment: Assignment, boxes: Sequence[Box]) -> pd.DataFrame:
+    """A row for each window that a server gets: window, server, and its sides in pixels.
+
+    Args:
+        assignment: of the windows.
+        boxes: where each window has content, of `WindowGrid.contents`.
+
+    Returns:
+        window, server, top, left, bottom, right.
+    """
     rows = [
-        {"window": window, "server": server}
-        | dict(zip(SIDES, (patch * side for side in grid.box(window)), strict=True))
-        for window, server in enumerate(assignment)
+        {"window": window, "server": server} | dict(zip(SIDES, box, strict=True))
+        for window, (server, box) in enumerate(zip(assignment, boxes, strict=True))
+        if server != EDGE
     ]
     return pd.DataFrame(rows)
 
 
 def assignments(
-    grid: WindowGrid, servers: Sequence[int], secret: bytes, patch: int
+    grid: WindowGrid,
+    servers: Sequence[int],
+    secret: bytes,
+    patch: int,
+    size: tuple[int, int] | None = None,
 ) -> pd.DataFrame:
-    """Every assignment, a row a window: servers, assignment, server, place in pixels, and `share`.
+    """Every assignment of a picture.
 
-    `share` is that of the image's pixels that this window's server gets, 0 to 1.
+    Args:
+        grid: of the windows.
+        servers: numbers of them.
+        secret: of the edge.
+        patch: pixels along a side of a token.
+        size: height and width of the picture, in pixels, at the encoder's size; all of its square
+            if None.
+
+    Returns:
+        A row a window with content: servers, assignment, server, place in pixels, `share` (of the
+        picture's pixels, those that this window's server gets, 0 to 1) and its `bound`.
     """
-    parts = []
+    boxes, parts = grid.contents(*(size or 2 * (patch * grid.tokens,)), patch), []
+    sizes = [area(box) for box in boxes]
     for k, kind in itertools.product(servers, KINDS):
-        part = assignment_table(grid, assign(kind, grid.count, k, grid, secret), patch)
+        part = assignment_table(assign(kind, grid.count, k, grid, secret, sizes=sizes), boxes)
         pixels = (part.bottom - part.top) * (part.right - part.left)
         share = pixels.groupby(part.server).transform("sum") / pixels.sum()
-        parts.append(part.assign(servers=k, assignment=kind, share=share))
+        most = bound(sizes, k) / sum(sizes)
+        parts.append(part.assign(servers=k, assignment=kind, share=share, bound=most))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -30,7 +30,8 @@ def show_assignment(
         server: whose view is shown, below `servers`.
     """
     assignment = assign(kind, grid.count, servers, grid, SECRET, frame)
-    windows = assignment_table(grid, assignment, image.shape[0] // grid.tokens)
+    boxes = grid.contents(*image.shape[:2], image.shape[0] // grid.tokens)
+    windows = assignment_table(assignment, boxes)
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.5))
     assignment_map(axes[0], image, windows)
     seen = view(image, windows[windows.server == server])

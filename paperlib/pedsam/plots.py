@@ -23,6 +23,7 @@ from paperlib.notebook.figures import (
     image_row,
 )
 from paperlib.pedsam.attacks.privacy import ATTACKS
+from paperlib.pedsam.attacks.unseen import BEST, OTHERS
 
 Pixels = Mapping[str, np.ndarray]
 
@@ -54,16 +55,16 @@ def views(table: pd.DataFrame, pixels: Pixels) -> Figure:
 
     All but the server's windows is black; above each picture stands the share of the pixels.
     """
-    kinds = list(table.assignment.unique())
-    figure, axes = plt.subplots(len(kinds), table.server.nunique(), figsize=(7, 5.6))
-    for line, kind in zip(axes, kinds, strict=True):
-        parts = list(table[table.assignment == kind].groupby("server"))
-        seen = np.stack([view(pixels["image"], windows) for _, windows in parts])
-        titles = [f"server {k}: {100 * part.share.iloc[0]:.0f} %" for k, part in parts]
-        image_row(line, seen, titles, kind)
-        for ax in line:
-            ax.title.set_fontsize(9)
-    return figure
+    return _views(table, pixels["image"])
+
+
+def photograph_views(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """What each of four servers sees of a photograph of a cat that is wider than it is high.
+
+    A row of four pictures an assignment; all but the server's windows is black, and above each
+    picture stands the share of the pixels.
+    """
+    return _views(table, pixels["image"])
 
 
 def neighbours(table: pd.DataFrame) -> Figure:
@@ -115,19 +116,16 @@ def iou(table: pd.DataFrame) -> Figure:
 
 def masks(table: pd.DataFrame, pixels: Pixels) -> Figure:
     """Masks that answer a box: a row an image, a column a way to split SAM, its IoU above each."""
-    names, numbers = list(table.case.unique()), list(table.image.unique())
-    figure, axes = plt.subplots(len(numbers), len(names), squeeze=False)
-    figure.set_size_inches(7, 0.2 + 1.8 * len(numbers))
-    for line, number in zip(axes, numbers, strict=True):
-        rows = table[table.image == number].itertuples()
-        found = pixels[f"masks{number}"]
-        for ax, row, mask in zip(line, rows, found, strict=True):
-            case = row.case.replace(", distilled", ",\ndistilled")
-            title = f"{case}\n{row.IoU:.2f}" if number == numbers[0] else f"{row.IoU:.2f}"
-            mask_overlay(ax, pixels[f"image{number}"], mask, title)
-            _draw_box(ax, (row.x0, row.x1), (row.y0, row.y1))
-            ax.title.set_fontsize(9)
-    return figure
+    return _masks(table, pixels, ORANGE)
+
+
+def photograph_masks(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """Masks that answer two boxes on a photograph of a cat, around its head and around one eye.
+
+    A row a box, a column a way to split SAM; above each picture stands the IoU with the mask of
+    SAM, whole, in the first column. The same windows computed elsewhere give the same mask.
+    """
+    return _masks(table, pixels, BLUE)
 
 
 def rebuilt(table: pd.DataFrame, pixels: Pixels) -> Figure:
@@ -136,15 +134,16 @@ def rebuilt(table: pd.DataFrame, pixels: Pixels) -> Figure:
     A row a number of servers: the more there are, the less a server sees, and the coarser are all
     rebuilt pictures.
     """
-    servers, names = list(table.servers.unique()), list(pixels)
-    figure, axes = plt.subplots(len(servers), len(names), figsize=(8, 4.9), squeeze=False)
-    titles = [_title(name).replace(" ", "\n", 1) for name in names]
-    for n, line in enumerate(axes):
-        pictures = np.stack([pixels[name][n] for name in names])
-        image_row(line, pictures, titles if n == 0 else (), f"1 of {servers[n]}")
-    for ax in axes[0]:
-        ax.title.set_fontsize(9)
-    return figure
+    return _rebuilt(table, pixels)
+
+
+def rebuilt_photographs(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """One server's view of four photographs, what each attack makes of it, and the photograph.
+
+    An astronaut with two servers, a cat with four, a cup of coffee with eight, a rocket with 16:
+    what was never seen is filled with soft colours, without the objects that are there.
+    """
+    return _rebuilt(table, pixels)
 
 
 def reconstruction(table: pd.DataFrame) -> Figure:
@@ -164,6 +163,25 @@ def reconstruction(table: pd.DataFrame) -> Figure:
         ax.set_title(kind)
     _servers_axis(axes.flat, table.servers, axes[1])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def over_fill(table: pd.DataFrame) -> Figure:
+    """What the best attack gains over the mean colour on unseen pixels, by number of servers.
+
+    PSNR at the left, SSIM at the right; a line an assignment, and a grey one for the null control,
+    an attack that looks at another picture. Lines on the points are 95 % intervals over pictures.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4))
+    for ax, measure, unit in zip(axes, ("PSNR", "SSIM"), (" (dB)", ""), strict=True):
+        here = table[table.measure == f"{measure} unseen"]
+        for kind, part in here[here.fill == BEST].groupby("assignment", sort=False):
+            _intervals(ax, part, label=kind)
+        _intervals(ax, here[here.fill == OTHERS], color=GREY, label=OTHERS)
+        ax.set_ylabel(f"gain over mean fill, {measure}{unit}")
+        ax.axhline(0, color="0.6", linewidth=1)
+    _servers_axis(axes, table.servers)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -215,8 +233,7 @@ def active(table: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(6, 3.4))
     colours = (BLUE, ORANGE, VERMILION, GREY, GREEN)
     for colour, (knows, part) in zip(colours, table.groupby("knows", sort=False), strict=True):
-        ends = [part.gain - part.low, part.high - part.gain]
-        ax.errorbar(part.servers, part.gain, ends, fmt="o-", color=colour, label=knows, capsize=3)
+        _intervals(ax, part, color=colour, label=knows)
     ax.axhline(0, color="0.6", linewidth=1)
     _servers_axis([ax], table.servers)
     ax.set_ylabel("gain over pixels (dB)")
@@ -342,12 +359,66 @@ def view(image: np.ndarray, windows: pd.DataFrame) -> np.ndarray:
     return seen
 
 
-def mask_overlay(ax: Axes, image: np.ndarray, mask: np.ndarray, title: str = "") -> None:
+def mask_overlay(
+    ax: Axes, image: np.ndarray, mask: np.ndarray, title: str = "", colour: str = ORANGE
+) -> None:
     """An image, RGB, 0 to 255, (height, width, 3), with a mask of the same size tinted."""
-    tint = np.array(mpl.colors.to_rgb(ORANGE)) * 255
+    tint = np.array(mpl.colors.to_rgb(colour)) * 255
     tinted = np.where(mask[..., None] > 0, 0.4 * image + 0.6 * tint, image)
     ax.imshow(tinted.astype(np.uint8), interpolation="nearest")
     _bare(ax, title)
+
+
+def _views(table: pd.DataFrame, image: np.ndarray) -> Figure:
+    """A row of views an assignment, with the share of the pixels above each."""
+    kinds = list(table.assignment.unique())
+    figure, axes = plt.subplots(len(kinds), table.server.nunique())
+    figure.set_size_inches(7, 0.5 + 1.7 * len(kinds) * image.shape[0] / image.shape[1])
+    for line, kind in zip(axes, kinds, strict=True):
+        parts = list(table[table.assignment == kind].groupby("server"))
+        seen = np.stack([view(image, windows) for _, windows in parts])
+        titles = [f"server {k}: {100 * part.share.iloc[0]:.0f} %" for k, part in parts]
+        image_row(line, seen, titles, kind)
+        for ax in line:
+            ax.title.set_fontsize(9)
+    return figure
+
+
+def _masks(table: pd.DataFrame, pixels: Pixels, colour: str) -> Figure:
+    """A row of masks an image, a column a way to split SAM, with the IoU above each."""
+    names, numbers = list(table.case.unique()), list(table.image.unique())
+    shapes = [pixels[f"image{number}"].shape for number in numbers]
+    figure, axes = plt.subplots(len(numbers), len(names), squeeze=False)
+    figure.set_size_inches(7, 0.2 + sum(0.15 + 1.65 * shape[0] / shape[1] for shape in shapes))
+    for line, number in zip(axes, numbers, strict=True):
+        rows = table[table.image == number].itertuples()
+        found = pixels[f"masks{number}"]
+        for ax, row, mask in zip(line, rows, found, strict=True):
+            case = row.case.replace(", distilled", ",\ndistilled")
+            title = f"{case}\n{row.IoU:.2f}" if number == numbers[0] else f"{row.IoU:.2f}"
+            mask_overlay(ax, pixels[f"image{number}"], mask, title, colour)
+            _draw_box(ax, (row.x0, row.x1), (row.y0, row.y1))
+            ax.title.set_fontsize(9)
+    return figure
+
+
+def _rebuilt(table: pd.DataFrame, pixels: Pixels) -> Figure:
+    """A row a number of servers, a column each of the pictures by name."""
+    servers, names = list(table.servers.unique()), list(pixels)
+    figure, axes = plt.subplots(len(servers), len(names), figsize=(8, 4.9), squeeze=False)
+    titles = [_title(name).replace(" ", "\n", 1) for name in names]
+    for n, line in enumerate(axes):
+        pictures = np.stack([pixels[name][n] for name in names])
+        image_row(line, pictures, titles if n == 0 else (), f"1 of {servers[n]}")
+    for ax in axes[0]:
+        ax.title.set_fontsize(9)
+    return figure
+
+
+def _intervals(ax: Axes, table: pd.DataFrame, **how: str) -> None:
+    """Gains by number of servers, with their intervals."""
+    ends = [table.gain - table.low, table.high - table.gain]
+    ax.errorbar(table.servers, table.gain, ends, fmt="o-", capsize=3, **how)
 
 
 def _draw_box(ax: Axes, x: Iterable[float], y: Iterable[float]) -> None:

@@ -6,14 +6,17 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import UInt8
 from PIL import Image
-from segment_anything import SamAutomaticMaskGenerator
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
 from paperlib.data.coco import SegmentedImage
 from paperlib.models.sam import load_sam
 from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.processes import local_servers
+from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.remote.wire import FORMATS
 from paperlib.pedsam.small_sam.masks import box_prompt, iou, mean_iou, point_prompts
 from paperlib.pedsam.small_sam.segmentation import PROMPTS, replace_encoder, segment, true_masks
@@ -28,6 +31,8 @@ AUTOMATIC = {  # 64 points at a time, the default, take 0.2 GB more than 16
     "stability_score_thresh": 0.7,
     "points_per_batch": 16,
 }
+CORNERS = ("x0", "y0", "x1", "y1")
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 Masks = dict[str, list[np.ndarray]]  # by prompt, one for each object
 
 
@@ -214,7 +219,7 @@ def examples(
         true = torch.from_numpy(image.masks[0])
         found = np.stack([masks[place] for masks in columns.values()])
         factor, (picture, masks) = _small(image.image, found)
-        box = dict(zip(("x0", "y0", "x1", "y1"), factor * box_prompt(image.masks[0]), strict=True))
+        box = dict(zip(CORNERS, factor * box_prompt(image.masks[0]), strict=True))
         values = iou(torch.from_numpy(found), true.expand(len(found), -1, -1)).tolist()
         rows += [
             {"image": number, "case": name, "IoU": value} | box
@@ -223,6 +228,54 @@ def examples(
         pixels |= {f"image{number}": picture, f"masks{number}": masks}
         place += len(image.masks)
     return pd.DataFrame(rows), pixels
+
+
+def photograph(
+    cases: Sequence[Case], image: UInt8[np.ndarray, "height width 3"], boxes: Sequence[Box]
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """SAM's answers to boxes on a photograph, whole and split over four servers in this process.
+
+    Args:
+        cases: how SAM is split; those with other numbers of servers or formats than float32 are
+            left out. The first says which SAM is the whole one.
+        image: RGB.
+        boxes: left, top, right and bottom in pixels, one for each row of pictures.
+
+    Returns:
+        As of `examples`, with the IoU with the mask of SAM, whole, and a box in place of an image.
+    """
+    columns = {WHOLE: _boxed(load_sam(cases[0].weights), image, boxes)}
+    for case in cases:
+        if (case.format, case.servers) == ("float32", 4):
+            sam = load_sam(case.weights)
+            worker = WindowBlocks(sam.image_encoder)
+            services = (WindowService(worker, Limits()) for _ in range(case.servers))
+            with (
+                serving(services) as addresses,
+                EdgeCompute(worker, addresses, deadline=600) as edge,
+            ):
+                encoder = PartitionedEncoder(sam.image_encoder, edge, case.schedule)
+                columns[case.method] = _boxed(replace_encoder(sam, encoder), image, boxes)
+    rows, pixels = [], {}
+    for number, box in enumerate(boxes):
+        found = np.stack([masks[number] for masks in columns.values()])
+        factor, (picture, masks) = _small(image, found)
+        corners = dict(zip(CORNERS, factor * np.asarray(box), strict=True))
+        own = torch.from_numpy(found[0]).expand(len(found), -1, -1)
+        values = iou(torch.from_numpy(found), own).tolist()
+        rows += [
+            {"image": number, "case": name, "IoU": value} | corners
+            for name, value in zip(columns, values, strict=True)
+        ]
+        pixels |= {f"image{number}": picture, f"masks{number}": masks}
+    return pd.DataFrame(rows), pixels
+
+
+def _boxed(sam: Sam, image: np.ndarray, boxes: Sequence[Box]) -> list[np.ndarray]:
+    """The mask of each box."""
+    predictor = SamPredictor(sam)
+    predictor.set_image(image)
+    return [predictor.predict(box=np.array(box), multimask_output=False)[0][0] for box in boxes]
 
 
 def everything(sam: Sam, name: str, image: np.ndarray) -> dict[str, list[np.ndarray]]:

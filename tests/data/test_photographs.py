@@ -3,7 +3,14 @@ import pytest
 import torch
 from PIL import Image
 
-from paperlib.data.photographs import ENVIRONMENT, find_photographs, load_photographs
+from paperlib.data.photographs import (
+    ENVIRONMENT,
+    FREE,
+    find_photographs,
+    free_photograph,
+    free_squares,
+    load_photographs,
+)
 
 
 def save(path, width, height, colour=(10, 20, 30)):
@@ -61,3 +68,14 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(b"\x89PNG damaged")
     with pytest.raises(ValueError, match="a.png: not a PNG, JPEG or WEBP"):
         load_photographs(1, 8, tmp_path)
+
+
+def test_photographs_that_anyone_may_show_come_with_a_package():
+    shapes = [free_photograph(name).shape for name in FREE]
+    assert shapes == [(512, 512, 3), (300, 451, 3), (400, 600, 3), (427, 640, 3)]
+    squares = free_squares(256)
+    assert squares.shape == (4, 3, 256, 256) and squares.dtype == torch.uint8
+    first = free_photograph("astronaut").reshape(256, 2, 256, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(squares[0].permute(1, 2, 0), first, atol=1)
+    with pytest.raises(ValueError, match="valid are astronaut, chelsea"):
+        free_photograph("lena")

@@ -32,6 +32,19 @@ def test_shares_of_the_servers_add_up_to_the_image():
     assert (table.bottom.max(), table.right.max()) == (320, 320)
 
 
+def test_shares_are_of_the_picture_where_it_is_no_square():
+    table = encoding.assignments(WindowGrid(20, 6), (4,), SECRET, patch=16, size=(213, 320))
+    assert (table.bottom.max(), table.right.max()) == (213, 320)
+    assert table.window.max() == 11  # the lower four hold filling alone
+    for _, part in table.groupby("assignment"):
+        pixels = (part.bottom - part.top) * (part.right - part.left)
+        assert pixels.sum() == 213 * 320
+        by_server = pixels.groupby(part.server).sum() / (213 * 320)
+        assert part.share.to_numpy() == pytest.approx(by_server[part.server].to_numpy())
+    assert (table.share <= table.bound).all()
+    assert table.bound[0] == pytest.approx((1 + 3 * 96**2 / (213 * 320)) / 4, abs=1e-4)
+
+
 def test_neighbours_of_every_assignment():
     table = encoding.neighbours_table(WindowGrid(20, 6), (2, 16), SECRET, frames=50)
     share = table.set_index(["assignment", "servers"]).share
@@ -56,7 +69,8 @@ def test_every_shape_and_assignment_is_encoded_over_servers(sam):
 
 def test_windows_tile_the_image_as_the_owner_map_says():
     grid, assignment = WindowGrid(7, 3), (0, 1, 2, 1, 0, 2, 2, 2, 0)
-    table, owner = encoding.assignment_table(grid, assignment, 2), owner_map(grid, assignment, 2)
+    table = encoding.assignment_table(assignment, grid.contents(14, 14, patch=2))
+    owner = owner_map(grid, assignment, 2)
     covered = torch.zeros(14, 14)
     for window in table.itertuples():
         place = slice(window.top, window.bottom), slice(window.left, window.right)

@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 
 from paperlib.notebook.figures import alt_text
 from paperlib.pedsam import plots
+from paperlib.pedsam.attacks import unseen
 from paperlib.pedsam.attacks.active import EVERYWHERE, HONEST, OTHERS, RANDOM
 from paperlib.pedsam.attacks.privacy import ATTACKS
 from paperlib.pedsam.encoding import assignments
@@ -122,6 +123,46 @@ def test_reconstruction():
     assert titles(figure) == [*KINDS, "", "", ""]
     for ax in figure.axes:
         assert lines(ax)["biharmonic"] == [[2, 13], [4, 15]]
+
+
+def test_over_fill():
+    lines_drawn = [*((unseen.BEST, kind) for kind in KINDS), (unseen.OTHERS, "random")]
+    rows = [
+        {"measure": measure, "fill": fill, "assignment": kind, "servers": k}
+        | {"gain": n / k, "low": n / k - 0.5, "high": n / k + 0.25}
+        for measure in unseen.MEASURES
+        for n, (fill, kind) in enumerate(lines_drawn)
+        for k in (2, 4)
+    ]
+    figure = plots.over_fill(pd.DataFrame(rows))
+    for ax in figure.axes:
+        assert [bars.get_label() for bars in ax.containers] == [*KINDS, unseen.OTHERS]
+        points, _, (ends,) = ax.containers[2]
+        assert points.get_xydata().tolist() == [[2, 1], [4, 0.5]]
+        assert ends.get_segments()[1].tolist() == [[4, 0], [4, 0.75]]
+
+
+def test_figures_of_photographs_show_what_those_of_scenes_show():
+    names = ["view", *ATTACKS, "image"]
+    pixels = {name: np.full((2, 4, 4, 3), n, np.uint8) for n, name in enumerate(names)}
+    pairs = [(plots.views, plots.photograph_views, WINDOWS[WINDOWS.servers == 4], {"image": IMAGE})]
+    table = pd.DataFrame({"servers": [2, 4]})
+    pairs.append((plots.rebuilt, plots.rebuilt_photographs, table, pixels))
+    for scenes, photographs, table, pixels in pairs:
+        drawn = [draw(table, pixels).axes for draw in (scenes, photographs)]
+        for one, other in zip(*drawn, strict=True):
+            assert one.get_title() == other.get_title()
+            np.testing.assert_array_equal(*(ax.images[0].get_array() for ax in (one, other)))
+
+
+def test_photograph_masks():
+    box = {"x0": 1, "y0": 2, "x1": 5, "y1": 6}
+    rows = [{"image": n, "case": case, "IoU": 0.5} | box for n in (0, 1) for case in "ab"]
+    pixels = {f"image{n}": IMAGE for n in (0, 1)}
+    pixels |= {f"masks{n}": np.ones((2, 20, 20), np.uint8) for n in (0, 1)}
+    figure = plots.photograph_masks(pd.DataFrame(rows), pixels)
+    tinted = np.asarray(figure.axes[3].images[0].get_array())
+    np.testing.assert_allclose(tinted, 0.4 * IMAGE + 153 * np.array(to_rgb(plots.BLUE)), atol=1)
 
 
 def test_collusion():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from paperlib.data.coco import SegmentedImage
+from paperlib.data.photographs import free_photograph
 from paperlib.models.sam import load_sam
 from paperlib.pedsam import segmenting
 from paperlib.pedsam.segmenting import KEYS, WHOLE, Case
@@ -73,6 +74,20 @@ def test_the_largest_loss_is_that_of_the_worst_prompt(images):
     calls = pd.DataFrame({"image": [0], "bytes_up": [0], "bytes_down": [0]})
     measured = segmenting.measure(EXACT, [bad], calls, [true], [images])
     assert segmenting.losses(measured, segmenting.baseline([true], [images]))[0].tolist() == [1]
+
+
+def test_a_photograph_is_segmented_as_by_the_whole_sam():
+    image, boxes = free_photograph("chelsea"), [(90, 10, 345, 290), (115, 85, 200, 145)]
+    cases = segmenting.cases("sam-small", [], (1, 4))
+    table, pixels = segmenting.photograph(cases, image, boxes)
+    assert table.case.tolist() == [WHOLE, "exact", "pixels once"] * 2
+    by_case = table.groupby("case").IoU.min()
+    assert by_case[WHOLE] == 1 and by_case["exact"] > 0.999 and by_case["pixels once"] < 0.999
+    assert pixels["image1"].shape == (213, 320, 3) and pixels["masks1"].shape == (3, 213, 320)
+    corners = table.loc[3, ["x0", "y0", "x1", "y1"]].to_numpy(float)
+    assert corners == pytest.approx(np.array(boxes[1]) * 320 / 451)
+    eye = pixels["masks1"][0, 60:103, 82:142]  # its box, in pixels of the picture
+    assert 0.3 < eye.mean() < 1 and pixels["masks1"][0].sum() < 1.5 * eye.sum()
 
 
 def test_examples_take_the_first_object_of_each_image(images):

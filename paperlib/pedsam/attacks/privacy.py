@@ -82,32 +82,31 @@ def attack(
 
 
 def measure(draws: Sequence[Targets], coalitions: Sequence[Coalition], seed: int) -> pd.DataFrame:
-    """How well every attack rebuilds the images from a view of each, by coalition and draw.
+    """How well every attack rebuilds each image from a view of it, by coalition and draw.
 
     Returns:
-        Rows with assignment, servers, colluding, draw, share seen, attack, and the means over the
-        images of `paperlib.pedsam.attacks.measures.quality`.
+        A row for each image and attack: assignment, servers, colluding, draw, picture (number of
+        the image in its draw), share seen (mean over the images), attack, and what
+        `paperlib.pedsam.attacks.measures.quality` says.
     """
-    rows = []
+    parts = []
     for assignment, servers, colluding in coalitions:
         for k, targets in enumerate(draws):
             images, drawn = targets.images, derive(seed, "views", k)
             views = draw_views(GRID, assignment, servers, colluding, len(images), drawn)
             seen = to_pixels(views, images.shape[-1]).to(images.device)
             row = {"assignment": assignment, "servers": servers, "colluding": colluding, "draw": k}
-            row |= {"share seen": views.float().mean().item()}
+            row |= {"picture": range(len(images)), "share seen": views.float().mean().item()}
             for name, guesses in attack(targets, views).items():
-                means = {
-                    what: values.mean().item()
-                    for what, values in quality(images, guesses, seen).items()
-                }
-                rows.append(row | {"attack": name} | means)
-    return pd.DataFrame(rows)
+                values = quality(images, guesses, seen).items()
+                found = {what: each.tolist() for what, each in values}
+                parts.append(pd.DataFrame(row | {"attack": name} | found))
+    return pd.concat(parts, ignore_index=True)
 
 
 def means(measured: pd.DataFrame) -> pd.DataFrame:
-    """Means over the draws, a row for each coalition and attack."""
-    numbers = measured.columns.difference([*KEYS, "draw", "attack"], sort=False)
+    """Means over images and draws, a row for each coalition and attack."""
+    numbers = measured.columns.difference([*KEYS, "draw", "picture", "attack"], sort=False)
     return measured.groupby([*KEYS, "attack"], sort=False)[[*numbers]].mean().reset_index()
 
 
@@ -124,11 +123,15 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 def best_by_draw(measured: pd.DataFrame) -> pd.DataFrame:
     """SSIM over the image of the best attack of one server: a column a draw."""
     alone = measured[measured.colluding == 1]
-    return alone.groupby(["assignment", "servers", "draw"])["SSIM image"].max().unstack()
+    means = alone.groupby(["assignment", "servers", "draw", "attack"])["SSIM image"].mean()
+    return means.unstack("attack").max(axis=1).unstack("draw")
 
 
 def gains(measured: pd.DataFrame) -> pd.DataFrame:
-    """PSNR over unseen pixels (dB) of each attack with tokens minus the best one without."""
+    """PSNR over unseen pixels (dB) of each attack with tokens minus the best one without.
+
+    A row for each coalition and draw, means over its images.
+    """
     table = measured.pivot_table("PSNR unseen", [*KEYS, "draw"], "attack", sort=False)
     using = [name for name, each in ATTACKS.items() if each.tokens]
     return table[using].sub(table.drop(columns=using).max(axis=1), axis=0)

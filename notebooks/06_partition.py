@@ -136,10 +136,10 @@ run.say(f"Largest share of the cat for one of four servers, in percent of its pi
 run.say(f"The bound is {number(100 * cut.bound.max())} %.")
 
 # %% [markdown]
-# Shares are of the photograph, not of the square. What is told by a share depends on where the
-# windows lie: in contiguous blocks one server can get both eyes with all that is between them, and
-# where neighbours are apart a face comes in pieces. Everybody who has seen a cat recognises it by a
-# single piece with an eye in it, so a small share is no promise that nothing is recognised.
+# Shares are of the photograph, not of the square. What a share tells depends on where its windows
+# lie: in contiguous blocks they join to a part of the face, where neighbours are apart the face
+# comes in scraps, and in a random order some may join by chance. Yet a single window with an eye in
+# it says that this is a cat: a small share is no promise that nothing is recognised.
 #
 # In JupyterLab, choose for yourself. (On a page, and in batch, this cell shows nothing.)
 

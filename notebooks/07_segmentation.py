@@ -140,7 +140,7 @@ run.save_figure(plots.masks, *segmenting.examples(boxes, own[0]["box"], drawn.im
 # can do. The question here is another: is the answer the same when servers compute it?
 
 # %%
-photograph, boxes = free_photograph("chelsea"), [(90, 10, 345, 290), (115, 85, 200, 145)]
+photograph, boxes = free_photograph("chelsea"), [(90, 10, 345, 290), (128, 82, 220, 156)]
 table, pixels = segmenting.photograph(cases, photograph, boxes)
 run.save_figure(plots.photograph_masks, table, pixels)
 

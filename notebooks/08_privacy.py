@@ -109,10 +109,11 @@ words = ", ".join(f"{number(gain)} dB with {servers} servers" for servers, gain 
 run.say(f"The guess nearest to each photograph gains over the mean colour: {words}.")
 
 # %% [markdown]
-# One picture a row, and of all guesses the one that turned out nearest: too few to measure by. Look
-# at what lies inside the black. Photographs have textures that the networks, trained on drawn
-# scenes, do not know; an attacker would train on photographs. What is recognised at once, as by the
-# astronaut's half, was sent as it is and needs no attack.
+# One picture a row, and of all guesses the one that turned out nearest: too few to measure by. A
+# face or a cup inside the black would be a leak. A sky that darkens evenly can be continued far
+# beyond the window that shows it, though not the rocket before it. The networks were trained on
+# drawn scenes, and an attacker would train on photographs. What anybody recognises at once, such as
+# the astronaut's face, was sent as it is and needs no attack.
 #
 # ## Reconstruction by one server
 #
@@ -185,7 +186,7 @@ run.save_figure(plots.over_fill, table)
 # %%
 control = table[table.measure == "PSNR unseen"].groupby("fill").gain.agg(["min", "max"])
 for fill in (unseen.OTHERS, unseen.WHOLE):
-    low, high = (number(gain) for gain in control.loc[fill])
+    low, high = (number(gain, 3) for gain in control.loc[fill])
     run.say(f"Given {fill}, the network gains {low} to {high} dB, by number of servers.")
 
 # %%

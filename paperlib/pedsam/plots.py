@@ -123,7 +123,7 @@ def photograph_masks(table: pd.DataFrame, pixels: Pixels) -> Figure:
     """Masks that answer two boxes on a photograph of a cat, around its head and around one eye.
 
     A row a box, a column a way to split SAM; above each picture stands the IoU with the mask of
-    SAM, whole, in the first column. The same windows computed elsewhere give the same mask.
+    SAM, whole, in the first column. In the exact schedule the masks are the same.
     """
     return _masks(table, pixels, BLUE)
 
@@ -178,7 +178,7 @@ def over_fill(table: pd.DataFrame) -> Figure:
         for kind, part in here[here.fill == BEST].groupby("assignment", sort=False):
             _intervals(ax, part, label=kind)
         _intervals(ax, here[here.fill == OTHERS], color=GREY, label=OTHERS)
-        ax.set_ylabel(f"gain over mean fill, {measure}{unit}")
+        ax.set_ylabel(f"gain in {measure}{unit}")
         ax.axhline(0, color="0.6", linewidth=1)
     _servers_axis(axes, table.servers)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

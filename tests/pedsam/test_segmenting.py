@@ -77,7 +77,7 @@ def test_the_largest_loss_is_that_of_the_worst_prompt(images):
 
 
 def test_a_photograph_is_segmented_as_by_the_whole_sam():
-    image, boxes = free_photograph("chelsea"), [(90, 10, 345, 290), (115, 85, 200, 145)]
+    image, boxes = free_photograph("chelsea"), [(90, 10, 345, 290), (128, 82, 220, 156)]
     cases = segmenting.cases("sam-small", [], (1, 4))
     table, pixels = segmenting.photograph(cases, image, boxes)
     assert table.case.tolist() == [WHOLE, "exact", "pixels once"] * 2
@@ -86,8 +86,8 @@ def test_a_photograph_is_segmented_as_by_the_whole_sam():
     assert pixels["image1"].shape == (213, 320, 3) and pixels["masks1"].shape == (3, 213, 320)
     corners = table.loc[3, ["x0", "y0", "x1", "y1"]].to_numpy(float)
     assert corners == pytest.approx(np.array(boxes[1]) * 320 / 451)
-    eye = pixels["masks1"][0, 60:103, 82:142]  # its box, in pixels of the picture
-    assert 0.3 < eye.mean() < 1 and pixels["masks1"][0].sum() < 1.5 * eye.sum()
+    eye = pixels["masks1"][0, 58:111, 91:156]  # its box, in pixels of the picture
+    assert 0.3 < eye.mean() < 1 and pixels["masks1"][0].sum() < 1.2 * eye.sum()
 
 
 def test_examples_take_the_first_object_of_each_image(images):

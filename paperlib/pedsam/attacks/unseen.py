@@ -28,7 +28,7 @@ from paperlib.pedsam.attacks.views import draw_views, to_pixels
 from paperlib.pedsam.split.partition import SERVERS
 from paperlib.seeds import derive
 
-BEST, OTHERS, WHOLE = "best attack", "view of another picture", "the whole picture"
+BEST, OTHERS, WHOLE = "best attack", "a view of another picture", "the whole picture"
 MEASURES = ("PSNR unseen", "SSIM unseen")
 SETTING = ["assignment", "servers", "attack"]
 PICTURE = ["draw", "picture"]

@@ -171,7 +171,7 @@ run.check("pedsam-rebuilt-fewer", smallest, scale=drawn.scale, source=drawn.sour
 
 # %%
 gained = unseen.over_fill(measured)
-table = unseen.summary(gained, unseen.controls(targets[:1], seed), seed)
+table = unseen.summary(gained, unseen.controls(targets[:1], SERVERS, seed), seed)
 table[table.assignment == "random"].set_index(["measure", "fill", "servers"]).round(2)
 
 # %%
@@ -181,7 +181,8 @@ run.save_figure(plots.over_fill, table)
 # In PSNR a gain means colours nearer to the true ones, in SSIM structure where the mean colour has
 # none. An attack that gains in the first alone has guessed the light and not the things. Intervals
 # are from the bootstrap over pictures, with the best attack chosen anew in each resample. Where the
-# grey line is above zero, the network knows what drawn scenes are like, whatever it looks at.
+# grey line is above zero, the network knows what drawn scenes are like, whatever it looks at; what
+# it found in the picture is no more than what lies above the grey line.
 
 # %%
 control = table[table.measure == "PSNR unseen"].groupby("fill").gain.agg(["min", "max"])

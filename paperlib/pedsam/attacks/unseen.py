@@ -25,7 +25,6 @@ from paperlib.pedsam.attacks.measures import quality
 from paperlib.pedsam.attacks.networks import GRID, load_attack
 from paperlib.pedsam.attacks.reconstruction import mean_fill, rebuild
 from paperlib.pedsam.attacks.views import draw_views, to_pixels
-from paperlib.pedsam.split.partition import SERVERS
 from paperlib.seeds import derive
 
 BEST, OTHERS, WHOLE = "best attack", "a view of another picture", "the whole picture"
@@ -52,24 +51,25 @@ def over_fill(measured: pd.DataFrame) -> pd.DataFrame:
     return (others - fill.loc[places].to_numpy()).reset_index()
 
 
-def controls(draws: Sequence[Targets], seed: int) -> pd.DataFrame:
+def controls(draws: Sequence[Targets], servers: Sequence[int], seed: int) -> pd.DataFrame:
     """The same of the two controls, under random assignments.
 
     Args:
         draws: of images; at least two in each.
+        servers: numbers of them.
         seed: as for `paperlib.pedsam.attacks.privacy.measure`, whose views these are.
     """
     parts, model = [], load_attack("inpainting").to(draws[0].images.device)
-    for k, targets in enumerate(draws):
+    for draw, targets in enumerate(draws):
         images, others = targets.images, targets.images.roll(1, 0)
         with frozen(model), torch.inference_mode():
             everything = torch.ones_like(images[:, 0], dtype=torch.bool)
             whole = model(images, everything).clamp(0, 1).clone()
-        for servers in SERVERS:
-            views = draw_views(GRID, "random", servers, 1, len(images), derive(seed, "views", k))
+        for number in servers:
+            views = draw_views(GRID, "random", number, 1, len(images), derive(seed, "views", draw))
             seen = to_pixels(views, images.shape[-1]).to(images.device)
-            row = {"draw": k, "picture": range(len(images))}
-            row |= {"assignment": "random", "servers": servers}
+            row = {"draw": draw, "picture": range(len(images))}
+            row |= {"assignment": "random", "servers": number}
             for name, known, guess in (
                 (OTHERS, others, rebuild(model, others, seen)),
                 (WHOLE, images, whole),

@@ -181,8 +181,8 @@ run.save_figure(plots.over_fill, table)
 # In PSNR a gain means colours nearer to the true ones, in SSIM structure where the mean colour has
 # none. An attack that gains in the first alone has guessed the light and not the things. Intervals
 # are from the bootstrap over pictures, with the best attack chosen anew in each resample. Where the
-# grey line is above zero, the network knows what drawn scenes are like, whatever it looks at; what
-# it found in the picture is no more than what lies above the grey line.
+# grey line is above zero, the network knows what drawn scenes are like, whatever it looks at: about
+# what lies above the grey line was found in the picture.
 
 # %%
 control = table[table.measure == "PSNR unseen"].groupby("fill").gain.agg(["min", "max"])

@@ -98,7 +98,7 @@ run.save_figure(plots.rebuilt, table, pixels)
 # The same on four photographs that come with scikit-image:
 
 # %%
-table, pictures = privacy.examples(targets_of(sam, free_squares(IMAGE)), seed)
+table, pictures = privacy.examples(targets_of(sam, free_squares(IMAGE)), run.sizes.sharing, seed)
 pixels = {name: as_pixels(images) for name, images in pictures.items()}
 run.save_figure(plots.rebuilt_photographs, table, pixels)
 
@@ -171,7 +171,7 @@ run.check("pedsam-rebuilt-fewer", smallest, scale=drawn.scale, source=drawn.sour
 
 # %%
 gained = unseen.over_fill(measured)
-table = unseen.summary(gained, unseen.controls(targets[:1], SERVERS, seed), seed)
+table = unseen.summary(gained, unseen.controls(targets[:1], run.sizes.sharing, seed), seed)
 table[table.assignment == "random"].set_index(["measure", "fill", "servers"]).round(2)
 
 # %%

@@ -11,13 +11,12 @@ from jaxtyping import Float, UInt8
 from segment_anything import SamPredictor
 from segment_anything.modeling import ImageEncoderViT, Sam
 from segment_anything.utils.amg import generate_crop_boxes
-from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from paperlib.pedsam.remote.edge import LOG, EdgeCompute
 from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.lying import LIES, LyingService
-from paperlib.pedsam.remote.picture import Picture, move
+from paperlib.pedsam.remote.picture import seen, windows_in
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.remote.service import Limits
 from paperlib.pedsam.small_sam.segmentation import replace_encoder
@@ -79,22 +78,18 @@ def _seen(
     edge: EdgeCompute, crops: Sequence[Sequence[int]], height: int, width: int
 ) -> dict[str, float]:
     """Largest share of a picture that a server was sent in these crops, and what stayed."""
-    worker, sent = edge.worker, edge.ledger.table()
-    side = worker.grid.tokens * worker.patch
-    picture, shares = Picture(0, height, width, limit=0), []
-    for _, part in sent.groupby("server"):
+    worker, table, shares = edge.worker, edge.ledger.table(), []
+    whole = 0, 0, height, width
+    for _, part in table.groupby("server"):
         boxes = set()
         for image, windows in part.groupby("image").window:
             left, top, right, bottom = crops[image]
-            size = ResizeLongestSide.get_preprocess_shape(bottom - top, right - left, side)
-            contents = worker.grid.contents(*size, worker.patch)
-            for window in windows.unique():
-                boxes.add(move(contents[window], (0, 0, *size), (top, left, bottom, right)))
-        shares.append(picture.seen(boxes) / (height * width))
-    stayed = 1 - edge.ledger.exposure().groupby("image").share.sum().mean()
-    size = ResizeLongestSide.get_preprocess_shape(height, width, side)
-    sizes = [area(box) for box in worker.grid.contents(*size, worker.patch)]
-    due = bound(sizes, len(edge.servers)) / sum(sizes)
+            places = windows_in(worker.grid, worker.patch, (top, left, bottom, right))
+            boxes |= {places[window] for window in windows.unique()}
+        shares.append(seen(boxes) / area(whole))
+    stayed = np.mean([edge.ledger.stayed(image) for image in table.image.unique()])
+    sizes = [area(box) for box in windows_in(worker.grid, worker.patch, whole)]
+    due = bound(sizes, len(edge.servers), area(whole)) / area(whole)
     return {"share": max(shares), "bound": due, "edge": stayed}
 
 

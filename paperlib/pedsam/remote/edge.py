@@ -30,7 +30,7 @@ from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.connection import Connection, ServerMismatchError, reason
 from paperlib.pedsam.remote.honesty import Range
 from paperlib.pedsam.remote.ledger import ExposureError, Ledger
-from paperlib.pedsam.remote.picture import Pictures
+from paperlib.pedsam.remote.picture import Pictures, Sight
 from paperlib.pedsam.remote.request import Call
 from paperlib.pedsam.remote.session import EdgeSession
 from paperlib.pedsam.split.partition import EDGE, assign
@@ -208,14 +208,12 @@ class EdgeCompute:
             *self._how,
             found.number,
             sizes=found.sizes,
-            most=self.pictures.limit(found.sizes),
-            gains=[found.picture.gains(server, found.places) for server in self.servers],
-            rooms=[found.picture.room(server) for server in self.servers],
+            sight=Sight(found, self.servers),
         )
         kept = [size for owner, size in zip(assignment, found.sizes, strict=True) if owner == EDGE]
         if self.fallback == "fail" and any(kept):
             raise ExposureError("servers have seen as much of the picture as they may")
-        return self.ledger.begin(assignment, self.servers, found.picture, found.sizes, found.places)
+        return self.ledger.begin(assignment, self.servers, found)
 
     def _check(self) -> None:
         """Check the servers that are new or have failed; those in order leave `unchecked`."""

@@ -1,8 +1,10 @@
 """Pictures: what is encoded more than once, whole, in crops or in frames, adds up in its pixels.
 
 A server that is sent one window of a picture and another window of a crop of it has seen both. So
-what each may see is kept in the coordinates of the picture. A window's place there is that of its
-content, rounded to pixels; that resampling mixes half a pixel more at its border is not counted.
+what each may see is kept in the coordinates of the picture, in the pixels that its windows are made
+of: SAM's resizing mixes pixels of a triangle's width into each (`reach`), so that a window tells
+of a border around it, and in a small picture, which is enlarged, of much more than its own part.
+Of a picture that nobody opened, the edge knows the pixels that the encoder gets, and counts those.
 """
 
 import contextlib
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
@@ -26,7 +28,34 @@ if TYPE_CHECKING:
     from paperlib.pedsam.remote.edge import EdgeCompute
 
 
-@dataclass
+class Canvas:
+    """A picture cut along the sides of some boxes, so that what these cover is a few rectangles.
+
+    Attributes:
+        areas: pixels of each rectangle.
+    """
+
+    def __init__(self, boxes: Collection[Box]) -> None:
+        sides = [sorted({side for box in boxes for side in box[k::2]}) for k in range(2)]
+        self._rows, self._columns = ({side: n for n, side in enumerate(each)} for each in sides)
+        self.areas = np.outer(*(np.diff(np.array(each, int)) for each in sides))
+
+    def mask(self, boxes: Iterable[Box]) -> Bool[np.ndarray, "rows columns"]:
+        """The rectangles in some of the boxes."""
+        mask = np.zeros(self.areas.shape, bool)
+        for top, left, bottom, right in boxes:
+            rows = slice(self._rows[top], self._rows[bottom])
+            mask[rows, self._columns[left] : self._columns[right]] = True
+        return mask
+
+
+def seen(boxes: Collection[Box]) -> int:
+    """Pixels in some boxes, each counted once."""
+    canvas = Canvas(boxes)
+    return int(canvas.areas[canvas.mask(boxes)].sum())
+
+
+@dataclass(eq=False)
 class Picture:
     """What servers may see of one picture.
 
@@ -55,45 +84,115 @@ class Picture:
     def absorb(self, other: "Picture", source: Box, target: Box) -> None:
         """Have servers seen here what they have seen in `source` of the other, at `target`."""
         for server, boxes in other.granted.items():
-            self.granted[server] |= {move(box, source, target) for box in boxes}
-
-    def mask(self, boxes: Iterable[Box]) -> Bool[np.ndarray, "height width"]:
-        """The pixels in some boxes."""
-        mask = np.zeros((self.height, self.width), bool)
-        for top, left, bottom, right in boxes:
-            mask[top:bottom, left:right] = True
-        return mask
-
-    def seen(self, boxes: Collection[Box]) -> int:
-        """Pixels in some boxes."""
-        return int(self.mask(boxes).sum()) if boxes else 0
-
-    def gains(self, server: str, boxes: Collection[Box]) -> list[int]:
-        """Pixels that a server would see for the first time, box by box."""
-        if not self.granted[server]:
-            return [area(box) for box in boxes]
-        new = ~self.mask(self.granted[server])
-        return [int(new[top:bottom, left:right].sum()) for top, left, bottom, right in boxes]
-
-    def room(self, server: str) -> int:
-        """Pixels that a server may yet see for the first time."""
-        return max(0, self.limit - self.seen(self.granted[server]))
+            self.granted[server] |= {reach(box, source, target) for box in boxes}
 
     def fits(self, server: str, boxes: Collection[Box]) -> bool:
         """Whether a server keeps the limit when it is sent these boxes too."""
-        together = self.granted[server].union(boxes)
-        most = max(self.limit, self.seen(self.granted[server]))  # over it, what is new is too much
-        return sum(map(area, together)) <= self.limit or self.seen(together) <= most
+        most = max(self.limit, seen(self.granted[server]))  # over it, what is new is too much
+        return seen(self.granted[server].union(boxes)) <= most
 
 
-def move(box: Box, source: Box, target: Box) -> Box:
-    """The place of a box of `source` in `target`, which shows the same in another size."""
-    sides = []
-    for k, side in enumerate(box):
-        low, high = source[k % 2], source[k % 2 + 2]
-        share = (min(max(side, low), high) - low) / max(1, high - low)
-        sides.append(round(target[k % 2] + share * (target[k % 2 + 2] - target[k % 2])))
-    return tuple(sides)
+class View:
+    """What servers see of one picture, while the windows of an image are given away."""
+
+    def __init__(
+        self,
+        windows: Sequence[Collection[Box]],
+        granted: Sequence[Collection[Box]],
+        limit: int,
+    ) -> None:
+        """Of the boxes of each window, and of those that each server has been sent before.
+
+        A server may see `limit` pixels; one that has seen more, nothing new.
+        """
+        canvas = Canvas([box for boxes in (*windows, *granted) for box in boxes])
+        self._areas = canvas.areas
+        self._windows = np.array([canvas.mask(boxes) for boxes in windows])
+        self._seen = np.array([canvas.mask(boxes) for boxes in granted])
+        self._limits = [max(limit, int(self._areas[mine].sum())) for mine in self._seen]
+
+    def gains(self) -> Int[np.ndarray, "servers windows"]:
+        """Pixels of each window that each server has not seen."""
+        new = (~self._seen * self._areas).reshape(len(self._seen), -1)
+        return new @ self._windows.reshape(len(self._windows), -1).T
+
+    def allows(self, server: int, window: int) -> bool:
+        """Whether a server that is given this window too keeps its limit."""
+        together = self._seen[server] | self._windows[window]
+        return bool(self._areas[together].sum() <= self._limits[server])
+
+    def give(self, server: int, window: int) -> None:
+        """Have a server see a window."""
+        self._seen[server] |= self._windows[window]
+
+
+class Sight:
+    """What servers see of an image and of its picture, for `partition.assign`."""
+
+    def __init__(self, found: "Found", servers: Sequence[str]) -> None:
+        """Before any window of an image is given to one of these servers."""
+        windows, picture = [[box] for box in found.places], found.picture
+        granted = [picture.granted[server] for server in servers]
+        before = View(windows, granted, picture.limit)
+        self._gains, self._views = before.gains(), [before]
+        self._views.append(View(windows, [()] * len(servers), found.most))
+
+    def gain(self, server: int, window: int) -> int:
+        """Pixels of a window that a server had not seen before this image."""
+        return int(self._gains[server, window])
+
+    def allows(self, server: int, window: int) -> bool:
+        """Whether a server that is given this window too sees no more than it may."""
+        return all(view.allows(server, window) for view in self._views)
+
+    def give(self, server: int, window: int) -> None:
+        """Have a server see a window."""
+        for view in self._views:
+            view.give(server, window)
+
+
+def reach(box: Box, source: Box, target: Box) -> Box:
+    """The pixels of `target` that a box of `source` is made of, if that is `target` resized.
+
+    A resized pixel is a mean of the pixels less than a radius from its middle, weighted by a
+    triangle. The radius is one pixel of `source` where that is the smaller, else one of `target`;
+    where their sizes are equal, each pixel is itself. So do Pillow and torch ("bilinear",
+    antialiased), by which ``ResizeLongestSide`` of segment_anything resizes.
+
+    Args:
+        box: what lies outside `source` does not count.
+        source, target: both show the same.
+
+    Returns:
+        A box in the coordinates of `target`; an empty one of an empty one.
+    """
+    ends: list[tuple[int, int]] = []
+    for k in range(2):
+        m, n = source[k + 2] - source[k], target[k + 2] - target[k]
+        low, high = (min(max(side - source[k], 0), m) for side in box[k::2])
+        if low >= high:
+            return target[0], target[1], target[0], target[1]
+        # the middle of pixel p lies at (2 p + 1) n / 2 m, and the radius is max(n, m) / m
+        first = ((2 * low + 1) * n - 2 * max(n, m) - m) // (2 * m) + 1
+        last = -(((1 - 2 * high) * n - 2 * max(n, m) + m) // (2 * m))
+        ends.append((target[k] + max(0, first), target[k] + min(n, last)))
+    (top, bottom), (left, right) = ends
+    return top, left, bottom, right
+
+
+def resized(grid: WindowGrid, patch: int, height: int, width: int) -> tuple[int, int]:
+    """Height and width in the encoder of what has these, in pixels."""
+    return ResizeLongestSide.get_preprocess_shape(height, width, grid.tokens * patch)
+
+
+def windows_in(grid: WindowGrid, patch: int, crop: Box) -> list[Box]:
+    """The pixels of a picture that each window is made of, when this crop of it is encoded.
+
+    Those of neighbouring windows overlap where the crop is resized. Where a window only fills up,
+    the box is empty.
+    """
+    size = resized(grid, patch, crop[2] - crop[0], crop[3] - crop[1])
+    return [reach(box, (0, 0, *size), crop) for box in grid.contents(*size, patch)]
 
 
 @dataclass(frozen=True)
@@ -103,14 +202,18 @@ class Found:
     Attributes:
         number: of the image, the same if its pixels come again.
         picture: what it shows.
-        sizes: pixels of content of each window.
-        places: of each window in the picture.
+        crop: of the picture, which the image is.
+        sizes: pixels of content of each window, in the encoder.
+        places: pixels of the picture that each window is made of.
+        most: pixels of the crop that a server may see in this image.
     """
 
     number: int
     picture: Picture
+    crop: Box
     sizes: Sequence[int]
     places: Sequence[Box]
+    most: int
 
 
 class Pictures:
@@ -130,11 +233,11 @@ class Pictures:
         self._known: dict[bytes, tuple[int, Picture, Box]] = {}  # by fingerprint of the pixels
         self._open: tuple[Picture, Box] | None = None  # and the crop of it
 
-    def limit(self, sizes: Sequence[int]) -> int:
-        """Most that a server may see where the windows have these sizes."""
+    def limit(self, crop: Box, places: Sequence[Box]) -> int:
+        """Most pixels of a crop that a server may see where the windows have these places."""
         if self.share is None:
-            return bound(sizes, self.servers)
-        return int(self.share * sum(sizes))
+            return bound([*map(area, places)], self.servers, area(crop))
+        return int(self.share * area(crop))
 
     @contextlib.contextmanager
     def open(self, name: str, height: int, width: int, video: bool = False) -> Iterator[None]:
@@ -154,9 +257,8 @@ class Pictures:
         if self._open:
             raise ValueError(f"picture {name!r}: another one is open")
         if name not in self._named:
-            size, whole = self._resized(height, width), (0, 0, height, width)
-            boxes = self.grid.contents(*size, self.patch)
-            limit = self.limit([area(move(box, (0, 0, *size), whole)) for box in boxes])
+            whole = 0, 0, height, width
+            limit = self.limit(whole, windows_in(self.grid, self.patch, whole))
             self._named[name] = Picture(next(self._count), height, width, limit, video)
         picture = self._named[name]
         if (picture.height, picture.width, picture.video) != (height, width, video):
@@ -195,12 +297,11 @@ class Pictures:
         """
         size = content_size(image)
         contents = self.grid.contents(*size, self.patch)
-        sizes = [area(box) for box in contents]
         key = hashlib.sha256(image.detach().float().cpu().contiguous().numpy()).digest()
         number, *known = self._known.get(key, (len(self._known),))
         if self._open:
             picture, crop = self._open
-            due = self._resized(crop[2] - crop[0], crop[3] - crop[1])
+            due = resized(self.grid, self.patch, crop[2] - crop[0], crop[3] - crop[1])
             if due != size:
                 raise ValueError(f"image of {size} pixels in the encoder: the picture has {due}")
             if not picture.video and picture.encoded.setdefault(crop, key) != key:
@@ -210,15 +311,13 @@ class Pictures:
         elif known:
             picture, crop = known
         else:
-            picture, crop = Picture(next(self._count), *size, self.limit(sizes)), (0, 0, *size)
+            crop = 0, 0, *size
+            picture = Picture(next(self._count), *size, self.limit(crop, contents))
         self._known[key] = number, picture, crop
-        places = [move(box, (0, 0, *size), crop) for box in contents]
-        return Found(number, picture, sizes, places)
-
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width in the encoder."""
-        side = self.grid.tokens * self.patch
-        return ResizeLongestSide.get_preprocess_shape(height, width, side)
+        places = [reach(box, (0, 0, *size), crop) for box in contents]
+        sizes = [area(box) for box in places]
+        most = min(self.limit(crop, places), bound(sizes, self.servers, area(crop)))
+        return Found(number, picture, crop, [*map(area, contents)], places, most)
 
 
 class AutomaticMasks(SamAutomaticMaskGenerator):

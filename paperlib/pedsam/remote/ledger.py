@@ -96,7 +96,7 @@ class Ledger:
             if not picture.fits(name, entered.places(windows)):
                 raise ExposureError(f"{name} would get more of a picture than its limit")
         for name, windows in allowed.items():
-            picture.granted[name] |= entered.places(windows)
+            picture.grant(name, entered.places(windows))
         self._images.append(entered)
         return len(self._images) - 1
 
@@ -119,8 +119,10 @@ class Ledger:
         for entered in (self._images[image] for image in images):
             if entered.allowed.get(spare):
                 return False
-            places[entered.picture] |= entered.places(entered.allowed[instead_of])
-        return all(picture.fits(spare, boxes) for picture, boxes in places.items())
+            boxes = entered.places(entered.allowed[instead_of])
+            for picture, each in entered.picture.spread(boxes).items():
+                places[picture] |= each
+        return all(picture.keeps(spare, boxes) for picture, boxes in places.items())
 
     def appoint(self, image: int, spare: str, instead_of: str) -> None:
         """Let a spare have the windows of a failed server.
@@ -132,7 +134,7 @@ class Ledger:
             raise ExposureError(f"{spare} can take no part in image {image}")
         entered = self._images[image]
         entered.allowed[spare] = entered.allowed[instead_of]
-        entered.picture.granted[spare] |= entered.places(entered.allowed[spare])
+        entered.picture.grant(spare, entered.places(entered.allowed[spare]))
 
     def record(
         self, image: int, number: int, server: str, windows: Iterable[int], pixels: bool
@@ -170,15 +172,26 @@ class Ledger:
         return 1 - self._images[image].share(windows)
 
     def pictures(self) -> pd.DataFrame:
-        """Per picture and server: images sent, and share of the picture's pixels (0 to 1)."""
-        sent = self.table()[["image", "server", "window"]].drop_duplicates()
-        shown = [self._images[image].picture for image in sent.image]
-        sent = sent.assign(picture=[picture.number for picture in shown])
-        rows = []
-        for (number, server), part in sent.groupby(["picture", "server"]):
-            picture = self._images[part.image.iloc[0]].picture
-            boxes = {self._images[row.image].found.places[row.window] for row in part.itertuples()}
-            share = seen(boxes) / (picture.height * picture.width)
-            images = part.image.nunique()
-            rows.append({"picture": number, "server": server, "images": images, "share": share})
-        return pd.DataFrame(rows, columns=["picture", "server", "images", "share"])
+        """Per picture and server: images sent, and share of the picture's pixels (0 to 1).
+
+        Among them images of other pictures that share pixels with it.
+        """
+        places: dict[tuple[Picture, str], set[Box]] = defaultdict(set)
+        images: dict[tuple[Picture, str], set[int]] = defaultdict(set)
+        for (image, server), sent in self.table().groupby(["image", "server"]):
+            entered = self._images[image]
+            boxes = entered.places(set(sent.window))
+            for picture, each in entered.picture.spread(boxes).items():
+                places[picture, server] |= each
+                images[picture, server].add(image)
+        rows = [
+            (
+                picture.number,
+                server,
+                len(images[picture, server]),
+                seen(boxes) / area(picture.whole),
+            )
+            for (picture, server), boxes in places.items()
+        ]
+        table = pd.DataFrame(rows, columns=["picture", "server", "images", "share"])
+        return table.sort_values(["picture", "server"], ignore_index=True)

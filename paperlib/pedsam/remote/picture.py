@@ -5,6 +5,9 @@ what each may see is kept in the coordinates of the picture, in the pixels that 
 of: SAM's resizing mixes pixels of a triangle's width into each (`reach`), so that a window tells
 of a border around it, and in a small picture, which is enlarged, of much more than its own part.
 Of a picture that nobody opened, the edge knows the pixels that the encoder gets, and counts those.
+
+Pictures of which the same pixels were encoded, whole or in crops, share them whatever their names:
+what a server sees of one of them there, it has seen of the other.
 """
 
 import contextlib
@@ -66,6 +69,7 @@ class Picture:
         video: its pixels change from frame to frame.
         granted: boxes of it that each server may have been sent.
         encoded: of each crop the fingerprint of what was encoded.
+        shared: with other pictures the boxes here and there that show the same.
     """
 
     number: int
@@ -75,21 +79,47 @@ class Picture:
     video: bool = False
     granted: dict[str, set[Box]] = field(default_factory=lambda: defaultdict(set))
     encoded: dict[Box, bytes] = field(default_factory=dict)
+    shared: dict["Picture", set[tuple[Box, Box]]] = field(default_factory=lambda: defaultdict(set))
 
     @property
     def whole(self) -> Box:
         """All of it."""
         return 0, 0, self.height, self.width
 
-    def absorb(self, other: "Picture", source: Box, target: Box) -> None:
-        """Have servers seen here what they have seen in `source` of the other, at `target`."""
-        for server, boxes in other.granted.items():
-            self.granted[server] |= {reach(box, source, target) for box in boxes}
+    def share(self, here: Box, other: "Picture", there: Box) -> None:
+        """From now on, what is seen in `here` is seen in `there` of another picture, too."""
+        if (here, there) not in self.shared[other]:
+            self.shared[other].add((here, there))
+            for server, boxes in list(self.granted.items()):
+                self.grant(server, boxes)
 
-    def fits(self, server: str, boxes: Collection[Box]) -> bool:
-        """Whether a server keeps the limit when it is sent these boxes too."""
+    def spread(self, boxes: Iterable[Box]) -> dict["Picture", set[Box]]:
+        """These boxes of this picture, and where they lie in those that share pixels with it."""
+        found, order = {self: set(boxes)}, [self]
+        for number, picture in enumerate(order):  # which grows
+            for other, same in picture.shared.items():
+                moved = {reach(box, *each) for box in found[picture] for each in same}
+                moved = {box for box in moved if area(box)}
+                if moved and other not in found:
+                    found[other] = set()
+                    order.append(other)
+                if other in order[number + 1 :]:
+                    found[other] |= moved
+        return found
+
+    def grant(self, server: str, boxes: Iterable[Box]) -> None:
+        """Have a server see boxes of this picture."""
+        for picture, moved in self.spread(boxes).items():
+            picture.granted[server] |= moved
+
+    def keeps(self, server: str, boxes: Collection[Box]) -> bool:
+        """Whether a server keeps the limit of this picture when it sees these boxes of it too."""
         most = max(self.limit, seen(self.granted[server]))  # over it, what is new is too much
         return seen(self.granted[server].union(boxes)) <= most
+
+    def fits(self, server: str, boxes: Collection[Box]) -> bool:
+        """The same, also of the limits of all pictures that share pixels with this one."""
+        return all(picture.keeps(server, each) for picture, each in self.spread(boxes).items())
 
 
 class View:
@@ -131,11 +161,18 @@ class Sight:
 
     def __init__(self, found: "Found", servers: Sequence[str]) -> None:
         """Before any window of an image is given to one of these servers."""
-        windows, picture = [[box] for box in found.places], found.picture
-        granted = [picture.granted[server] for server in servers]
-        before = View(windows, granted, picture.limit)
-        self._gains, self._views = before.gains(), [before]
-        self._views.append(View(windows, [()] * len(servers), found.most))
+        spread = [found.picture.spread([box]) for box in found.places]
+        self._views = [
+            View(
+                [boxes.get(picture, ()) for boxes in spread],
+                [picture.granted[server] for server in servers],
+                picture.limit,
+            )
+            for picture in dict.fromkeys(picture for boxes in spread for picture in boxes)
+        ]
+        self._gains = self._views[0].gains()  # of the picture itself
+        own = [[box] for box in found.places]
+        self._views.append(View(own, [()] * len(servers), found.most))
 
     def gain(self, server: int, window: int) -> int:
         """Pixels of a window that a server had not seen before this image."""
@@ -244,7 +281,7 @@ class Pictures:
         """Count all that is encoded in this context as one picture.
 
         That is the whole picture, or what `crop` says. Without this context, equal pixels are one
-        picture, and crops are pictures of their own.
+        picture, and crops are pictures of their own. Equal pixels are shared under every name.
 
         Args:
             name: opened again, it goes on.
@@ -307,7 +344,10 @@ class Pictures:
             if not picture.video and picture.encoded.setdefault(crop, key) != key:
                 raise ValueError("image of other pixels than the open picture's: name its crop")
             if known and known[0] is not picture:
-                picture.absorb(*known, crop)
+                before, place = known
+                before.share(place, picture, crop)
+                if before in self._named.values():  # else no image will be found in it any more
+                    picture.share(crop, before, place)
         elif known:
             picture, crop = known
         else:

@@ -309,6 +309,58 @@ def test_a_picture_counts_what_was_sent_of_it_without_a_name(unconnected):
     assert compute.ledger.pictures().picture.nunique() == 2
 
 
+@pytest.mark.parametrize("other", ["b", None])
+def test_equal_pixels_under_two_names_are_shared(unconnected, other):
+    """Encoded whole under both and then crops in turn, one server had .627 where .561 is due."""
+    size, servers = (480, 640), 2
+    boxes, _ = generate_crop_boxes(size, 2, 512 / 1500)
+    crops = [(box[1], box[0], box[3], box[2]) for box in [boxes[0], *boxes]]
+    with unconnected(servers, assignment="random") as compute:
+        for number, (top, left, bottom, right) in enumerate(crops):
+            x = boxed((top, left, bottom, right))
+            if other is None and number == 0:
+                send(compute, x)
+                continue
+            name = "a" if number % 2 else other or "a"
+            with compute.picture(name, *size), compute.crop(left, top, right, bottom):
+                send(compute, x)
+    views = {}
+    for image, crop in enumerate(crops):
+        windows = read(compute, *size, crop)
+        for server in compute.servers:
+            mine = [windows[window] for window in compute.ledger.allowed(image, server)]
+            views[server] = np.any([views.get(server, np.zeros(size, bool)), *mine], axis=0)
+    largest = max(mask.mean() for mask in read(compute, *size, crops[0]))
+    pictures = compute.ledger.pictures()
+    for server, view in views.items():
+        assert view.mean() <= (1 + largest) / 2
+        shares = pictures[pictures.server == server].share  # of both names
+        assert len(shares) == 2 and shares.max() >= view.mean() - 1e-9
+
+
+def test_a_picture_that_was_a_crop_of_another_is_a_part_of_it(unconnected):
+    """What is seen of either is seen of both, and both keep their limits."""
+    whole, part = (0, 0, 480, 640), (0, 0, 240, 320)
+    with unconnected(2, assignment="random") as compute:
+        with compute.picture("part", 240, 320):
+            send(compute, boxed(part))
+        with compute.picture("whole", 480, 640):
+            with compute.crop(0, 0, 320, 240):
+                send(compute, boxed(part))
+            send(compute, boxed(whole))
+        with compute.picture("part", 240, 320), compute.crop(0, 0, 100, 100):
+            send(compute, boxed((0, 0, 100, 100)))
+    small, large = (compute.pictures._named[name] for name in ("part", "whole"))
+    for server in compute.servers:
+        inside = {
+            (top, left, min(bottom, 240), min(right, 320))
+            for top, left, bottom, right in large.granted[server]
+            if top < 240 and left < 320
+        }
+        assert seen(inside) == seen(small.granted[server]) <= small.limit
+        assert seen(large.granted[server]) <= large.limit
+
+
 def test_a_crop_goes_where_its_pixels_were_seen(unconnected):
     with unconnected(4, assignment="random") as compute, compute.picture("it", 640, 640):
         send(compute, boxed((0, 0, 640, 640)))

@@ -73,7 +73,8 @@ class EdgeCompute:
             servers: HOST:PORT of each.
             assignment: contiguous, interleaved or random (see `partition.assign`).
             secret: decides a random assignment and which windows are checked, 8 bytes or more;
-                without one the latter come from the system.
+                without one the latter come from the system. With the same one, the same picture
+                is assigned alike in every run.
             exposure_limit: share of a picture's pixels that a server may see, above 0, in all its
                 encodings together; `partition.bound` of the whole picture if None.
             checks: windows of an image that are computed again here in each round, to compare with
@@ -117,7 +118,7 @@ class EdgeCompute:
         self.range, self.distrusted = Range(worker), set[str]()
         self.ledger = Ledger()
         self.calls: list[Call] = []
-        self.pictures = Pictures(worker.grid, worker.patch, len(servers), exposure_limit)
+        self.pictures = Pictures(worker.grid, worker.patch, len(servers), exposure_limit, secret)
         self._filling: dict[tuple[int, tuple[int, ...]], Tensor] = {}  # by window and blocks
         self.weights = wire.worker_fingerprint(worker)
         limit = wire.request_bytes(worker, wire.request_rows(worker))

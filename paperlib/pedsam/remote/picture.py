@@ -12,6 +12,7 @@ what a server sees of one of them there, it has seen of the other.
 
 import contextlib
 import hashlib
+import hmac
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -237,7 +238,9 @@ class Found:
     """An image of a picture.
 
     Attributes:
-        number: of the image, the same if its pixels come again.
+        number: of the image: a hash of its pixels, keyed with the secret of the edge. It stays
+            there, and is the same if they come again, also in another run: a random assignment,
+            which it decides, is then the same, so that a restart shows no server more.
         picture: what it shows.
         crop: of the picture, which the image is.
         sizes: pixels of content of each window, in the encoder.
@@ -256,18 +259,22 @@ class Found:
 class Pictures:
     """All pictures that one edge device has met, and the one that is open."""
 
-    def __init__(self, grid: WindowGrid, patch: int, servers: int, share: float | None) -> None:
+    def __init__(
+        self, grid: WindowGrid, patch: int, servers: int, share: float | None, secret: bytes
+    ) -> None:
         """Of an encoder's windows.
 
         Args:
             grid, patch: of the encoder.
             servers: how many.
             share: of a picture that a server may see; its `bound` if None.
+            secret: of the edge.
         """
         self.grid, self.patch, self.servers, self.share = grid, patch, servers, share
+        self._secret = secret
         self._count = itertools.count()
         self._named: dict[str, Picture] = {}
-        self._known: dict[bytes, tuple[int, Picture, Box]] = {}  # by fingerprint of the pixels
+        self._known: dict[bytes, tuple[Picture, Box]] = {}  # by fingerprint of the pixels
         self._open: tuple[Picture, Box] | None = None  # and the crop of it
 
     def limit(self, crop: Box, places: Sequence[Box]) -> int:
@@ -335,7 +342,7 @@ class Pictures:
         size = content_size(image)
         contents = self.grid.contents(*size, self.patch)
         key = hashlib.sha256(image.detach().float().cpu().contiguous().numpy()).digest()
-        number, *known = self._known.get(key, (len(self._known),))
+        known = self._known.get(key)
         if self._open:
             picture, crop = self._open
             due = resized(self.grid, self.patch, crop[2] - crop[0], crop[3] - crop[1])
@@ -343,17 +350,18 @@ class Pictures:
                 raise ValueError(f"image of {size} pixels in the encoder: the picture has {due}")
             if not picture.video and picture.encoded.setdefault(crop, key) != key:
                 raise ValueError("image of other pixels than the open picture's: name its crop")
-            if known and known[0] is not picture:
+            if known is not None and known[0] is not picture:
                 before, place = known
                 before.share(place, picture, crop)
                 if before in self._named.values():  # else no image will be found in it any more
                     picture.share(crop, before, place)
-        elif known:
+        elif known is not None:
             picture, crop = known
         else:
             crop = 0, 0, *size
             picture = Picture(next(self._count), *size, self.limit(crop, contents))
-        self._known[key] = number, picture, crop
+        self._known[key] = picture, crop
+        number = int.from_bytes(hmac.digest(self._secret, key, "sha256"))
         places = [reach(box, (0, 0, *size), crop) for box in contents]
         sizes = [area(box) for box in places]
         most = min(self.limit(crop, places), bound(sizes, self.servers, area(crop)))

@@ -240,8 +240,8 @@ def assign(
         windows: how many there are, as `grid` says.
         servers: 1 to `windows`.
         grid: where the windows lie.
-        secret: of the edge; decides a random assignment together with `frame`, never the image.
-        frame: number of the image.
+        secret: of the edge; decides a random assignment together with `frame`.
+        frame: number of the image; nothing else of the image decides.
         sizes: content of each window: the `area` of its box in `WindowGrid.contents`, or its tokens
             if None.
         sight: what servers see of the picture, and may see; is told what they are given.

@@ -13,10 +13,11 @@ whose reply cannot be honest (`paperlib.pedsam.remote.honesty`) is not used any 
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import grpc
@@ -33,7 +34,7 @@ from paperlib.pedsam.remote.ledger import ExposureError, Ledger
 from paperlib.pedsam.remote.picture import Pictures, Sight
 from paperlib.pedsam.remote.request import Call
 from paperlib.pedsam.remote.session import EdgeSession
-from paperlib.pedsam.split.partition import EDGE, assign
+from paperlib.pedsam.split.partition import EDGE, Box, assign
 from paperlib.pedsam.split.worker import WindowBlocks
 
 LOG = logging.getLogger("paperlib.pedsam.remote.edge")
@@ -156,10 +157,16 @@ class EdgeCompute:
         )
 
     def picture(
-        self, name: str, height: int, width: int, *, video: bool = False
+        self,
+        name: str,
+        height: int,
+        width: int,
+        *,
+        video: bool = False,
+        seen: Mapping[str, Collection[Box]] = MappingProxyType({}),
     ) -> AbstractContextManager[None]:
         """Count all that is encoded in this context as one picture (see `Pictures.open`)."""
-        return self.pictures.open(name, height, width, video)
+        return self.pictures.open(name, height, width, video, seen)
 
     def crop(self, left: int, top: int, right: int, bottom: int) -> AbstractContextManager[None]:
         """Within `picture`: what is encoded is this part of it (see `Pictures.crop`)."""

@@ -156,6 +156,17 @@ class Ledger:
         """All entries, a row for each window sent: image, round, server, window, pixels."""
         return pd.DataFrame(self._entries, columns=list(COLUMNS))
 
+    def placed(self) -> pd.DataFrame:
+        """The same, with the pixels of the picture that the window is made of.
+
+        They are columns top, left, bottom and right, the last two outside.
+        """
+        places = [
+            self._images[image].found.places[window] for image, _, _, window, _ in self._entries
+        ]
+        sides = pd.DataFrame(places, columns=["top", "left", "bottom", "right"], dtype=int)
+        return self.table().join(sides)
+
     def exposure(self) -> pd.DataFrame:
         """Per image and server: windows and rounds sent, and share of its pixels (0 to 1)."""
         groups, rows = self.table().groupby(["image", "server"]), []

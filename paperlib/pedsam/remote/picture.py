@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -284,7 +284,14 @@ class Pictures:
         return int(self.share * area(crop))
 
     @contextlib.contextmanager
-    def open(self, name: str, height: int, width: int, video: bool = False) -> Iterator[None]:
+    def open(
+        self,
+        name: str,
+        height: int,
+        width: int,
+        video: bool,
+        seen: Mapping[str, Collection[Box]],
+    ) -> Iterator[None]:
         """Count all that is encoded in this context as one picture.
 
         That is the whole picture, or what `crop` says. Without this context, equal pixels are one
@@ -294,6 +301,8 @@ class Pictures:
             name: opened again, it goes on.
             height, width: in pixels.
             video: the images are its frames; else other pixels in the same place are refused.
+            seen: boxes of it (top, left, bottom, right, the last two outside) that servers were
+                sent before, as by another process; they count.
 
         Raises:
             ValueError: another picture is open; the name has another size.
@@ -307,6 +316,8 @@ class Pictures:
         picture = self._named[name]
         if (picture.height, picture.width, picture.video) != (height, width, video):
             raise ValueError(f"picture {name!r}: {height} × {width}, video={video} is another one")
+        for server, boxes in seen.items():
+            picture.grant(server, boxes)
         self._open = picture, picture.whole
         try:
             yield

@@ -2,9 +2,10 @@ r"""What servers would see of a picture, before anything is sent: a page with pi
 
     python -m paperlib.pedsam.audit photo.jpg --servers 2 4 --assignment interleaved
 
-It writes ``photo.audit.html``, which needs no network. The edge is the real one, with the ledger
-that it always keeps; its servers run inside this process, so that nothing leaves it. With the same
-options, `paperlib.pedsam.segment` sends what stands there. For each server:
+It writes ``photo.jpg.audit.html``, which needs no network. The edge is the real one, with the
+ledger that it always keeps; its servers run inside this process, so that nothing leaves it. With
+the same options, `paperlib.pedsam.segment` sends what stands there, if it has sent nothing of the
+picture before. For each server:
 
 - its view, and its share of the picture's pixels beside its bound, as the ledger counts them, with
   those at the border of a window that resizing mixes into it;
@@ -58,7 +59,7 @@ from paperlib.pedsam.remote.network import (
 )
 from paperlib.pedsam.remote.picture import windows_in
 from paperlib.pedsam.remote.service import Limits, WindowService
-from paperlib.pedsam.segment import parser, read_secret
+from paperlib.pedsam.segment import parser, read_secret, say
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import WindowGrid, area, bound
 from paperlib.pedsam.split.worker import WindowBlocks
@@ -265,6 +266,7 @@ def page(title: str, audits: dict[str, Audit]) -> str:
         up, down = each.sent
         parts += [
             f"<h2>{html.escape(words)}</h2>",
+            *(f"<p>{html.escape(line)}</p>" for line in whole(each.servers)),
             table.reset_index().to_html(index=False, border=0, na_rep="–"),
             "<p>Share and bound: of the picture's pixels, those at a window's border that resizing "
             "mixes into it among them. Attack: which reconstruction of "
@@ -295,6 +297,12 @@ def page(title: str, audits: dict[str, Audit]) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
+def whole(servers: pd.DataFrame) -> list[str]:
+    """Sentences about the servers that get the whole picture, of a table as in `Audit`."""
+    got = servers.index[servers.share >= 1]
+    return [f"Server {number} gets the whole picture." for number in got]
+
+
 def _figure(image: np.ndarray, words: str) -> str:
     picture = Image.fromarray(image)
     picture.thumbnail((SHOWN, SHOWN))
@@ -318,17 +326,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         how |= {"secret": read_secret(options.secret)}
         how |= {"committed": options.sam == SAM and options.weights is None}
         audits = {
-            f"{k} servers, {options.assignment}, {options.format}": audit(sam, picture, k, **how)
+            f"{k} server{'s' * (k != 1)}, {options.assignment}, {options.format}": audit(
+                sam, picture, k, **how
+            )
             for k in options.servers
         }
     except (ValueError, OSError) as error:
         command.error(str(error))
-    place = options.folder / f"{options.image.stem}.audit.html"
+    place = options.folder / f"{options.image.name}.audit.html"
     write_files({place: page(f"{options.image.name}, {options.sam}", audits).encode()})
     for words, each in audits.items():
         columns = ["share", "bound", "attack", "PSNR unseen", "faces in the view", "faces rebuilt"]
-        print(words, each.servers[columns].round(3).to_string(), sep="\n")
-    print(place)
+        say(words, each.servers[columns].round(3).to_string(), *whole(each.servers))
+    say(place)
 
 
 if __name__ == "__main__":

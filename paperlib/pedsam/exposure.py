@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ def crops_table(
         image: RGB.
         servers: numbers of them.
         layers: of crops, at most.
-        secret: of the edge, for random assignments.
+        secret: of the edge, for random assignments; of any length.
 
     Returns:
         A row for each number of servers, layers and whether the picture was open: servers,
@@ -56,7 +57,7 @@ def crops_table(
     with local_servers(max(servers), ["--sam", name]) as started:
         addresses = [server.address for server in started]
         for k, opened in itertools.product(servers, (False, True)):
-            chosen = {"assignment": "random", "secret": secret}
+            chosen = {"assignment": "random", "secret": sha256(secret).digest()}
             with EdgeCompute(WindowBlocks(encoder), addresses[:k], **chosen) as edge:
                 predictor = SamPredictor(replace_encoder(sam, PartitionedEncoder(encoder, edge)))
                 boxes, at = generate_crop_boxes((height, width), layers, OVERLAP)
@@ -87,7 +88,7 @@ def _seen(
             places = windows_in(worker.grid, worker.patch, (top, left, bottom, right))
             boxes |= {places[window] for window in windows.unique()}
         shares.append(seen(boxes) / area(whole))
-    stayed = np.mean([edge.ledger.stayed(image) for image in table.image.unique()])
+    stayed = np.mean([edge.ledger.stayed(image) for image in set(table.image)])
     sizes = [area(box) for box in windows_in(worker.grid, worker.patch, whole)]
     due = bound(sizes, len(edge.servers), area(whole)) / area(whole)
     return {"share": max(shares), "bound": due, "edge": stayed}
@@ -102,7 +103,7 @@ def checks_table(
         encoder: of segment_anything.
         image: as ``Sam.preprocess`` gives it.
         trials: rounds that are measured.
-        secret: of the edge; decides what is checked.
+        secret: of the edge, of any length; decides what is checked.
 
     Returns:
         A row for each number of false windows and of checked ones: false, checked, formula,
@@ -115,7 +116,7 @@ def checks_table(
         LOG.disabled = True  # it warns of every lie
         with (
             serving([liar]) as addresses,
-            EdgeCompute(worker, addresses, checks=r, secret=secret) as edge,
+            EdgeCompute(worker, addresses, checks=r, secret=sha256(secret).digest()) as edge,
         ):
             for _ in range(trials):
                 edge.begin(image).run(0, turn, values)

@@ -32,7 +32,7 @@ from segment_anything import SamPredictor
 from paperlib.data.picture import read_picture
 from paperlib.files import fingerprint, write_files
 from paperlib.models.sam import SAMS, load_sam
-from paperlib.pedsam.remote.edge import EdgeCompute, Fallback
+from paperlib.pedsam.remote.edge import LEAST_SECRET, EdgeCompute, Fallback
 from paperlib.pedsam.remote.ledger import ExposureError
 from paperlib.pedsam.remote.picture import seen
 from paperlib.pedsam.remote.session import ServerFailedError
@@ -80,8 +80,18 @@ def parser(name: str, description: str) -> Parser:
 
 
 def read_secret(file: Path | None) -> bytes:
-    """The content of the file; none without one."""
-    return b"" if file is None else file.read_bytes()
+    """The content of the file; none without one.
+
+    Raises:
+        ValueError: it is too short.
+        OSError: it cannot be read.
+    """
+    secret = b"" if file is None else file.read_bytes()
+    if file is not None and len(secret) < LEAST_SECRET:
+        raise ValueError(
+            f"{file}: a secret of {len(secret)} bytes: {LEAST_SECRET} random ones or more are valid"
+        )
+    return secret
 
 
 def _parser() -> Parser:

@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -179,11 +180,14 @@ def test_at_the_limit_it_fails_and_the_ledger_is_kept(small, tmp_path, capsys):
         (["--point", "256", "5"], "point 256 5: not in the picture of 256 × 180"),
         (["--box", "30", "5", "20", "50"], "box 30 5 20 50: not left top right bottom"),
         (["--box", *map(str, BOX), "--assignment", "random"], "secret: "),
+        (["--box", *map(str, BOX), "--secret", "short"], "short: a secret of 15 bytes: 16 random"),
         (["--box", *map(str, BOX), "--checks", "some"], "checks some: a number or strict"),
         (["--box", *map(str, BOX), "--servers", "192.0.2.7:1"], "certificates are needed"),
     ],
 )
-def test_wrong_commands_are_named(tmp_path, capsys, words, said):
+def test_wrong_commands_are_named(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    Path("short").write_bytes(bytes(15))
     with pytest.raises(SystemExit):
         command(tmp_path, "--servers", "127.0.0.1:9", *words)
     error = capsys.readouterr().err

@@ -38,7 +38,7 @@ from paperlib.pedsam.split.partition import EDGE, Box, assign
 from paperlib.pedsam.split.worker import WindowBlocks
 
 LOG = logging.getLogger("paperlib.pedsam.remote.edge")
-LEAST_SECRET = 8  # bytes
+LEAST_SECRET = 16  # bytes
 CHECK_SECONDS = 5.0  # that a server has to say what it is
 Fallback = Literal["edge", "spare", "fail"]
 
@@ -73,7 +73,7 @@ class EdgeCompute:
             worker: the same blocks as the servers', for what the edge computes itself.
             servers: HOST:PORT of each.
             assignment: contiguous, interleaved or random (see `partition.assign`).
-            secret: decides a random assignment and which windows are checked, 8 bytes or more;
+            secret: decides a random assignment and which windows are checked, 16 bytes or more;
                 without one the latter come from the system. With the same one, the same picture
                 is assigned alike in every run.
             exposure_limit: share of a picture's pixels that a server may see, above 0, in all its
@@ -96,7 +96,7 @@ class EdgeCompute:
         if fallback not in get_args(Fallback):
             raise ValueError(f"fallback={fallback!r}: valid are edge, spare, fail")
         if bool(spares) != (fallback == "spare"):
-            raise ValueError(f"fallback={fallback!r} with {len(spares)} spares: they go together")
+            raise ValueError(f"fallback={fallback!r} with spares {list(spares)}: they go together")
         if form not in wire.FORMATS:
             raise ValueError(f"form={form!r}: valid are {', '.join(wire.FORMATS)}")
         if exposure_limit is not None and not 0 < exposure_limit <= 1:

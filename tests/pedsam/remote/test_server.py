@@ -22,7 +22,7 @@ from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.certificates import make_certificates
 from paperlib.pedsam.remote.connection import Connection
 from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.listener import Server
+from paperlib.pedsam.remote.listener import Server, serving
 from paperlib.pedsam.remote.processes import COMMAND
 from paperlib.pedsam.remote.server import main
 from paperlib.pedsam.remote.service import Limits, WindowService
@@ -428,6 +428,13 @@ def test_the_edge_says_why_it_cannot_connect(worker, redated, tmp_path, caplog):
     with pytest.raises(ValueError, match=r"client.pem has expired on .*: make a new one"):
         EdgeCompute(worker, [server.address], certificates=old)
     server.stop()
+
+
+def test_a_taken_address_is_named(worker):
+    service = WindowService(worker, Limits())
+    with serving([service]) as (address,), pytest.raises(OSError, match="cannot be bound") as said:
+        Server(service, address, None)
+    assert str(said.value) == f"address {address} cannot be bound: taken, or not of here"
 
 
 def test_renewed_certificates_are_taken_up(worker, tmp_path, caplog):

@@ -46,8 +46,8 @@ def open_image(
         side: height and width in pixels that it must have, if any.
 
     Raises:
-        ValueError: it cannot be decoded, has more pixels than Pillow takes for a picture, or has
-            another size; with `place`.
+        ValueError: it is truncated, cannot be decoded, has more pixels than Pillow takes for a
+            picture, or has another size; with `place`.
     """
     try:
         with warnings.catch_warnings():
@@ -61,6 +61,8 @@ def open_image(
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{place}: {error}") from None
     except (OSError, SyntaxError, ValueError) as error:
+        if "truncated" in str(error).lower():
+            raise ValueError(f"{place}: the image is truncated: its file ends too early") from error
         names = f"{', '.join(formats[:-1])} or {formats[-1]}" if formats[1:] else formats[0]
         raise ValueError(f"{place}: not a {names} image that can be decoded") from error
     raise ValueError(f"{place}: {found} instead of {side} x {side} RGB")

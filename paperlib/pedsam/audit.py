@@ -2,11 +2,13 @@ r"""What servers would see of a picture, before anything is sent: a page with pi
 
     python -m paperlib.pedsam.audit photo.jpg --servers 2 4 --assignment interleaved
 
-It writes ``photo.audit.html``, which needs no network. The edge is the real one, with the ledger
-that it always keeps; its servers run inside this process, so that nothing leaves it. With the same
-options, `paperlib.pedsam.segment` sends what stands there. For each server:
+It writes ``photo.jpg.audit.html``, which needs no network. The edge is the real one, with the
+ledger that it always keeps; its servers run inside this process, so that nothing leaves it. With
+the same options, `paperlib.pedsam.segment` sends what stands there, if it has sent nothing of the
+picture before. For each server:
 
-- its view, and its share of the picture's pixels beside its bound, as the ledger counts them;
+- its view, and its share of the picture's pixels beside its bound, as the ledger counts them, with
+  those at the border of a window that resizing mixes into it;
 - the reconstruction of `paperlib.pedsam.attacks.privacy.ATTACKS` that comes nearest to the unseen
   pixels. Those from tokens of later rounds know the small SAM alone, as it is committed; for every
   other encoder the attacks from pixels stand for all;
@@ -55,8 +57,9 @@ from paperlib.pedsam.remote.network import (
     plain_cloud,
     plain_cloud_bytes,
 )
+from paperlib.pedsam.remote.picture import windows_in
 from paperlib.pedsam.remote.service import Limits, WindowService
-from paperlib.pedsam.segment import parser, read_secret
+from paperlib.pedsam.segment import parser, read_secret, say
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import WindowGrid, area, bound
 from paperlib.pedsam.split.worker import WindowBlocks
@@ -130,8 +133,9 @@ def audit(
             measured = measure_rounds(encoder, edge, "exact", torch.cat([x, x])).query("image == 1")
     exposed = edge.ledger.exposure().query("image == 0").set_index("server").reindex(addresses)
     exposed = exposed.assign(server=range(1, servers + 1)).set_index("server").drop(columns="image")
-    sizes = [area(box) for box in worker.grid.contents(*resized.shape[:2], worker.patch)]
-    exposed["bound"] = bound(sizes, servers) / sum(sizes)
+    whole = 0, 0, height, width
+    sizes = [area(box) for box in windows_in(worker.grid, worker.patch, whole)]
+    exposed["bound"] = bound(sizes, servers, area(whole)) / area(whole)
     sent = edge.ledger.table()
     windows = [sent[sent.server == name].window.unique().tolist() for name in addresses]
     views, rebuilt, attacks = _attack(sam, x, resized, worker.grid, windows, committed)
@@ -151,7 +155,7 @@ def audit(
         exposed.fillna({"windows": 0, "rounds": 0, "share": 0}).join(attacks),
         views,
         rebuilt,
-        1 - exposed.share.sum(),
+        edge.ledger.stayed(0),
         (int(measured.bytes_up.sum()), int(measured.bytes_down.sum())),
         times.assign(seconds=times.sum(axis=1)),
     )
@@ -262,12 +266,14 @@ def page(title: str, audits: dict[str, Audit]) -> str:
         up, down = each.sent
         parts += [
             f"<h2>{html.escape(words)}</h2>",
+            *(f"<p>{html.escape(line)}</p>" for line in whole(each.servers)),
             table.reset_index().to_html(index=False, border=0, na_rep="–"),
-            "<p>Share and bound: of the picture's pixels. Attack: which reconstruction of "
+            "<p>Share and bound: of the picture's pixels, those at a window's border that resizing "
+            "mixes into it among them. Attack: which reconstruction of "
             f"({html.escape('; '.join(attack.title for attack in ATTACKS.values()))}) comes "
             "nearest to the pixels that the server does not see, as far as they apply to this "
             "encoder: those with tokens know the small SAM alone, as it is committed. PSNR in dB. "
-            f"Faces: of those above. {max(0.0, each.kept):.1%} of the picture stays on the edge."
+            f"Faces: of those above. {each.kept:.1%} of the picture stays on the edge."
             "</p>",
         ]
         for number, (view, rebuilt) in enumerate(zip(each.views, each.rebuilt, strict=True), 1):
@@ -289,6 +295,12 @@ def page(title: str, audits: dict[str, Audit]) -> str:
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     body = "\n".join(parts)
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def whole(servers: pd.DataFrame) -> list[str]:
+    """Sentences about the servers that get the whole picture, of a table as in `Audit`."""
+    got = servers.index[servers.share >= 1]
+    return [f"Server {number} gets the whole picture." for number in got]
 
 
 def _figure(image: np.ndarray, words: str) -> str:
@@ -314,17 +326,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         how |= {"secret": read_secret(options.secret)}
         how |= {"committed": options.sam == SAM and options.weights is None}
         audits = {
-            f"{k} servers, {options.assignment}, {options.format}": audit(sam, picture, k, **how)
+            f"{k} server{'s' * (k != 1)}, {options.assignment}, {options.format}": audit(
+                sam, picture, k, **how
+            )
             for k in options.servers
         }
     except (ValueError, OSError) as error:
         command.error(str(error))
-    place = options.folder / f"{options.image.stem}.audit.html"
+    place = options.folder / f"{options.image.name}.audit.html"
     write_files({place: page(f"{options.image.name}, {options.sam}", audits).encode()})
     for words, each in audits.items():
         columns = ["share", "bound", "attack", "PSNR unseen", "faces in the view", "faces rebuilt"]
-        print(words, each.servers[columns].round(3).to_string(), sep="\n")
-    print(place)
+        say(words, each.servers[columns].round(3).to_string(), *whole(each.servers))
+    say(place)
 
 
 if __name__ == "__main__":

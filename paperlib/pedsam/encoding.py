@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import pandas as pd
@@ -152,8 +153,9 @@ def encode_over_servers(
         sam: the same.
         image: 0 to 255, of the encoder's size.
         servers: numbers of them.
-        secret: of the edge.
+        secret: of the edge, of any length.
     """
+    key = sha256(secret).digest()
     encoder, side = sam.image_encoder, image.shape[-1]
     worker, grid = WindowBlocks(encoder), WindowGrid.from_encoder(encoder)
     differences, ledgers, rows = [], {}, []
@@ -164,7 +166,7 @@ def encode_over_servers(
             x = sam.preprocess(image[..., : size[0], : size[1]])
             own, sizes = encoder(x), [area(box) for box in grid.contents(*size, worker.patch)]
             for kind, k in itertools.product(KINDS, servers):
-                with EdgeCompute(worker, addresses[:k], assignment=kind, secret=secret) as edge:
+                with EdgeCompute(worker, addresses[:k], assignment=kind, secret=key) as edge:
                     found = PartitionedEncoder(encoder, edge)(x)
                 differences.append((found - own).abs().max().item())
                 row = {"shape": shape, "assignment": kind, "servers": k}

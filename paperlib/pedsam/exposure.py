@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,12 @@ from jaxtyping import Float, UInt8
 from segment_anything import SamPredictor
 from segment_anything.modeling import ImageEncoderViT, Sam
 from segment_anything.utils.amg import generate_crop_boxes
-from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from paperlib.pedsam.remote.edge import LOG, EdgeCompute
 from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.lying import LIES, LyingService
-from paperlib.pedsam.remote.picture import Picture, move
+from paperlib.pedsam.remote.picture import seen, windows_in
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.remote.service import Limits
 from paperlib.pedsam.small_sam.segmentation import replace_encoder
@@ -46,7 +46,7 @@ def crops_table(
         image: RGB.
         servers: numbers of them.
         layers: of crops, at most.
-        secret: of the edge, for random assignments.
+        secret: of the edge, for random assignments; of any length.
 
     Returns:
         A row for each number of servers, layers and whether the picture was open: servers,
@@ -57,7 +57,7 @@ def crops_table(
     with local_servers(max(servers), ["--sam", name]) as started:
         addresses = [server.address for server in started]
         for k, opened in itertools.product(servers, (False, True)):
-            chosen = {"assignment": "random", "secret": secret}
+            chosen = {"assignment": "random", "secret": sha256(secret).digest()}
             with EdgeCompute(WindowBlocks(encoder), addresses[:k], **chosen) as edge:
                 predictor = SamPredictor(replace_encoder(sam, PartitionedEncoder(encoder, edge)))
                 boxes, at = generate_crop_boxes((height, width), layers, OVERLAP)
@@ -79,22 +79,18 @@ def _seen(
     edge: EdgeCompute, crops: Sequence[Sequence[int]], height: int, width: int
 ) -> dict[str, float]:
     """Largest share of a picture that a server was sent in these crops, and what stayed."""
-    worker, sent = edge.worker, edge.ledger.table()
-    side = worker.grid.tokens * worker.patch
-    picture, shares = Picture(0, height, width, limit=0), []
-    for _, part in sent.groupby("server"):
+    worker, table, shares = edge.worker, edge.ledger.table(), []
+    whole = 0, 0, height, width
+    for _, part in table.groupby("server"):
         boxes = set()
         for image, windows in part.groupby("image").window:
             left, top, right, bottom = crops[image]
-            size = ResizeLongestSide.get_preprocess_shape(bottom - top, right - left, side)
-            contents = worker.grid.contents(*size, worker.patch)
-            for window in windows.unique():
-                boxes.add(move(contents[window], (0, 0, *size), (top, left, bottom, right)))
-        shares.append(picture.seen(boxes) / (height * width))
-    stayed = 1 - edge.ledger.exposure().groupby("image").share.sum().mean()
-    size = ResizeLongestSide.get_preprocess_shape(height, width, side)
-    sizes = [area(box) for box in worker.grid.contents(*size, worker.patch)]
-    due = bound(sizes, len(edge.servers)) / sum(sizes)
+            places = windows_in(worker.grid, worker.patch, (top, left, bottom, right))
+            boxes |= {places[window] for window in windows.unique()}
+        shares.append(seen(boxes) / area(whole))
+    stayed = np.mean([edge.ledger.stayed(image) for image in set(table.image)])
+    sizes = [area(box) for box in windows_in(worker.grid, worker.patch, whole)]
+    due = bound(sizes, len(edge.servers), area(whole)) / area(whole)
     return {"share": max(shares), "bound": due, "edge": stayed}
 
 
@@ -107,7 +103,7 @@ def checks_table(
         encoder: of segment_anything.
         image: as ``Sam.preprocess`` gives it.
         trials: rounds that are measured.
-        secret: of the edge; decides what is checked.
+        secret: of the edge, of any length; decides what is checked.
 
     Returns:
         A row for each number of false windows and of checked ones: false, checked, formula,
@@ -120,7 +116,7 @@ def checks_table(
         LOG.disabled = True  # it warns of every lie
         with (
             serving([liar]) as addresses,
-            EdgeCompute(worker, addresses, checks=r, secret=secret) as edge,
+            EdgeCompute(worker, addresses, checks=r, secret=sha256(secret).digest()) as edge,
         ):
             for _ in range(trials):
                 edge.begin(image).run(0, turn, values)

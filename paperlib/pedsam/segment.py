@@ -1,20 +1,27 @@
-r"""The mask of one object in a picture, over servers of which none gets the picture.
+r"""The mask of one object in a picture, over servers: of two or more, none gets the picture.
 
     python -m paperlib.pedsam.segment photo.jpg --box 40 30 300 280 \
         --servers 192.0.2.7:7443 192.0.2.8:7443 --certificates certificates/clients/edge
 
-It writes two files beside each other: ``photo.mask.png`` (white where the object is) and
-``photo.ledger.csv`` (a row for each window that was sent: image, round, server, window, pixels),
-the ledger also where the mask failed. It prints what each server was sent. What a server could
-make of that: `paperlib.pedsam.audit`.
+It writes two files beside each other: ``photo.jpg.mask.png`` (white where the object is) and
+``photo.jpg.ledger.csv``, to which each run is appended, also where the mask fails: a row for each
+window that was sent, with `COLUMNS`. It prints what each server was sent. What a server could make
+of that: `paperlib.pedsam.audit`.
+
+What the ledgers in the folder hold of the same picture, whatever its file was called, counts before
+anything is sent: all runs together keep the bound. A server is known by its address; with
+certificates by its host, for which its certificate is. One server alone gets the whole picture,
+unless ``--exposure-limit`` says less.
 """
 
 import argparse
 import io
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import grpc
 import numpy as np
@@ -23,21 +30,45 @@ from PIL import Image
 from segment_anything import SamPredictor
 
 from paperlib.data.picture import read_picture
-from paperlib.files import write_files
+from paperlib.files import fingerprint, write_files
 from paperlib.models.sam import SAMS, load_sam
-from paperlib.pedsam.remote.edge import EdgeCompute, Fallback
-from paperlib.pedsam.remote.ledger import ExposureError, Ledger
+from paperlib.pedsam.remote.edge import LEAST_SECRET, EdgeCompute, Fallback
+from paperlib.pedsam.remote.ledger import ExposureError
+from paperlib.pedsam.remote.picture import seen
 from paperlib.pedsam.remote.session import ServerFailedError
 from paperlib.pedsam.remote.wire import FORMATS
 from paperlib.pedsam.small_sam.segmentation import replace_encoder
 from paperlib.pedsam.split.encoder import PartitionedEncoder
-from paperlib.pedsam.split.partition import KINDS
+from paperlib.pedsam.split.partition import KINDS, Box
 from paperlib.pedsam.split.worker import PRECISIONS, WindowBlocks, cast
 
+# run: from 1; picture: fingerprint of its pixels; top to right: the pixels of the picture that the
+# window is made of, bottom and right outside; the others as in `Ledger.table`
+COLUMNS = (
+    *("run", "picture", "image", "round", "server", "window", "pixels"),
+    *("top", "left", "bottom", "right"),
+)
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it and end."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def say(*lines: object) -> None:
+    """Print lines; if nobody reads them any more (``| head``), that is no error."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def parser(name: str, description: str) -> Parser:
     """Options of what is done with one picture: which, the SAM, assignment and wire format."""
-    options = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
+    options = Parser(prog=f"python -m {name}", description=description)
     options.add_argument("image", type=Path, help="PNG, JPEG or WebP", metavar="IMAGE")
     options.add_argument("--sam", default=SAMS[0], choices=SAMS, help=f"default: {SAMS[0]}")
     options.add_argument("--weights", type=Path, metavar="PATH", help="default: see load_sam")
@@ -49,18 +80,29 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def read_secret(file: Path | None) -> bytes:
-    """The content of the file; none without one."""
-    return b"" if file is None else file.read_bytes()
+    """The content of the file; none without one.
+
+    Raises:
+        ValueError: it is too short.
+        OSError: it cannot be read.
+    """
+    secret = b"" if file is None else file.read_bytes()
+    if file is not None and len(secret) < LEAST_SECRET:
+        raise ValueError(
+            f"{file}: a secret of {len(secret)} bytes: {LEAST_SECRET} random ones or more are valid"
+        )
+    return secret
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     options = parser("paperlib.pedsam.segment", "The mask of an object, over servers.")
     sides = ("LEFT", "TOP", "RIGHT", "BOTTOM")
     options.add_argument("--box", nargs=4, type=float, metavar=sides, help="in pixels")
     point = {"nargs": 2, "type": float, "metavar": ("X", "Y"), "action": "append", "default": []}
     options.add_argument("--point", help="in the object; may stand several times", **point)
     options.add_argument("--not-point", help="not in the object; the same", **point)
-    options.add_argument("--servers", nargs="+", required=True, metavar="HOST:PORT")
+    servers = {"nargs": "+", "metavar": "HOST:PORT", "required": True}
+    options.add_argument("--servers", help="one alone gets the whole picture", **servers)
     options.add_argument("--spares", nargs="+", default=[], metavar="HOST:PORT")
     fallback = {"choices": Fallback.__args__, "help": "default: spare if there are any, else edge"}
     options.add_argument("--fallback", **fallback)
@@ -92,21 +134,89 @@ def _mask(predictor: SamPredictor, options: argparse.Namespace) -> np.ndarray:
     return masks[scores.argmax()]
 
 
-def _ledger_file(options: argparse.Namespace, ledger: Ledger) -> dict[Path, bytes]:
-    """What was sent, as a file."""
-    place = options.folder / f"{options.image.stem}.ledger.csv"
-    return {place: ledger.table().to_csv(index=False).encode()}
+def _ledger_place(options: argparse.Namespace) -> Path:
+    return options.folder / f"{options.image.name}.ledger.csv"
 
 
-def summary(edge: EdgeCompute) -> pd.DataFrame:
-    """A row for each server: windows and rounds sent, share, failures; and of them, the bytes."""
+def _read_ledger(file: Path) -> pd.DataFrame | None:
+    """What a file holds; None if it is no ledger of this command.
+
+    Raises:
+        ValueError: it is one, and damaged.
+    """
+    try:
+        header = file.read_text().partition("\n")[0]
+        if header.strip().split(",") != list(COLUMNS):
+            return None
+        kinds = dict.fromkeys(COLUMNS, int) | {"picture": str, "server": str, "pixels": bool}
+        return pd.read_csv(file, dtype=kinds, keep_default_na=False)
+    except ValueError as error:
+        raise ValueError(f"{file}: a ledger that cannot be read: {error}") from None
+
+
+def _shown_before(options: argparse.Namespace, picture: str) -> dict[str, set[Box]]:
+    """What the servers and spares have been sent of a picture, by the ledgers in the folder.
+
+    Raises:
+        ValueError: one cannot be read, or the place of this picture's is taken by something else.
+    """
+    shown: dict[str, set[Box]] = {name: set() for name in (*options.servers, *options.spares)}
+    files = {_ledger_place(options), *options.folder.glob("*.ledger.csv")}
+    for file in sorted(each for each in files if each.is_file()):
+        table = _read_ledger(file)
+        if table is None and file == _ledger_place(options):
+            raise ValueError(f"{file}: not a ledger of this command, and in its place")
+        if table is None:
+            continue
+        for row in table[table.picture == picture].itertuples():
+            for name in shown:
+                if _identity(name, options) == _identity(row.server, options):
+                    shown[name].add((row.top, row.left, row.bottom, row.right))
+    return shown
+
+
+def _identity(address: str, options: argparse.Namespace) -> str:
+    """Who a server is: its address; with certificates its host."""
+    return address.rpartition(":")[0].lower() if options.certificates else address
+
+
+def _append(options: argparse.Namespace, picture: str, edge: EdgeCompute) -> Path:
+    """Append what was sent to the picture's ledger; its place."""
+    place = _ledger_place(options)
+    before = _read_ledger(place) if place.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    run = 1 + max(before.run, default=0)
+    sent = edge.ledger.placed().assign(run=run, picture=picture)[list(COLUMNS)]
+    table = pd.concat([each for each in (before, sent) if len(each)]) if len(sent) else before
+    write_files({place: table.to_csv(index=False).encode()})
+    return place
+
+
+def summary(
+    edge: EdgeCompute, before: Mapping[str, set[Box]], height: int, width: int
+) -> pd.DataFrame:
+    """A row for each server: windows and rounds sent, share, failures, and the bytes of them.
+
+    Its column "all runs" is the share of the picture that it has been sent in this run and before.
+
+    Args:
+        edge: after the encoding.
+        before: boxes that servers were sent in other runs.
+        height, width: of the picture.
+    """
     calls = edge.table().query("server != 'edge'").groupby("server", sort=False)
     sent = calls.agg(
         bytes_up=("bytes_up", "sum"),
         bytes_down=("bytes_down", "sum"),
         status=("status", lambda each: ", ".join(dict.fromkeys(each))),
     )
-    return edge.ledger.exposure().drop(columns="image").set_index("server").join(sent)
+    table = edge.ledger.exposure().drop(columns="image").set_index("server")
+    placed, shares = edge.ledger.placed(), []
+    for server in table.index:
+        mine = placed[placed.server == server][["top", "left", "bottom", "right"]]
+        boxes = {tuple(box) for box in mine.to_numpy().tolist()} | before[server]
+        shares.append(seen(boxes) / (height * width))
+    table.insert(3, "all runs", shares)
+    return table.join(sent)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -120,6 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         picture, sam = read_picture(options.image), load_sam(options.sam, options.weights)
         encoder, (height, width) = sam.image_encoder, picture.shape[:2]
         _check_prompts(options, height, width)
+        name = fingerprint(picture.shape, picture.tobytes())
+        before = _shown_before(options, name)
         with EdgeCompute(
             WindowBlocks(encoder),
             options.servers,
@@ -137,21 +249,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cast(split, options.device, options.precision)
             predictor = SamPredictor(replace_encoder(sam, split))
             try:
-                with edge.picture(options.image.name, height, width):
+                with edge.picture(name, height, width, seen=before):
                     predictor.set_image(picture)
-            except BaseException:
-                write_files(_ledger_file(options, edge.ledger))
-                raise
+            finally:
+                ledger = _append(options, name, edge)
         mask = _mask(predictor, options)
+        with io.BytesIO() as png:
+            Image.fromarray(mask).save(png, "PNG")
+            place = options.folder / f"{options.image.name}.mask.png"
+            write_files({place: png.getvalue()})
     except (ValueError, OSError, ExposureError, ServerFailedError, grpc.RpcError) as error:
         command.error(str(error))
-    with io.BytesIO() as png:
-        Image.fromarray(mask).save(png, "PNG")
-        place = options.folder / f"{options.image.stem}.mask.png"
-        files = {place: png.getvalue()} | _ledger_file(options, edge.ledger)
-    write_files(files)
-    print(summary(edge).round(3).to_string() if len(edge.ledger.table()) else "nothing was sent")
-    print(f"{mask.mean():.1%} of the picture:", *files, sep="\n")
+    table = summary(edge, before, height, width)
+    lines = [table.round(3).to_string(), *_exposed(table)] if len(table) else ["nothing was sent"]
+    say(*lines, f"{mask.mean():.1%} of the picture:", place, ledger)
+
+
+def _exposed(table: pd.DataFrame) -> list[str]:
+    """In words, whether a server has got the picture."""
+    whole = table.index[table["all runs"] >= 1]
+    if len(whole):
+        return [f"{server} has been sent the whole picture." for server in whole]
+    return [f"No server has been sent more than {table['all runs'].max():.1%} of the picture."]
 
 
 def _check_prompts(options: argparse.Namespace, height: int, width: int) -> None:

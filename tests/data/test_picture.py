@@ -58,6 +58,15 @@ def test_what_cannot_be_read_is_named(tmp_path):
         read_picture(tmp_path / "none.png")
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_truncated_image_is_called_so(tmp_path, name):
+    draw = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = written(tmp_path / name, draw)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(ValueError, match=rf"{name}: the image is truncated: its file ends too"):
+        read_picture(path)
+
+
 @pytest.mark.parametrize("most", [23, 11])  # Pillow warns of the first and refuses the second
 def test_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch, most):
     path = written(tmp_path / "a.png", HALVES)

@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from paperlib.models.sam import load_sam
 from paperlib.pedsam.attacks.privacy import ATTACKS
-from paperlib.pedsam.audit import again, audit, find_faces, main
+from paperlib.pedsam.audit import again, audit, find_faces, main, page
 from paperlib.pedsam.remote.network import NETWORKS
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.segment import main as segment
@@ -32,7 +32,7 @@ def wide(sam):
 
 def test_shares_are_those_of_what_is_seen_and_within_the_bound(wide):
     assert (wide.servers.share <= wide.servers.bound).all()
-    assert wide.servers.share.sum() + wide.kept == pytest.approx(1)
+    assert wide.kept == 0 and wide.servers.share.sum() >= 1  # what resizing mixes overlaps
     shown = np.stack(wide.views).any(3)  # black pixels of the picture itself are few
     assert (shown.sum(0) <= 1).all()  # no pixel by two servers
     np.testing.assert_allclose(shown.mean((1, 2)), wide.servers.share, atol=0.02)
@@ -56,6 +56,8 @@ def test_faces_are_found_again_where_all_is_seen(sam, wide):
     """A server alone sees everything; of four, those that see little of the face do not find it."""
     whole = audit(sam, WIDE, 1)
     assert len(whole.faces) >= 1
+    assert "<p>Server 1 gets the whole picture.</p>" in page("one", {"1 server": whole})
+    assert "gets the whole picture" not in page("four", {"4 servers": wide})
     assert whole.servers["faces in the view"].tolist() == [len(whole.faces)]
     np.testing.assert_array_equal(whole.views[0], whole.picture)
     assert whole.servers.attack.tolist() == ["nothing is unseen"]
@@ -92,15 +94,15 @@ def test_what_is_shown_is_what_is_sent(tmp_path, capsys):
     words = [str(tmp_path / "photo.png"), "--folder", str(tmp_path)]
     words += ["--assignment", "random", "--secret", str(tmp_path / "secret")]
     main([*words, "--servers", "3"])
-    page = (tmp_path / "photo.audit.html").read_text()
-    assert len(re.findall("src=.data:image/png;base64,", page)) == 1 + 2 * 3
-    assert not re.search(r"(src|href)=.(?!data:)", page)
+    html = (tmp_path / "photo.png.audit.html").read_text()
+    assert len(re.findall("src=.data:image/png;base64,", html)) == 1 + 2 * 3
+    assert not re.search(r"(src|href)=.(?!data:)", html)
     said = capsys.readouterr().out
     shares = [float(x) for x in re.findall(r"^\d +(0\.\d+) ", said, re.M)]
     with local_servers(3, ["--sam", "sam-small"]) as servers:
         addresses = [server.address for server in servers]
         segment([*words, "--box", "20", "20", "300", "300", "--servers", *addresses])
-    sent = pd.read_csv(tmp_path / "photo.ledger.csv").drop_duplicates(["server", "window"])
+    sent = pd.read_csv(tmp_path / "photo.png.ledger.csv").drop_duplicates(["server", "window"])
     sizes = sent.groupby("server").size()[addresses].tolist()
     how = {"assignment": "random", "secret": bytes(range(32))}
     told = audit(load_sam("sam-small"), WIDE, 3, **how).servers
@@ -117,4 +119,5 @@ def test_wrong_commands_are_named(tmp_path, capsys):
     ]:
         with pytest.raises(SystemExit):
             main([str(tmp_path / "photo.png"), *words])
-        assert said in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1

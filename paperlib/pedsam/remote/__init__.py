@@ -1,7 +1,7 @@
 """Servers that compute windows and the edge that sends them.
 
-Of a picture of T pixels whose largest window has m of them, the bound of one of k servers is
-T / k + (1 - 1 / k) m (`paperlib.pedsam.split.partition.bound`).
+Of a picture of T pixels whose largest window is made of m of them, the bound of one of k servers is
+T / k + (1 - 1 / k) m (`paperlib.pedsam.split.partition.bound`); one server alone sees all of it.
 
 | who                | what is promised                          | what is not                     |
 |--------------------|-------------------------------------------|---------------------------------|

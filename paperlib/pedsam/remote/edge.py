@@ -13,10 +13,11 @@ whose reply cannot be honest (`paperlib.pedsam.remote.honesty`) is not used any 
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import grpc
@@ -30,14 +31,14 @@ from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.connection import Connection, ServerMismatchError, reason
 from paperlib.pedsam.remote.honesty import Range
 from paperlib.pedsam.remote.ledger import ExposureError, Ledger
-from paperlib.pedsam.remote.picture import Pictures
+from paperlib.pedsam.remote.picture import Pictures, Sight
 from paperlib.pedsam.remote.request import Call
 from paperlib.pedsam.remote.session import EdgeSession
-from paperlib.pedsam.split.partition import EDGE, assign
+from paperlib.pedsam.split.partition import EDGE, Box, assign
 from paperlib.pedsam.split.worker import WindowBlocks
 
 LOG = logging.getLogger("paperlib.pedsam.remote.edge")
-LEAST_SECRET = 8  # bytes
+LEAST_SECRET = 16  # bytes
 CHECK_SECONDS = 5.0  # that a server has to say what it is
 Fallback = Literal["edge", "spare", "fail"]
 
@@ -72,8 +73,9 @@ class EdgeCompute:
             worker: the same blocks as the servers', for what the edge computes itself.
             servers: HOST:PORT of each.
             assignment: contiguous, interleaved or random (see `partition.assign`).
-            secret: decides a random assignment and which windows are checked, 8 bytes or more;
-                without one the latter come from the system.
+            secret: decides a random assignment and which windows are checked, 16 bytes or more;
+                without one the latter come from the system. With the same one, the same picture
+                is assigned alike in every run.
             exposure_limit: share of a picture's pixels that a server may see, above 0, in all its
                 encodings together; `partition.bound` of the whole picture if None.
             checks: windows of an image that are computed again here in each round, to compare with
@@ -94,7 +96,7 @@ class EdgeCompute:
         if fallback not in get_args(Fallback):
             raise ValueError(f"fallback={fallback!r}: valid are edge, spare, fail")
         if bool(spares) != (fallback == "spare"):
-            raise ValueError(f"fallback={fallback!r} with {len(spares)} spares: they go together")
+            raise ValueError(f"fallback={fallback!r} with spares {list(spares)}: they go together")
         if form not in wire.FORMATS:
             raise ValueError(f"form={form!r}: valid are {', '.join(wire.FORMATS)}")
         if exposure_limit is not None and not 0 < exposure_limit <= 1:
@@ -117,7 +119,7 @@ class EdgeCompute:
         self.range, self.distrusted = Range(worker), set[str]()
         self.ledger = Ledger()
         self.calls: list[Call] = []
-        self.pictures = Pictures(worker.grid, worker.patch, len(servers), exposure_limit)
+        self.pictures = Pictures(worker.grid, worker.patch, len(servers), exposure_limit, secret)
         self._filling: dict[tuple[int, tuple[int, ...]], Tensor] = {}  # by window and blocks
         self.weights = wire.worker_fingerprint(worker)
         limit = wire.request_bytes(worker, wire.request_rows(worker))
@@ -155,10 +157,16 @@ class EdgeCompute:
         )
 
     def picture(
-        self, name: str, height: int, width: int, *, video: bool = False
+        self,
+        name: str,
+        height: int,
+        width: int,
+        *,
+        video: bool = False,
+        seen: Mapping[str, Collection[Box]] = MappingProxyType({}),
     ) -> AbstractContextManager[None]:
         """Count all that is encoded in this context as one picture (see `Pictures.open`)."""
-        return self.pictures.open(name, height, width, video)
+        return self.pictures.open(name, height, width, video, seen)
 
     def crop(self, left: int, top: int, right: int, bottom: int) -> AbstractContextManager[None]:
         """Within `picture`: what is encoded is this part of it (see `Pictures.crop`)."""
@@ -208,14 +216,12 @@ class EdgeCompute:
             *self._how,
             found.number,
             sizes=found.sizes,
-            most=self.pictures.limit(found.sizes),
-            gains=[found.picture.gains(server, found.places) for server in self.servers],
-            rooms=[found.picture.room(server) for server in self.servers],
+            sight=Sight(found, self.servers),
         )
         kept = [size for owner, size in zip(assignment, found.sizes, strict=True) if owner == EDGE]
         if self.fallback == "fail" and any(kept):
             raise ExposureError("servers have seen as much of the picture as they may")
-        return self.ledger.begin(assignment, self.servers, found.picture, found.sizes, found.places)
+        return self.ledger.begin(assignment, self.servers, found)
 
     def _check(self) -> None:
         """Check the servers that are new or have failed; those in order leave `unchecked`."""

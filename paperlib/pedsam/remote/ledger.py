@@ -3,8 +3,9 @@
 Every sending is entered before it happens, so whatever leaves the edge is in the ledger, also what
 a failing server may never have read. A window that a server may not have never leaves: the entry
 fails first. A server may have the windows of its assignment; a spare takes over those of one failed
-server, if it has no part in the image yet. Neither gets more content of an image than its bound
-(`paperlib.pedsam.split.partition.bound`), nor more of a picture than its limit.
+server, if it has no part in the image yet. Neither gets more of an image than its bound
+(`paperlib.pedsam.split.partition.bound`), nor more of a picture than its limit, both in the pixels
+of the picture that windows are made of.
 """
 
 from collections import defaultdict
@@ -13,8 +14,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from paperlib.pedsam.remote.picture import Picture
-from paperlib.pedsam.split.partition import EDGE, Box, bound
+from paperlib.pedsam.remote.picture import Found, Picture, seen
+from paperlib.pedsam.split.partition import EDGE, Box, area, bound
 
 COLUMNS = ("image", "round", "server", "window", "pixels")
 
@@ -28,16 +29,25 @@ class Entered:
     """An image in the ledger.
 
     Attributes:
-        picture: what it shows.
-        sizes: pixels of content of each window.
-        places: of each window in the picture.
+        found: what it shows.
         allowed: windows that each server may be sent.
     """
 
-    picture: Picture
-    sizes: Sequence[int]
-    places: Sequence[Box]
+    found: Found
     allowed: dict[str, frozenset[int]]
+
+    @property
+    def picture(self) -> Picture:
+        """What it shows."""
+        return self.found.picture
+
+    def places(self, windows: Iterable[int]) -> set[Box]:
+        """The pixels of the picture that these windows are made of."""
+        return {self.found.places[window] for window in windows}
+
+    def share(self, windows: Iterable[int]) -> float:
+        """Of the pixels that the image shows, how much these windows are made of, 0 to 1."""
+        return seen(self.places(windows)) / area(self.found.crop)
 
 
 @dataclass
@@ -51,9 +61,7 @@ class Ledger:
         self,
         assignment: Sequence[int],
         servers: Sequence[str],
-        picture: Picture,
-        sizes: Sequence[int],
-        places: Sequence[Box],
+        found: Found,
     ) -> int:
         """Start an image.
 
@@ -61,9 +69,7 @@ class Ledger:
             assignment: for each window the place in `servers` of the one that may see it, or
                 `EDGE`.
             servers: their names.
-            picture: what the image shows.
-            sizes: pixels of content of each window.
-            places: of each window in `picture`.
+            found: what the image shows.
 
         Returns:
             The image's number, from 0.
@@ -72,8 +78,8 @@ class Ledger:
             ValueError: another number of windows, a server that does not exist or stands twice.
             ExposureError: a server would get more than its bound or the picture's limit.
         """
-        if not len(assignment) == len(sizes) == len(places):
-            raise ValueError(f"assignment of {len(assignment)} windows: expected {len(sizes)}")
+        if len(assignment) != len(found.places):
+            raise ValueError(f"assignment of {len(assignment)} windows: not {len(found.places)}")
         if len(set(servers)) != len(servers):
             raise ValueError(f"servers {list(servers)}: one stands twice")
         if not set(assignment) <= {EDGE, *range(len(servers))}:
@@ -82,14 +88,15 @@ class Ledger:
             name: frozenset(w for w, owner in enumerate(assignment) if owner == place)
             for place, name in enumerate(servers)
         }
-        entered = Entered(picture, sizes, places, allowed)
+        entered, picture = Entered(found, allowed), found.picture
+        most = bound([*map(area, found.places)], len(servers), area(found.crop))
         for name, windows in allowed.items():
-            if sum(sizes[window] for window in windows) > bound(sizes, len(servers)):
+            if seen(entered.places(windows)) > most:
                 raise ExposureError(f"{name} would get more of an image than its bound")
-            if not picture.fits(name, _places(entered, windows)):
+            if not picture.fits(name, entered.places(windows)):
                 raise ExposureError(f"{name} would get more of a picture than its limit")
         for name, windows in allowed.items():
-            picture.granted[name].update(_places(entered, windows))
+            picture.grant(name, entered.places(windows))
         self._images.append(entered)
         return len(self._images) - 1
 
@@ -101,21 +108,21 @@ class Ledger:
         """Windows of an image that no server may be sent: those with content, or those without."""
         entered = self._images[image]
         given = frozenset().union(*entered.allowed.values())
-        return frozenset(w for w, n in enumerate(entered.sizes) if bool(n) == content) - given
+        return frozenset(w for w, n in enumerate(entered.found.sizes) if bool(n) == content) - given
 
     def may_appoint(self, images: Iterable[int], spare: str, instead_of: str) -> bool:
         """Whether a spare can have the windows of a failed server in all of these images.
 
         It must have no part in them, and keep the limits of their pictures.
         """
-        places: dict[int, list[Box]] = defaultdict(list)
-        pictures = {}
+        places: dict[Picture, set[Box]] = defaultdict(set)
         for entered in (self._images[image] for image in images):
             if entered.allowed.get(spare):
                 return False
-            pictures[entered.picture.number] = entered.picture
-            places[entered.picture.number] += _places(entered, entered.allowed[instead_of])
-        return all(pictures[number].fits(spare, boxes) for number, boxes in places.items())
+            boxes = entered.places(entered.allowed[instead_of])
+            for picture, each in entered.picture.spread(boxes).items():
+                places[picture] |= each
+        return all(picture.keeps(spare, boxes) for picture, boxes in places.items())
 
     def appoint(self, image: int, spare: str, instead_of: str) -> None:
         """Let a spare have the windows of a failed server.
@@ -127,7 +134,7 @@ class Ledger:
             raise ExposureError(f"{spare} can take no part in image {image}")
         entered = self._images[image]
         entered.allowed[spare] = entered.allowed[instead_of]
-        entered.picture.granted[spare].update(_places(entered, entered.allowed[spare]))
+        entered.picture.grant(spare, entered.places(entered.allowed[spare]))
 
     def record(
         self, image: int, number: int, server: str, windows: Iterable[int], pixels: bool
@@ -149,32 +156,53 @@ class Ledger:
         """All entries, a row for each window sent: image, round, server, window, pixels."""
         return pd.DataFrame(self._entries, columns=list(COLUMNS))
 
+    def placed(self) -> pd.DataFrame:
+        """The same, with the pixels of the picture that the window is made of.
+
+        They are columns top, left, bottom and right, the last two outside.
+        """
+        places = [
+            self._images[image].found.places[window] for image, _, _, window, _ in self._entries
+        ]
+        sides = pd.DataFrame(places, columns=["top", "left", "bottom", "right"], dtype=int)
+        return self.table().join(sides)
+
     def exposure(self) -> pd.DataFrame:
-        """Per image and server: windows and rounds sent, and share of the content (0 to 1)."""
-        table = self.table().drop_duplicates(["image", "server", "window"])
-        sizes = [self._images[row.image].sizes for row in table.itertuples()]
-        content = [each[window] for each, window in zip(sizes, table.window, strict=True)]
-        groups = table.assign(content=content).groupby(["image", "server"])
-        parts = groups.agg(windows=("window", "size"), content=("content", "sum"))
-        rounds = self.table().groupby(["image", "server"])["round"].nunique()
-        parts = parts.join(rounds.rename("rounds")).reset_index()
-        total = [sum(self._images[image].sizes) for image in parts.image]
-        return parts.assign(share=parts.content / total).drop(columns="content")
+        """Per image and server: windows and rounds sent, and share of its pixels (0 to 1)."""
+        groups, rows = self.table().groupby(["image", "server"]), []
+        for (image, server), sent in groups:
+            windows = set(sent.window)
+            row = {"image": image, "server": server, "windows": len(windows)}
+            row |= {"rounds": sent["round"].nunique()}
+            rows.append(row | {"share": self._images[image].share(windows)})
+        return pd.DataFrame(rows, columns=["image", "server", "windows", "rounds", "share"])
+
+    def stayed(self, image: int) -> float:
+        """Share of an image's pixels that no server was sent anything of (0 to 1)."""
+        windows = {window for number, _, _, window, _ in self._entries if number == image}
+        return 1 - self._images[image].share(windows)
 
     def pictures(self) -> pd.DataFrame:
-        """Per picture and server: images sent, and share of the picture's pixels (0 to 1)."""
-        sent = self.table()[["image", "server", "window"]].drop_duplicates()
-        shown = [self._images[image].picture for image in sent.image]
-        sent = sent.assign(picture=[picture.number for picture in shown])
-        rows = []
-        for (number, server), part in sent.groupby(["picture", "server"]):
-            picture = self._images[part.image.iloc[0]].picture
-            boxes = {self._images[row.image].places[row.window] for row in part.itertuples()}
-            share = picture.seen(boxes) / (picture.height * picture.width)
-            images = part.image.nunique()
-            rows.append({"picture": number, "server": server, "images": images, "share": share})
-        return pd.DataFrame(rows, columns=["picture", "server", "images", "share"])
+        """Per picture and server: images sent, and share of the picture's pixels (0 to 1).
 
-
-def _places(entered: Entered, windows: Iterable[int]) -> list[Box]:
-    return [entered.places[window] for window in windows]
+        Among them images of other pictures that share pixels with it.
+        """
+        places: dict[tuple[Picture, str], set[Box]] = defaultdict(set)
+        images: dict[tuple[Picture, str], set[int]] = defaultdict(set)
+        for (image, server), sent in self.table().groupby(["image", "server"]):
+            entered = self._images[image]
+            boxes = entered.places(set(sent.window))
+            for picture, each in entered.picture.spread(boxes).items():
+                places[picture, server] |= each
+                images[picture, server].add(image)
+        rows = [
+            (
+                picture.number,
+                server,
+                len(images[picture, server]),
+                seen(boxes) / area(picture.whole),
+            )
+            for (picture, server), boxes in places.items()
+        ]
+        table = pd.DataFrame(rows, columns=["picture", "server", "images", "share"])
+        return table.sort_values(["picture", "server"], ignore_index=True)

@@ -176,8 +176,8 @@ class Server:
                 own = OwnCertificates(certificates)
                 credentials = grpc.dynamic_ssl_server_credentials(own.now, own.renewed, True)
                 port = self._server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            raise OSError(f"address {address} cannot be bound: {error}") from None
+        except RuntimeError:  # which only says how to have gRPC say more
+            raise OSError(f"address {address} cannot be bound: taken, or not of here") from None
         self.address = f"{address.rpartition(':')[0]}:{port}"
 
     def start(self) -> None:

@@ -49,7 +49,11 @@ class Metrics(logging.Handler):
         """Answer ``GET /metrics`` on 127.0.0.1 in another thread; the port, also if 0 was given.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is taken, or there is none of this number.
         """
-        server, _ = start_http_server(port, "127.0.0.1", self.registry)
+        try:
+            server, _ = start_http_server(port, "127.0.0.1", self.registry)
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise OSError(f"metrics on port {port} of 127.0.0.1: {why}") from None
         return server.server_port

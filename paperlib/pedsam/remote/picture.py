@@ -1,19 +1,25 @@
 """Pictures: what is encoded more than once, whole, in crops or in frames, adds up in its pixels.
 
 A server that is sent one window of a picture and another window of a crop of it has seen both. So
-what each may see is kept in the coordinates of the picture. A window's place there is that of its
-content, rounded to pixels; that resampling mixes half a pixel more at its border is not counted.
+what each may see is kept in the coordinates of the picture, in the pixels that its windows are made
+of: SAM's resizing mixes pixels of a triangle's width into each (`reach`), so that a window tells
+of a border around it, and in a small picture, which is enlarged, of much more than its own part.
+Of a picture that nobody opened, the edge knows the pixels that the encoder gets, and counts those.
+
+Pictures of which the same pixels were encoded, whole or in crops, share them whatever their names:
+what a server sees of one of them there, it has seen of the other.
 """
 
 import contextlib
+import hmac
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
@@ -26,7 +32,34 @@ if TYPE_CHECKING:
     from paperlib.pedsam.remote.edge import EdgeCompute
 
 
-@dataclass
+class Canvas:
+    """A picture cut along the sides of some boxes, so that what these cover is a few rectangles.
+
+    Attributes:
+        areas: pixels of each rectangle.
+    """
+
+    def __init__(self, boxes: Collection[Box]) -> None:
+        sides = [sorted({side for box in boxes for side in box[k::2]}) for k in range(2)]
+        self._rows, self._columns = ({side: n for n, side in enumerate(each)} for each in sides)
+        self.areas = np.outer(*(np.diff(np.array(each, int)) for each in sides))
+
+    def mask(self, boxes: Iterable[Box]) -> Bool[np.ndarray, "rows columns"]:
+        """The rectangles in some of the boxes."""
+        mask = np.zeros(self.areas.shape, bool)
+        for top, left, bottom, right in boxes:
+            rows = slice(self._rows[top], self._rows[bottom])
+            mask[rows, self._columns[left] : self._columns[right]] = True
+        return mask
+
+
+def seen(boxes: Collection[Box]) -> int:
+    """Pixels in some boxes, each counted once."""
+    canvas = Canvas(boxes)
+    return int(canvas.areas[canvas.mask(boxes)].sum())
+
+
+@dataclass(eq=False)
 class Picture:
     """What servers may see of one picture.
 
@@ -37,6 +70,7 @@ class Picture:
         video: its pixels change from frame to frame.
         granted: boxes of it that each server may have been sent.
         encoded: of each crop the fingerprint of what was encoded.
+        shared: with other pictures the boxes here and there that show the same.
     """
 
     number: int
@@ -46,54 +80,157 @@ class Picture:
     video: bool = False
     granted: dict[str, set[Box]] = field(default_factory=lambda: defaultdict(set))
     encoded: dict[Box, str] = field(default_factory=dict)
+    shared: dict["Picture", set[tuple[Box, Box]]] = field(default_factory=lambda: defaultdict(set))
 
     @property
     def whole(self) -> Box:
         """All of it."""
         return 0, 0, self.height, self.width
 
-    def absorb(self, other: "Picture", source: Box, target: Box) -> None:
-        """Have servers seen here what they have seen in `source` of the other, at `target`."""
-        for server, boxes in other.granted.items():
-            self.granted[server] |= {move(box, source, target) for box in boxes}
+    def share(self, here: Box, other: "Picture", there: Box) -> None:
+        """From now on, what is seen in `here` is seen in `there` of another picture, too."""
+        if (here, there) not in self.shared[other]:
+            self.shared[other].add((here, there))
+            for server, boxes in list(self.granted.items()):
+                self.grant(server, boxes)
 
-    def mask(self, boxes: Iterable[Box]) -> Bool[np.ndarray, "height width"]:
-        """The pixels in some boxes."""
-        mask = np.zeros((self.height, self.width), bool)
-        for top, left, bottom, right in boxes:
-            mask[top:bottom, left:right] = True
-        return mask
+    def spread(self, boxes: Iterable[Box]) -> dict["Picture", set[Box]]:
+        """These boxes of this picture, and where they lie in those that share pixels with it."""
+        found, order = {self: set(boxes)}, [self]
+        for number, picture in enumerate(order):  # which grows
+            for other, same in picture.shared.items():
+                moved = {reach(box, *each) for box in found[picture] for each in same}
+                moved = {box for box in moved if area(box)}
+                if moved and other not in found:
+                    found[other] = set()
+                    order.append(other)
+                if other in order[number + 1 :]:
+                    found[other] |= moved
+        return found
 
-    def seen(self, boxes: Collection[Box]) -> int:
-        """Pixels in some boxes."""
-        return int(self.mask(boxes).sum()) if boxes else 0
+    def grant(self, server: str, boxes: Iterable[Box]) -> None:
+        """Have a server see boxes of this picture."""
+        for picture, moved in self.spread(boxes).items():
+            picture.granted[server] |= moved
 
-    def gains(self, server: str, boxes: Collection[Box]) -> list[int]:
-        """Pixels that a server would see for the first time, box by box."""
-        if not self.granted[server]:
-            return [area(box) for box in boxes]
-        new = ~self.mask(self.granted[server])
-        return [int(new[top:bottom, left:right].sum()) for top, left, bottom, right in boxes]
-
-    def room(self, server: str) -> int:
-        """Pixels that a server may yet see for the first time."""
-        return max(0, self.limit - self.seen(self.granted[server]))
+    def keeps(self, server: str, boxes: Collection[Box]) -> bool:
+        """Whether a server keeps the limit of this picture when it sees these boxes of it too."""
+        most = max(self.limit, seen(self.granted[server]))  # over it, what is new is too much
+        return seen(self.granted[server].union(boxes)) <= most
 
     def fits(self, server: str, boxes: Collection[Box]) -> bool:
-        """Whether a server keeps the limit when it is sent these boxes too."""
-        together = self.granted[server].union(boxes)
-        most = max(self.limit, self.seen(self.granted[server]))  # over it, what is new is too much
-        return sum(map(area, together)) <= self.limit or self.seen(together) <= most
+        """The same, also of the limits of all pictures that share pixels with this one."""
+        return all(picture.keeps(server, each) for picture, each in self.spread(boxes).items())
 
 
-def move(box: Box, source: Box, target: Box) -> Box:
-    """The place of a box of `source` in `target`, which shows the same in another size."""
-    sides = []
-    for k, side in enumerate(box):
-        low, high = source[k % 2], source[k % 2 + 2]
-        share = (min(max(side, low), high) - low) / max(1, high - low)
-        sides.append(round(target[k % 2] + share * (target[k % 2 + 2] - target[k % 2])))
-    return tuple(sides)
+class View:
+    """What servers see of one picture, while the windows of an image are given away."""
+
+    def __init__(
+        self,
+        windows: Sequence[Collection[Box]],
+        granted: Sequence[Collection[Box]],
+        limit: int,
+    ) -> None:
+        """Of the boxes of each window, and of those that each server has been sent before.
+
+        A server may see `limit` pixels; one that has seen more, nothing new.
+        """
+        canvas = Canvas([box for boxes in (*windows, *granted) for box in boxes])
+        self._areas = canvas.areas
+        self._windows = np.array([canvas.mask(boxes) for boxes in windows])
+        self._seen = np.array([canvas.mask(boxes) for boxes in granted])
+        self._limits = [max(limit, int(self._areas[mine].sum())) for mine in self._seen]
+
+    def gains(self) -> Int[np.ndarray, "servers windows"]:
+        """Pixels of each window that each server has not seen."""
+        new = (~self._seen * self._areas).reshape(len(self._seen), -1)
+        return new @ self._windows.reshape(len(self._windows), -1).T
+
+    def allows(self, server: int, window: int) -> bool:
+        """Whether a server that is given this window too keeps its limit."""
+        together = self._seen[server] | self._windows[window]
+        return bool(self._areas[together].sum() <= self._limits[server])
+
+    def give(self, server: int, window: int) -> None:
+        """Have a server see a window."""
+        self._seen[server] |= self._windows[window]
+
+
+class Sight:
+    """What servers see of an image and of its picture, for `partition.assign`."""
+
+    def __init__(self, found: "Found", servers: Sequence[str]) -> None:
+        """Before any window of an image is given to one of these servers."""
+        spread = [found.picture.spread([box]) for box in found.places]
+        self._views = [
+            View(
+                [boxes.get(picture, ()) for boxes in spread],
+                [picture.granted[server] for server in servers],
+                picture.limit,
+            )
+            for picture in dict.fromkeys(picture for boxes in spread for picture in boxes)
+        ]
+        self._gains = self._views[0].gains()  # of the picture itself
+        own = [[box] for box in found.places]
+        self._views.append(View(own, [()] * len(servers), found.most))
+
+    def gain(self, server: int, window: int) -> int:
+        """Pixels of a window that a server had not seen before this image."""
+        return int(self._gains[server, window])
+
+    def allows(self, server: int, window: int) -> bool:
+        """Whether a server that is given this window too sees no more than it may."""
+        return all(view.allows(server, window) for view in self._views)
+
+    def give(self, server: int, window: int) -> None:
+        """Have a server see a window."""
+        for view in self._views:
+            view.give(server, window)
+
+
+def reach(box: Box, source: Box, target: Box) -> Box:
+    """The pixels of `target` that a box of `source` is made of, if that is `target` resized.
+
+    A resized pixel is a mean of the pixels less than a radius from its middle, weighted by a
+    triangle. The radius is one pixel of `source` where that is the smaller, else one of `target`;
+    where their sizes are equal, each pixel is itself. So do Pillow and torch ("bilinear",
+    antialiased), by which ``ResizeLongestSide`` of segment_anything resizes.
+
+    Args:
+        box: what lies outside `source` does not count.
+        source, target: both show the same.
+
+    Returns:
+        A box in the coordinates of `target`; an empty one of an empty one.
+    """
+    ends: list[tuple[int, int]] = []
+    for k in range(2):
+        m, n = source[k + 2] - source[k], target[k + 2] - target[k]
+        low, high = (min(max(side - source[k], 0), m) for side in box[k::2])
+        if low >= high:
+            return target[0], target[1], target[0], target[1]
+        # the middle of pixel p lies at (2 p + 1) n / 2 m, and the radius is max(n, m) / m
+        first = ((2 * low + 1) * n - 2 * max(n, m) - m) // (2 * m) + 1
+        last = -(((1 - 2 * high) * n - 2 * max(n, m) + m) // (2 * m))
+        ends.append((target[k] + max(0, first), target[k] + min(n, last)))
+    (top, bottom), (left, right) = ends
+    return top, left, bottom, right
+
+
+def resized(grid: WindowGrid, patch: int, height: int, width: int) -> tuple[int, int]:
+    """Height and width in the encoder of what has these, in pixels."""
+    return ResizeLongestSide.get_preprocess_shape(height, width, grid.tokens * patch)
+
+
+def windows_in(grid: WindowGrid, patch: int, crop: Box) -> list[Box]:
+    """The pixels of a picture that each window is made of, when this crop of it is encoded.
+
+    Those of neighbouring windows overlap where the crop is resized. Where a window only fills up,
+    the box is empty.
+    """
+    size = resized(grid, patch, crop[2] - crop[0], crop[3] - crop[1])
+    return [reach(box, (0, 0, *size), crop) for box in grid.contents(*size, patch)]
 
 
 @dataclass(frozen=True)
@@ -101,52 +238,71 @@ class Found:
     """An image of a picture.
 
     Attributes:
-        number: of the image, the same if its pixels come again.
+        number: of the image: a hash of its pixels, keyed with the secret of the edge. It stays
+            there, and is the same if they come again, also in another run: a random assignment,
+            which it decides, is then the same, so that a restart shows no server more.
         picture: what it shows.
-        sizes: pixels of content of each window.
-        places: of each window in the picture.
+        crop: of the picture, which the image is.
+        sizes: pixels of content of each window, in the encoder.
+        places: pixels of the picture that each window is made of.
+        most: pixels of the crop that a server may see in this image.
     """
 
     number: int
     picture: Picture
+    crop: Box
     sizes: Sequence[int]
     places: Sequence[Box]
+    most: int
 
 
 class Pictures:
     """All pictures that one edge device has met, and the one that is open."""
 
-    def __init__(self, grid: WindowGrid, patch: int, servers: int, share: float | None) -> None:
+    def __init__(
+        self, grid: WindowGrid, patch: int, servers: int, share: float | None, secret: bytes
+    ) -> None:
         """Of an encoder's windows.
 
         Args:
             grid, patch: of the encoder.
             servers: how many.
             share: of a picture that a server may see; its `bound` if None.
+            secret: of the edge.
         """
         self.grid, self.patch, self.servers, self.share = grid, patch, servers, share
+        self._secret = secret
         self._count = itertools.count()
         self._named: dict[str, Picture] = {}
-        self._known: dict[str, tuple[int, Picture, Box]] = {}  # by fingerprint of the pixels
+        self._known: dict[str, tuple[Picture, Box]] = {}  # by fingerprint of the pixels
         self._open: tuple[Picture, Box] | None = None  # and the crop of it
 
-    def limit(self, sizes: Sequence[int]) -> int:
-        """Most that a server may see where the windows have these sizes."""
+    def limit(self, crop: Box, places: Sequence[Box]) -> int:
+        """Most pixels of a crop that a server may see where the windows have these places."""
         if self.share is None:
-            return bound(sizes, self.servers)
-        return int(self.share * sum(sizes))
+            return bound([*map(area, places)], self.servers, area(crop))
+        return int(self.share * area(crop))
 
     @contextlib.contextmanager
-    def open(self, name: str, height: int, width: int, video: bool = False) -> Iterator[None]:
+    def open(
+        self,
+        name: str,
+        height: int,
+        width: int,
+        video: bool,
+        seen: Mapping[str, Collection[Box]],
+    ) -> Iterator[None]:
         """Count all that is encoded in this context as one picture.
 
         That is the whole picture, or what `crop` says. Without this context, equal pixels are one
-        picture, and crops are pictures of their own.
+        picture, and crops are pictures of their own. Equal pixels are shared under every name.
 
         Args:
             name: opened again, it goes on.
             height, width: in pixels.
             video: the images are its frames; else other pixels in the same place are refused.
+            seen: boxes of it (top, left, bottom, right, the last two outside) that servers were
+                sent before, as by another process; they count.
 
         Raises:
             ValueError: another picture is open; the name has another size.
@@ -154,13 +310,14 @@ class Pictures:
         if self._open:
             raise ValueError(f"picture {name!r}: another one is open")
         if name not in self._named:
-            size, whole = self._resized(height, width), (0, 0, height, width)
-            boxes = self.grid.contents(*size, self.patch)
-            limit = self.limit([area(move(box, (0, 0, *size), whole)) for box in boxes])
+            whole = 0, 0, height, width
+            limit = self.limit(whole, windows_in(self.grid, self.patch, whole))
             self._named[name] = Picture(next(self._count), height, width, limit, video)
         picture = self._named[name]
         if (picture.height, picture.width, picture.video) != (height, width, video):
             raise ValueError(f"picture {name!r}: {height} × {width}, video={video} is another one")
+        for server, boxes in seen.items():
+            picture.grant(server, boxes)
         self._open = picture, picture.whole
         try:
             yield
@@ -195,30 +352,31 @@ class Pictures:
         """
         size = content_size(image)
         contents = self.grid.contents(*size, self.patch)
-        sizes = [area(box) for box in contents]
         key = fingerprint(image.float())
-        number, *known = self._known.get(key, (len(self._known),))
+        known = self._known.get(key)
         if self._open:
             picture, crop = self._open
-            due = self._resized(crop[2] - crop[0], crop[3] - crop[1])
+            due = resized(self.grid, self.patch, crop[2] - crop[0], crop[3] - crop[1])
             if due != size:
                 raise ValueError(f"image of {size} pixels in the encoder: the picture has {due}")
             if not picture.video and picture.encoded.setdefault(crop, key) != key:
                 raise ValueError("image of other pixels than the open picture's: name its crop")
-            if known and known[0] is not picture:
-                picture.absorb(*known, crop)
-        elif known:
+            if known is not None and known[0] is not picture:
+                before, place = known
+                before.share(place, picture, crop)
+                if before in self._named.values():  # else no image will be found in it any more
+                    picture.share(crop, before, place)
+        elif known is not None:
             picture, crop = known
         else:
-            picture, crop = Picture(next(self._count), *size, self.limit(sizes)), (0, 0, *size)
-        self._known[key] = number, picture, crop
-        places = [move(box, (0, 0, *size), crop) for box in contents]
-        return Found(number, picture, sizes, places)
-
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width in the encoder."""
-        side = self.grid.tokens * self.patch
-        return ResizeLongestSide.get_preprocess_shape(height, width, side)
+            crop = 0, 0, *size
+            picture = Picture(next(self._count), *size, self.limit(crop, contents))
+        self._known[key] = picture, crop
+        number = int.from_bytes(hmac.digest(self._secret, key.encode(), "sha256"))
+        places = [reach(box, (0, 0, *size), crop) for box in contents]
+        sizes = [area(box) for box in places]
+        most = min(self.limit(crop, places), bound(sizes, self.servers, area(crop)))
+        return Found(number, picture, crop, [*map(area, contents)], places, most)
 
 
 class AutomaticMasks(SamAutomaticMaskGenerator):

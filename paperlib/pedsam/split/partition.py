@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import accumulate
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -191,12 +191,27 @@ def area(box: Box) -> int:
     return (bottom - top) * (right - left)
 
 
-def bound(sizes: Sequence[int], servers: int) -> int:
+def bound(sizes: Sequence[int], servers: int, content: int | None = None) -> int:
     r"""Most content that a server may get: $T/k + (1 - 1/k) m$, rounded down.
 
-    $T$ is the content of all windows, $m$ that of the largest, $k$ the number of servers.
+    $T$ is `content`, or that of all windows together if None (where they overlap, that is more),
+    $m$ that of the largest window, $k$ the number of servers.
     """
-    return (sum(sizes) + (servers - 1) * max(sizes)) // servers
+    return ((sum(sizes) if content is None else content) + (servers - 1) * max(sizes)) // servers
+
+
+@runtime_checkable
+class Sight(Protocol):
+    """What servers see of a picture, while the windows of an image of it are given away."""
+
+    def gain(self, server: int, window: int) -> int:
+        """Pixels of a window that a server had not seen before this image."""
+
+    def allows(self, server: int, window: int) -> bool:
+        """Whether a server that is given this window too sees no more than it may."""
+
+    def give(self, server: int, window: int) -> None:
+        """Have a server see a window."""
 
 
 def assign(
@@ -208,16 +223,14 @@ def assign(
     frame: int = 0,
     *,
     sizes: Sequence[int] | None = None,
-    most: int | None = None,
-    gains: Sequence[Sequence[int]] | None = None,
-    rooms: Sequence[int] | None = None,
+    sight: Sight | None = None,
 ) -> Assignment:
     """Give every window with content to a server; none gets more content than its bound.
 
     Windows are given away one by one, each to a server that keeps its bound with it: of those, to
-    one that gains least of the picture, then to the one that `kind` prefers. Without `most`,
-    `gains` and `rooms` there always is one: were a window of content $c$ too much for each of the
-    $k$ servers, they would have more than $k (b - c) \\ge T - c$ already, with $b$ the `bound`.
+    one that gains least of the picture, then to the one that `kind` prefers. Without `sight` there
+    always is one: were a window of content $c$ too much for each of the $k$ servers, they would
+    have more than $k (b - c) \\ge T - c$ already, with $b$ the `bound`.
 
     Args:
         kind: what is preferred: contiguous (runs of the row-by-row order), interleaved (in turns
@@ -227,14 +240,11 @@ def assign(
         windows: how many there are, as `grid` says.
         servers: 1 to `windows`.
         grid: where the windows lie.
-        secret: of the edge; decides a random assignment together with `frame`, never the image.
-        frame: number of the image.
+        secret: of the edge; decides a random assignment together with `frame`.
+        frame: number of the image; nothing else of the image decides.
         sizes: content of each window: the `area` of its box in `WindowGrid.contents`, or its tokens
             if None.
-        most: content that a server may get where that is less than its `bound`.
-        gains: for each server and window, what it would see for the first time of a picture that
-            has been encoded before; nothing counts if None.
-        rooms: for each server, what it may gain.
+        sight: what servers see of the picture, and may see; is told what they are given.
 
     Returns:
         The server of each window, `EDGE` where there is no content or no server may have it.
@@ -253,10 +263,7 @@ def assign(
         raise ValueError("secret: a random assignment needs one, 16 random bytes or more")
     if sizes is None:
         sizes = [area(box) for box in grid.contents(grid.tokens, grid.tokens, patch=1)]
-    gains = gains or [[0] * windows] * servers
-    left = [*(rooms or [0] * servers)]
-    most = bound(sizes, servers) if most is None else min(most, bound(sizes, servers))
-    order, rank = [*range(windows)], [*range(servers)]
+    most, order, rank = bound(sizes, servers), [*range(windows)], [*range(servers)]
     if kind == "random":
         key = hmac.new(secret, str(frame).encode(), hashlib.sha256).digest()
         draw = random.Random(key)
@@ -266,7 +273,7 @@ def assign(
     assignment, loads = [EDGE] * windows, [0] * servers
 
     def preference(window: int, server: int) -> tuple[int, ...]:
-        gain, apart = gains[server][window], abs(server - wishes[window])
+        gain, apart = sight.gain(server, window) if sight else 0, abs(server - wishes[window])
         if kind == "random":
             return gain, loads[server], rank[server]
         if kind == "contiguous":
@@ -278,13 +285,15 @@ def assign(
         fits = [
             server
             for server in range(servers)
-            if loads[server] + sizes[window] <= most and gains[server][window] <= left[server]
+            if loads[server] + sizes[window] <= most
+            and (sight is None or sight.allows(server, window))
         ]
         if fits:
             server = min(fits, key=partial(preference, window))
             assignment[window] = server
             loads[server] += sizes[window]
-            left[server] -= gains[server][window]
+            if sight:
+                sight.give(server, window)
     return tuple(assignment)
 
 

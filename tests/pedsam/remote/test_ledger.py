@@ -3,11 +3,11 @@
 import pytest
 
 from paperlib.pedsam.remote.ledger import ExposureError, Ledger
-from paperlib.pedsam.remote.picture import Picture
-from paperlib.pedsam.split.partition import EDGE
+from paperlib.pedsam.remote.picture import Found, Picture
+from paperlib.pedsam.split.partition import EDGE, area
 
 SERVERS = ("a", "b", "c")
-SIZES = (4, 4, 4, 4, 2, 0)  # pixels of content; the last window only fills up
+# the last window only fills up
 PLACES = [(0, 2 * k, 2, 2 * k + 2) for k in range(4)] + [(0, 8, 2, 9), (0, 9, 0, 9)]
 
 
@@ -20,9 +20,11 @@ def ledger():
 def begin(ledger):
     """Start an image; unless one is given, of a picture of its own without a limit."""
 
-    def start(assignment, picture=None, servers=SERVERS):
+    def start(assignment, picture=None, servers=SERVERS, places=PLACES):
         picture = picture or Picture(0, 2, 9, limit=18)
-        return ledger.begin(assignment, servers, picture, SIZES, PLACES)
+        sizes = [area(place) for place in places]
+        found = Found(0, picture, picture.whole, sizes, places, most=18)
+        return ledger.begin(assignment, servers, found)
 
     return start
 
@@ -58,6 +60,16 @@ def test_no_server_gets_more_of_an_image_than_its_bound(begin):
     begin((0, 0, 1, 1, 2, EDGE))  # (18 + 2 · 4) / 3 pixels
     with pytest.raises(ExposureError, match="a would get more of an image than its bound"):
         begin((0, 0, 1, 2, 0, EDGE))
+
+
+def test_what_two_windows_read_counts_once(ledger, begin):
+    """Each of these reads a column of its neighbour."""
+    places = [(0, 0, 2, 3), (0, 2, 2, 5), (0, 4, 2, 7), (0, 6, 2, 9), (0, 8, 2, 9), (0, 0, 0, 0)]
+    image = begin((0, 0, 1, 2, 2, EDGE), places=places)
+    for server, windows in (("a", [0, 1]), ("b", [2])):
+        ledger.record(image, 0, server, windows, pixels=True)
+    assert ledger.exposure().share.tolist() == ledger.pictures().share.tolist() == [10 / 18, 6 / 18]
+    assert ledger.stayed(image) == pytest.approx(1 - 14 / 18)
 
 
 def test_no_server_gets_more_of_a_picture_than_its_limit(ledger, begin):
@@ -124,7 +136,7 @@ def test_a_spare_keeps_the_limit_over_images_that_go_together(ledger, begin):
 
 
 def test_wrong_assignments_are_named(begin):
-    with pytest.raises(ValueError, match="5 windows: expected 6"):
+    with pytest.raises(ValueError, match="5 windows: not 6"):
         begin((0,) * 5)
     with pytest.raises(ValueError, match="not 0 to 2"):
         begin((0, 1, 2, 3, 0, 0))

@@ -13,7 +13,7 @@ from paperlib.models.sam import IMAGE
 from paperlib.pedsam.remote import wire
 from paperlib.pedsam.remote.certificates import make_certificates
 from paperlib.pedsam.remote.edge import EdgeCompute
-from paperlib.pedsam.remote.listener import Server
+from paperlib.pedsam.remote.listener import Server, serving
 from paperlib.pedsam.remote.processes import COMMAND
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.split.encoder import PartitionedEncoder
@@ -195,3 +195,10 @@ def test_health_is_answered_beside_checks_without_a_message(in_process, worker):
         assert all(map(was_refused, ended(calls, 10)))
         assert_sound(address, worker)
         done.set()
+
+
+def test_a_taken_address_is_named(worker):
+    service = WindowService(worker, Limits())
+    with serving([service]) as (address,), pytest.raises(OSError, match="cannot be bound") as said:
+        Server(service, address, None)
+    assert str(said.value) == f"address {address} cannot be bound: taken, or not of here"

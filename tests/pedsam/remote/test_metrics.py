@@ -1,6 +1,7 @@
 """Figures for Prometheus, of a server process that was called."""
 
 import json
+import socket
 import subprocess
 import time
 import urllib.request
@@ -12,6 +13,7 @@ import torch
 from paperlib.models.sam import IMAGE
 from paperlib.pedsam.remote.certificates import make_certificates
 from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.metrics import Metrics
 from paperlib.pedsam.remote.processes import COMMAND
 from paperlib.pedsam.remote.server import main
 from paperlib.pedsam.split.encoder import PartitionedEncoder
@@ -50,6 +52,15 @@ def test_calls_are_counted_and_nothing_is_said_of_them(model, encoder, worker, t
     left = float(found["pedsam_certificate_expires_timestamp"]) - time.time()
     assert 6 * 86400 < left <= 7 * 86400
     assert ready["metrics"].startswith("127.0.0.1:")
+
+
+def test_a_taken_port_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"^metrics on port {port} of 127.0.0.1: Address already"):
+            Metrics().serve(port)
+    with pytest.raises(OSError, match="metrics on port 99999 of"):
+        Metrics().serve(99999)
 
 
 def test_a_port_is_for_one_server(model, capsys):

@@ -1,20 +1,26 @@
 """What servers see of a picture adds up over sizes, repeats, crops, frames, spares and limits."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from segment_anything import SamPredictor
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.utils.amg import generate_crop_boxes
+from segment_anything.utils.transforms import ResizeLongestSide
 
 from paperlib.models.sam import IMAGE, PATCH, build_small_sam
 from paperlib.pedsam.remote import edge as edge_module
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.ledger import ExposureError
-from paperlib.pedsam.remote.picture import AutomaticMasks, Picture, move
+from paperlib.pedsam.remote.picture import AutomaticMasks, reach, seen, windows_in
 from paperlib.pedsam.remote.session import ServerFailedError
 from paperlib.pedsam.split.encoder import PartitionedEncoder
-from paperlib.pedsam.split.partition import KINDS, WindowGrid, area
+from paperlib.pedsam.split.partition import KINDS, WindowGrid
+from paperlib.pedsam.split.worker import WindowBlocks
 
 SECRET = b"sixteen random b"
 OPTIONS = {"points_per_side": 2, "pred_iou_thresh": -1e9, "stability_score_thresh": -1.0}
@@ -44,7 +50,7 @@ def photograph(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def seen(compute, height, width, image=0):
+def views_of(compute, height, width, image=0):
     """Pixels of an image that each server was sent, by the windows in the ledger, as masks."""
     grid, sent = compute.worker.grid, compute.ledger.table().query("image == @image")
     views = {}
@@ -60,7 +66,7 @@ def test_no_server_gets_a_wide_picture(worker, addresses, split):
     """A contiguous assignment that counted filling gave all of it to the first of two servers."""
     with EdgeCompute(worker, addresses[:2], assignment="contiguous") as compute:
         SamPredictor(split(compute)).set_image(photograph(180, 320))
-    views = seen(compute, 180, 320)
+    views = views_of(compute, 180, 320)
     shares = compute.ledger.exposure().set_index("server").share
     for server in addresses[:2]:
         assert shares[server] == pytest.approx(views[server].mean())
@@ -112,22 +118,79 @@ def test_an_image_of_nothing_is_sent_to_nobody(encoder, worker, addresses):
     assert compute.ledger.table().empty
 
 
+@pytest.fixture(scope="module")
+def large_worker():
+    """Of an encoder with the size and the windows of the published ones."""
+    small = {"embed_dim": 8, "depth": 2, "num_heads": 1, "out_chans": 4}
+    return WindowBlocks(
+        ImageEncoderViT(1024, **small, window_size=14, global_attn_indexes=(1,), use_rel_pos=True)
+    )
+
+
 @pytest.fixture
-def unconnected(monkeypatch, worker):
+def unconnected(monkeypatch, worker, large_worker):
     """An edge that enters images in its ledger without servers to send them to."""
     monkeypatch.setattr(EdgeCompute, "_check", lambda self: self.unchecked.clear())
     monkeypatch.setattr(edge_module.wire, "worker_fingerprint", lambda worker: "0" * 16)
 
-    def start(servers, **chosen):
+    def start(servers, side=IMAGE, secret=SECRET, **chosen):
         names = [f"127.0.0.1:{port}" for port in range(1, servers + 1)]
         spares = (
             [f"127.0.0.1:{port}" for port in range(101, 104)]
             if chosen.get("fallback") == "spare"
             else []
         )
-        return EdgeCompute(worker, names, spares=spares, secret=SECRET, **chosen)
+        blocks = worker if side == IMAGE else large_worker
+        return EdgeCompute(blocks, names, spares=spares, secret=secret, **chosen)
 
     return start
+
+
+@lru_cache
+def weighs(n, m):
+    """Which of n pixels in a row weigh in each of m: unit impulses, resized as SAM does it."""
+    rows = torch.nn.functional.interpolate(
+        torch.eye(n, dtype=torch.float64)[None, None], (m, n), mode="bilinear", antialias=True
+    )
+    return (rows[0, 0] > 1e-9).numpy()
+
+
+def read(compute, height, width, crop):
+    """The pixels of a picture that weigh in each window when a crop of it is encoded, as masks."""
+    top, left, bottom, right = crop
+    side = compute.worker.grid.tokens * PATCH
+    h, w = ResizeLongestSide.get_preprocess_shape(bottom - top, right - left, side)
+    masks = []
+    for a, b, c, d in compute.worker.grid.contents(h, w, PATCH):
+        mask = np.zeros((height, width), bool)
+        rows, columns = weighs(bottom - top, h)[a:c].any(0), weighs(right - left, w)[b:d].any(0)
+        mask[top:bottom, left:right] = rows[:, None] & columns
+        masks.append(mask)
+    return masks
+
+
+def check_promise(compute, height, width, crops, limit=None):
+    """No server reads more of a picture than it may, nor of one of its images; crops by image."""
+    whole, views = (0, 0, height, width), {}
+    k = len(compute.servers)
+
+    def due(crop):
+        sizes = [mask.sum() for mask in read(compute, height, width, crop)]
+        return 1 / k + (1 - 1 / k) * max(sizes) / ((crop[2] - crop[0]) * (crop[3] - crop[1]))
+
+    shares = compute.ledger.exposure().set_index(["image", "server"]).share
+    for (image, server), part in compute.ledger.table().groupby(["image", "server"]):
+        top, left, bottom, right = crop = crops[image]
+        windows = read(compute, height, width, crop)
+        view = np.any([windows[window] for window in part.window.unique()], axis=0)
+        views[server] = views.get(server, False) | view
+        share = view[top:bottom, left:right].mean()
+        assert share <= due(crop) + 1e-9
+        assert shares[image, server] == pytest.approx(share)
+    pictures = compute.ledger.pictures().set_index("server").share
+    for server, view in views.items():
+        assert view.mean() <= (limit or due(whole)) + 1e-9
+        assert pictures[server] == pytest.approx(view.mean())
 
 
 def send(compute, images):
@@ -140,14 +203,11 @@ def send(compute, images):
             name = session._fail(session._call(0, name, session.parts[name]))
 
 
-def boxed(picture, box):
+def boxed(box, side=IMAGE):
     """What the encoder gets of a crop (top, left, bottom, right) of a picture."""
     top, left, bottom, right = box
-    sam = build_small_sam()
-    height, width = SamPredictor(sam).transform.get_preprocess_shape(
-        bottom - top, right - left, IMAGE
-    )
-    x = torch.zeros(1, 3, IMAGE, IMAGE)
+    height, width = ResizeLongestSide.get_preprocess_shape(bottom - top, right - left, side)
+    x = torch.zeros(1, 3, side, side)
     x[..., :height, :width] = 1 + hash(box) % 97
     return x
 
@@ -159,37 +219,69 @@ def boxed(picture, box):
 )
 @given(data=st.data())
 def test_crops_repeats_retries_and_spares_keep_the_limit(unconnected, data):
-    """In picture pixels, over sizes from 1:20 to 20:1, every assignment and number of servers."""
+    """In pixels that weigh in what is sent, over sizes from 1:20 to 20:1, small and large."""
     ratio = 20 ** data.draw(st.floats(-1, 1))
-    long = data.draw(st.integers(100, 700))
-    height, width = (max(5, round(long * min(1, each))) for each in (1 / ratio, ratio))
-    servers, kind = data.draw(st.integers(1, 16)), data.draw(st.sampled_from(KINDS))
+    long = data.draw(st.integers(4, 60) | st.integers(60, 800))
+    height, width = (max(2, round(long * min(1, each))) for each in (1 / ratio, ratio))
+    servers, kind = data.draw(st.integers(1, 8)), data.draw(st.sampled_from(KINDS))
     limit = data.draw(st.none() | st.floats(0.05, 1))
     fallback = data.draw(st.sampled_from(["edge", "spare"]))
-    compute = unconnected(servers, assignment=kind, fallback=fallback, exposure_limit=limit)
-    with compute, compute.picture("it", height, width):
-        for _ in range(data.draw(st.integers(1, 4))):
-            rows = sorted(
-                data.draw(st.lists(st.integers(0, height), min_size=2, max_size=2, unique=True))
+    side = data.draw(st.sampled_from([IMAGE, 1024]))
+    how = {"assignment": kind, "fallback": fallback, "exposure_limit": limit, "side": side}
+    crops = []
+    with unconnected(servers, **how) as compute, compute.picture("it", height, width):
+        for _ in range(data.draw(st.integers(0, 3))):
+            rows, columns = (
+                sorted(
+                    data.draw(st.lists(st.integers(0, end), min_size=2, max_size=2, unique=True))
+                )
+                for end in (height, width)
             )
-            columns = sorted(
-                data.draw(st.lists(st.integers(0, width), min_size=2, max_size=2, unique=True))
-            )
-            box = (rows[0], columns[0], rows[1], columns[1])
+            crops.append((rows[0], columns[0], rows[1], columns[1]))
+        crops.insert(data.draw(st.integers(0, len(crops))), (0, 0, height, width))
+        for box in crops:
             with compute.crop(box[1], box[0], box[3], box[2]):
-                send(compute, boxed((height, width), box))
-        send(compute, boxed((height, width), (0, 0, height, width)))
-    pictures, images = compute.ledger.pictures(), compute.ledger.exposure()
-    grid, whole = compute.worker.grid, (0, 0, height, width)
-    size = SamPredictor(build_small_sam()).transform.get_preprocess_shape(height, width, IMAGE)
-    places = [move(each, (0, 0, *size), whole) for each in grid.contents(*size, PATCH)]
-    largest = max(map(area, places)) / (height * width)
-    due = limit or 1 / servers + (1 - 1 / servers) * largest
-    assert (pictures.share <= due + 1e-9).all()
-    for image, part in images.groupby("image"):
-        sizes = np.array(compute.ledger._images[image].sizes)
-        most = 1 / servers + (1 - 1 / servers) * sizes.max() / sizes.sum()
-        assert (part.share <= most + 1e-9).all()
+                send(compute, boxed(box, side))
+    check_promise(compute, height, width, crops, limit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("size", "side", "servers", "layers"),
+    [
+        ((8, 8), IMAGE, 2, 0),
+        ((32, 32), IMAGE, 2, 0),
+        ((64, 64), 1024, 2, 0),
+        ((100, 150), IMAGE, 2, 1),
+        ((480, 640), IMAGE, 4, 2),
+    ],
+)
+def test_what_resizing_mixes_into_a_window_counts(unconnected, size, side, servers, layers, kind):
+    """Of 8 × 8 pixels, the parts of the windows are half, and what they read was .969."""
+    boxes, _ = generate_crop_boxes(size, layers, 512 / 1500)
+    with unconnected(servers, side=side, assignment=kind) as compute:
+        with compute.picture("it", *size):
+            for left, top, right, bottom in boxes:
+                with compute.crop(left, top, right, bottom):
+                    send(compute, boxed((top, left, bottom, right), side))
+        check_promise(compute, *size, [(box[1], box[0], box[3], box[2]) for box in boxes])
+    assert compute.ledger.pictures().share.max() > 0.8 / servers
+
+
+@pytest.mark.parametrize("size", [(7, 30), (33, 20), (500, 700), (320, 200)])
+def test_a_pixel_is_read_by_the_windows_that_it_changes(worker, size):
+    """Through the function that SAM's predictor calls, in whole numbers of colour."""
+    resize, grid = ResizeLongestSide(IMAGE), worker.grid
+    boxes, places = grid.contents(*resize.get_preprocess_shape(*size, IMAGE), PATCH), []
+    places = windows_in(grid, PATCH, (0, 0, *size))
+    draw = np.random.default_rng(0)
+    for y, x in zip(draw.integers(0, size[0], 60), draw.integers(0, size[1], 60), strict=True):
+        picture = np.zeros((*size, 3), np.uint8)
+        picture[y, x] = 255
+        changed = resize.apply_image(picture).any(2)
+        for (a, b, c, d), (top, left, bottom, right) in zip(boxes, places, strict=True):
+            inside = top <= y < bottom and left <= x < right
+            assert inside or not changed[a:c, b:d].any()
 
 
 def test_equal_pixels_are_one_picture(unconnected):
@@ -202,14 +294,27 @@ def test_equal_pixels_are_one_picture(unconnected):
     assert first == again != other
 
 
+def test_a_restart_shows_no_server_more(unconnected):
+    """Whatever the order in which pictures come; with another secret they are assigned anew."""
+    boxes = [(0, 0, 240, 320), (0, 0, 200, 320), (0, 0, 320, 200)]
+    runs = []
+    for order, secret in ((boxes, SECRET), (boxes[::-1], SECRET), (boxes, SECRET[::-1])):
+        with unconnected(2, assignment="random", secret=secret) as compute:
+            for box in order:
+                send(compute, boxed(box))
+        found = [compute.ledger._images[order.index(box)].allowed for box in boxes]
+        runs.append([tuple(map(sorted, each.values())) for each in found])
+    assert runs[0] == runs[1] != runs[2]
+
+
 def test_a_picture_counts_what_was_sent_of_it_without_a_name(unconnected):
     """And the other way round; each server gets of it what it has got before."""
-    whole = 200 * boxed((480, 640), (0, 0, 480, 640))
+    whole = 200 * boxed((0, 0, 480, 640))
     with unconnected(2, assignment="random") as compute:
         send(compute, whole)
         with compute.picture("it", 480, 640):
             with compute.crop(0, 0, 320, 240):
-                send(compute, boxed((480, 640), (0, 0, 240, 320)))
+                send(compute, boxed((0, 0, 240, 320)))
             send(compute, whole)
         send(compute, whole)
     first, _, named, again = (compute.ledger._images[image].allowed for image in range(4))
@@ -217,16 +322,69 @@ def test_a_picture_counts_what_was_sent_of_it_without_a_name(unconnected):
     assert compute.ledger.pictures().picture.nunique() == 2
 
 
+@pytest.mark.parametrize("other", ["b", None])
+def test_equal_pixels_under_two_names_are_shared(unconnected, other):
+    """Encoded whole under both and then crops in turn, one server had .627 where .561 is due."""
+    size, servers = (480, 640), 2
+    boxes, _ = generate_crop_boxes(size, 2, 512 / 1500)
+    crops = [(box[1], box[0], box[3], box[2]) for box in [boxes[0], *boxes]]
+    with unconnected(servers, assignment="random") as compute:
+        for number, (top, left, bottom, right) in enumerate(crops):
+            x = boxed((top, left, bottom, right))
+            if other is None and number == 0:
+                send(compute, x)
+                continue
+            name = "a" if number % 2 else other or "a"
+            with compute.picture(name, *size), compute.crop(left, top, right, bottom):
+                send(compute, x)
+    views = {}
+    for image, crop in enumerate(crops):
+        windows = read(compute, *size, crop)
+        for server in compute.servers:
+            mine = [windows[window] for window in compute.ledger.allowed(image, server)]
+            views[server] = np.any([views.get(server, np.zeros(size, bool)), *mine], axis=0)
+    largest = max(mask.mean() for mask in read(compute, *size, crops[0]))
+    pictures = compute.ledger.pictures()
+    for server, view in views.items():
+        assert view.mean() <= (1 + largest) / 2
+        shares = pictures[pictures.server == server].share  # of both names
+        assert len(shares) == 2 and shares.max() >= view.mean() - 1e-9
+
+
+def test_a_picture_that_was_a_crop_of_another_is_a_part_of_it(unconnected):
+    """What is seen of either is seen of both, and both keep their limits."""
+    whole, part = (0, 0, 480, 640), (0, 0, 240, 320)
+    with unconnected(2, assignment="random") as compute:
+        with compute.picture("part", 240, 320):
+            send(compute, boxed(part))
+        with compute.picture("whole", 480, 640):
+            with compute.crop(0, 0, 320, 240):
+                send(compute, boxed(part))
+            send(compute, boxed(whole))
+        with compute.picture("part", 240, 320), compute.crop(0, 0, 100, 100):
+            send(compute, boxed((0, 0, 100, 100)))
+    small, large = (compute.pictures._named[name] for name in ("part", "whole"))
+    for server in compute.servers:
+        inside = {
+            (top, left, min(bottom, 240), min(right, 320))
+            for top, left, bottom, right in large.granted[server]
+            if top < 240 and left < 320
+        }
+        assert seen(inside) == seen(small.granted[server]) <= small.limit
+        assert seen(large.granted[server]) <= large.limit
+
+
 def test_a_crop_goes_where_its_pixels_were_seen(unconnected):
     with unconnected(4, assignment="random") as compute, compute.picture("it", 640, 640):
-        send(compute, boxed((640, 640), (0, 0, 640, 640)))
+        send(compute, boxed((0, 0, 640, 640)))
         before = compute.ledger.pictures().set_index("server").share
         with compute.crop(0, 0, 192, 192):  # one window of the whole
-            send(compute, boxed((640, 640), (0, 0, 192, 192)))
+            send(compute, boxed((0, 0, 192, 192)))
     after = compute.ledger.pictures().set_index("server").share
     owner = next(s for s in compute.servers if 0 in compute.ledger.allowed(0, s))
     assert compute.ledger.exposure().query("image == 1").set_index("server").share[owner] > 0.3
-    assert (after >= before).all() and (after <= 0.25 + 0.75 * 0.09 + 1e-9).all()
+    most = 0.25 + 0.75 * (194 / 640) ** 2  # a window of 96 pixels reads 194
+    assert (after >= before).all() and (after <= most + 1e-9).all()
 
 
 @pytest.mark.parametrize("limit", [0.1, 0.3])
@@ -301,10 +459,12 @@ def test_wrong_pictures_are_named(unconnected):
             pass
 
 
-def test_boxes_move_with_their_crop():
-    assert move((10, 20, 30, 40), (0, 0, 100, 100), (5, 0, 55, 200)) == (10, 40, 20, 80)
-    grid, size, whole = WindowGrid(20, 6), (203, 320), (0, 0, 417, 657)
-    picture = Picture(0, 417, 657, limit=0)
-    places = [move(box, (0, 0, *size), whole) for box in grid.contents(*size, 16)]
-    counts = sum(picture.mask([place]).astype(int) for place in places)
-    assert (counts == 1).all()  # windows tile the picture as they do the image
+def test_boxes_reach_as_far_as_resizing_reads():
+    assert reach((10, 20, 30, 40), (0, 0, 100, 100), (5, 5, 105, 105)) == (15, 25, 35, 45)
+    assert reach((10, 20, 30, 40), (0, 0, 100, 100), (0, 0, 50, 200)) == (4, 39, 16, 81)
+    assert reach((10, 20, 10, 40), (0, 0, 100, 100), (0, 0, 50, 50)) == (0, 0, 0, 0)
+    assert reach((0, 0, 9, 9), (10, 0, 20, 20), (3, 4, 50, 50)) == (3, 4, 3, 4)  # beside it
+    boxes = windows_in(WindowGrid(20, 6), PATCH, (0, 0, 203, 320))
+    assert sum(seen([box]) for box in boxes) == seen(boxes) == 203 * 320  # nothing is resized
+    boxes = windows_in(WindowGrid(20, 6), PATCH, (0, 0, 417, 657))
+    assert seen(boxes) == 417 * 657 < sum(seen([box]) for box in boxes)

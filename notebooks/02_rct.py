@@ -182,9 +182,11 @@ run.say(f"By the intervals {clear} than white noise.")
 text = "{title} {difference:+.1f} [{from:.1f}, {to:.1f}], {images} images".format_map
 for claim, access in [("freq-2-white-box", "white-box"), ("freq-2-black-box", "black-box")]:
     rows = excess[excess.access == access]
-    note = f"95 % over images: {'; '.join(map(text, rows.to_dict('records')))}"
+    least = rows.loc[rows.difference.idxmin()]
+    options = {"interval": (least["from"], least["to"]), "over": f"images that {least.title} fools"}
+    options |= {"note": "; ".join(map(text, rows.to_dict("records")))}
     scale = f"VGG, {counts[access]} images"
-    run.check(claim, float(rows.difference.min()), scale=scale, source=data, note=note)
+    run.check(claim, float(least.difference), scale=scale, source=data, **options)
 print(f"fool too few images to count: {left_out or 'none'}")
 
 # %% [markdown]
@@ -221,9 +223,9 @@ high = (shares["pgd_linf"] - shares["white_noise"])[:, 2:].sum(1).numpy()  # one
 low, up = bootstrap(high, resamples=run.sizes.bootstrap, seed=seed)
 mean = {name: float(energy.loc[edges[2:], name].sum()) for name in ("pgd_linf", "white_noise")}
 both = "{pgd_linf:.2f} against {white_noise:.2f}".format_map(mean)
-note = f"{both}; 95 % over images: [{low:.2f}, {up:.2f}]"
+options = {"interval": (low, up), "over": "images", "note": both}
 scale = f"VGG, {len(high)} of {len(images)} images"
-run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, note=note)
+run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, **options)
 
 # %% [markdown]
 # A share above one half is not a preference: high frequencies are three quarters of all

@@ -67,7 +67,8 @@ print(f"{test.source}: accuracy {100 * correct.float().mean():.1f} % on {len(tes
 # ## The attacks
 #
 # Four white-box attacks and four black-box ones, none written here. Black-box attacks need
-# thousands of queries an image, so they get fewer images.
+# thousands of queries an image, so they get fewer images, HopSkipJump the fewest: it fools by its
+# design, and what its queries buy is a smaller change.
 #
 # An *adversarial attack* looks for a small change of an image that makes the model err. White-box
 # attacks know the weights and follow the gradient of the loss with respect to the pixels: FGSM in
@@ -80,7 +81,8 @@ print(f"{test.source}: accuracy {100 * correct.float().mean():.1f} % on {len(tes
 counts = {"white-box": len(images), "black-box": run.sizes.black_box_images}
 after, fools = {}, {}
 for name, kind in ATTACKS.items():
-    x, y, steps = images[: counts[kind.access]], labels[: counts[kind.access]], run.sizes.steps
+    count = run.sizes.hopskipjump_images if name == "hopskipjump" else counts[kind.access]
+    x, y, steps = images[:count], labels[:count], run.sizes.steps
     after[name] = attack(name, model, x, y, steps=steps.get(name), seed=seed)
     fools[name] = predict(model, after[name]) != y
 

@@ -274,7 +274,7 @@ run.say(f"The claim's difference in ResNet-20: {words} two networks trained on a
 # start, on some images of another draw.
 
 # %%
-some = 2 * run.sizes.exact  # images of a draw
+some = 3 * run.sizes.exact  # images of a draw
 high = {}  # shares by network, (architectures, draws)
 for variant in ("natural", robust):
     high[VARIANTS[variant]] = np.stack([1 - by_seed[arch, variant] for arch in ARCHITECTURES])

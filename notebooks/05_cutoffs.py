@@ -295,7 +295,8 @@ run.say(f"With the low-pass network in place of the robust one: {number(control)
 # %% [markdown]
 # The unit is the corruption, and nine are few: dealt anew, their frequencies correlate by chance as
 # the first line says, and the interval is over corruptions, images inside. What is within chance
-# says nothing for the claim, and little against it.
+# says nothing for the claim, and little against it. The low-pass network is the positive control:
+# if it is within chance too, these corruptions cannot tell what a network's frequencies are.
 
 # %%
 options = {"scale": f"{len(draws[0])} images, nine corruptions", "source": test}

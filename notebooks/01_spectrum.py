@@ -37,16 +37,21 @@ from paperlib.notebook.start import start
 run = start("01_spectrum", sizes, profile=profile, seed=seed, dataset=dataset)
 
 # %%
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import spearmanr
 
 from paperlib.freq import bands, plots, spectrum
 from paperlib.freq.tables import map_table
+from paperlib.freq.training import RECIPES, train_variant
 from paperlib.freq.variants import FILTERS, load_images, load_variant, transfer_matrix
+from paperlib.freq.zoo_evidence import correlations
 from paperlib.models.training import accuracy
 from paperlib.notebook.figures import as_pixels
-from paperlib.notebook.words import compared, counted, number
+from paperlib.notebook.words import beside_zero, compared, counted, number
 from paperlib.runtime import device
 from paperlib.seeds import overlap
 
@@ -151,8 +156,8 @@ run.save_figure(plots.transfer, table.reset_index())
 # %% [markdown]
 # Read along a row: one network, three kinds of test images. On the diagonal, from the top left to
 # the bottom right, training and test images were filtered alike. The claim's number is the mean of
-# the diagonal minus the mean of all else, draw by draw. It would be near zero if the training data
-# did not matter.
+# the diagonal minus the mean of all else, draw by draw. If the training data did not matter, the
+# rows would be alike, and it would be zero. As a control, the two filters' networks are exchanged.
 
 # %%
 diagonal = np.eye(3, dtype=bool)
@@ -160,6 +165,11 @@ alike, apart = matrices[:, diagonal].mean(1), matrices[:, ~diagonal].mean(1)
 words = compared(alike.mean(), apart.mean(), more="above", less="below", same="as", unit=" %")
 what = "Mean accuracy where test images are filtered as those of the training"
 run.say(f"{what}: {words} elsewhere.")
+
+# %%
+exchanged = matrices[:, [0, 2, 1]]
+control = exchanged[:, diagonal].mean() - exchanged[:, ~diagonal].mean()
+run.say(f"The same difference with the two filters' networks exchanged: {number(control)} points.")
 
 # %%
 gaps = alike - apart
@@ -188,26 +198,62 @@ run.save_figure(plots.linear, map_table(maps))
 # All three maps begin with the constant wave at the top left; their colours are logarithmic, each
 # map on its own scale, so compare shapes, not heights. The rank correlation does that in one
 # number: 1 if the weights rise and fall over the components in the order of the other map, 0 if the
-# orders have nothing to do with each other. The mean of $|X|$ is the control, for it knows no
-# classes.
+# orders have nothing to do with each other.
+#
+# Two controls know no classes: the mean of $|X|$, and $B$ of shuffled labels. The class means of a
+# few hundred images differ by chance too, most where the images have most, so a shuffled $B$ has
+# the shape of the images. Only what the weights have in common with $B$ *beyond* its shuffles is of
+# the classes.
 
 # %%
-spectra = [spectrum.between_class_spectrum(d.floats(), d.labels, 10) for d in draws]
-correlations = [spearmanr(weights.flatten(), b.flatten()).statistic for b in spectra]
+SHUFFLES = 100
+gaps = spectrum.beyond_shuffled(weights, draws, SHUFFLES, seed)  # (draws, shuffles)
+ends = np.percentile(gaps.mean(0), [2.5, 97.5])
+points = torch.stack([weights, between, mean_map]).flatten(1).T.numpy()  # (components, 3)
+with_between, given_mean, _ = correlations(points)
 with_mean = spearmanr(weights.flatten(), mean_map.flatten()).statistic
 
 # %%
 words = {"more": "higher than", "less": "lower than", "same": "as high as"}
-words = compared(with_mean, np.mean(correlations), **words)
-run.say(f"Rank correlation of the weights with the mean of the spectrum: {words} with B.")
+shuffled = compared(with_between, with_between - gaps[0].mean(), **words)
+run.say(f"Rank correlation of the weights with B: {shuffled} with B of shuffled labels.")
+with_it = compared(with_mean, with_between, **words)
+run.say(f"With the mean of the spectrum: {with_it} with B.")
+run.say(f"With B, given the mean of the spectrum (partial): {number(given_mean)}.")
 
 # %% [markdown]
-# $B$ has about the shape of the plain mean of $|X|$. Where the weights follow the plain mean as
-# closely as $B$, or more closely, they go where the images have their energy; that they go where
-# the classes differ cannot be told apart from it then.
+# Can this check fail, and can it hold? Two more linear models are trained on a quarter of the test
+# images, and tried on the rest. All labels are shuffled, so that they tell nothing. In the one case
+# nothing is added, in the other a faint pattern for each class, in known components. The recipe is
+# that of the linear model without shifts and flips, which turn a fine wave into its opposite.
 
 # %%
-run.check("freq-1-linear", correlations, scale=f"{scale}, one linear model", source=data)
+recipe = replace(RECIPES[dataset, "linear"], shift=0, flip=False)
+parts = test.draws(len(test) // 4, 4, seed)
+band, found = (square >= 16) & (square < 24), {}
+for name, norm in {"no pattern": 0, "a pattern in 16 ≤ max(u, v) < 24": 2}.items():
+    first, *others = (spectrum.planted(part, band, norm, seed) for part in parts)
+    model = train_variant("linear", "natural", first.to(device()), recipe, seed)
+    of_planted = spectrum.weight_spectrum(model).cpu()
+    beyond = spectrum.beyond_shuffled(of_planted, others, SHUFFLES, seed).mean(0)
+    found[name] = beyond.mean(), *np.percentile(beyond, [2.5, 97.5])
+
+# %%
+pd.DataFrame(found, ["B minus B of shuffled labels", "from", "to"]).T.round(3)
+
+# %%
+for name, (difference, low, high) in found.items():
+    words = f"{number(difference)}, {beside_zero(low, high)}"
+    run.say(f"Labels shuffled and {name} added: {words}.")
+
+# %%
+options = {"interval": tuple(ends), "over": "shuffles of the labels", "source": data}
+run.check("freq-1-linear", gaps.mean(1).tolist(), scale=f"{scale}, one linear model", **options)
+
+# %% [markdown]
+# The interval is that of the difference when the labels are shuffled again. Where it holds zero the
+# weights have no more in common with $B$ than with its shuffles: they go where the images have
+# their energy, and that they go where the classes differ cannot be told apart from it.
 
 # %% [markdown]
 # ## Outcome

@@ -47,10 +47,17 @@ import pandas as pd
 
 from paperlib.freq import band_attack, bands, corruptions, cutoffs, fourier, plots
 from paperlib.freq.tables import bootstrap, fooled_table, wave_table
-from paperlib.freq.variants import ADVERSARIAL, ARCHITECTURES, VARIANTS, load_images, load_variant
+from paperlib.freq.variants import (
+    ADVERSARIAL,
+    ARCHITECTURES,
+    VARIANTS,
+    load_images,
+    load_variant,
+    untrained,
+)
 from paperlib.models.training import predict
 from paperlib.notebook.figures import as_pixels
-from paperlib.notebook.words import compared, ranked
+from paperlib.notebook.words import compared, number, ranked
 from paperlib.runtime import device
 from paperlib.seeds import overlap
 
@@ -130,22 +137,22 @@ run.save_figure(plots.jpeg, jpeg)
 
 # %% [markdown]
 # Images are compressed more coarsely from left to right. A network that needs fine waves falls
-# early, one that rests on coarse ones late. What counts is the fall from a network's own start, not
-# the height, since the networks begin at different accuracies: the claim compares what each has
-# lost at quality 75.
+# early, one that rests on coarse ones late. The networks begin at different accuracies, and none
+# can fall below chance: one that only guesses would lose nothing. So the claim compares the share
+# that each has lost, at quality 75, of its own accuracy *above chance*.
 
 # %%
 cell = jpeg.set_index(["quality", "variant", "architecture", "seed"]).accuracy
-left = 100 * (cell[75] / cell["none"]).groupby(["architecture", "variant"]).mean()
+lost = cutoffs.lost_share(cell["none"], cell[75])  # by variant, architecture, seed
+means = 100 * lost.groupby(["architecture", "variant"]).mean()
 for arch, title in ARCHITECTURES.items():
-    words = compared(left[arch, robust], left[arch, "natural"], same="as", unit=" %")
-    run.say(f"{title}, left of its accuracy at quality 75: robust {words} of the natural one.")
+    words = compared(means[arch, robust], means[arch, "natural"], same="as", unit=" %")
+    run.say(f"{title}, lost of its accuracy above chance: robust {words} by the natural one.")
 
 # %%
-lost = 100 * (cell["none"] - cell[75])  # by variant, architecture, seed
 difference = (lost["natural"] - lost[robust]).unstack("seed")
 gains = difference.mean(axis=1).items()
-note = "; ".join(f"{ARCHITECTURES[arch]} {value:+.1f}" for arch, value in gains)
+note = "; ".join(f"{ARCHITECTURES[arch]} {value:+.2f}" for arch, value in gains)
 run.check("freq-jpeg", difference.min().tolist(), scale=scale, source=test, note=note)
 
 # %% [markdown]
@@ -180,30 +187,65 @@ run.save_figure(plots.fourier_maps, wave_table(waves, clean, periods))
 # the drawn images differ by class in colours and coarse shapes, and their backgrounds hold noise of
 # all frequencies already, so that waves of few periods are the ones to mislead here.
 #
-# What the noise adds to the errors of each network, over the waves of high frequency, those with at
-# least a quarter of a period a pixel. Image by image, so that the interval is that of the
-# difference.
+# High are waves with at least a quarter of a period a pixel. As with JPEG, what counts is the share
+# of the accuracy above chance that they cost a network. The interval is that of the difference when
+# images are resampled.
 
 # %%
 high = fourier.high(32, 32, run.sizes.wave_step).numpy()
-rises = {v: waves[v][:, high].mean(1) - clean[v] for v in pair}
-difference = 100 * (rises["natural"] - rises[robust])  # one an image
-ends = bootstrap(difference, resamples=run.sizes.bootstrap, seed=seed)
-rises |= {f"{v}, low": waves[v][:, ~high].mean(1) - clean[v] for v in pair}
-
-# %%
-{name: round(float(100 * rise.mean()), 1) for name, rise in rises.items()}
+stood = {  # of each image, before and under the waves, first the high ones
+    v: [(1 - clean[v], 1 - waves[v][:, band].mean(1)) for band in (high, ~high)] for v in pair
+}
 
 # %%
 for variant in pair:
-    added = [100 * rises[name].mean() for name in (variant, f"{variant}, low")]
-    words = compared(*added, same="as")
-    run.say(f"{VARIANTS[variant]}, points of error that high waves add: {words} by low ones.")
+    lost_to = [100 * cutoffs.lost_share(*(x.mean() for x in both)) for both in stood[variant]]
+    words = compared(*lost_to, same="as", unit=" %")
+    run.say(f"{VARIANTS[variant]}, accuracy above chance lost to high waves: {words} to low.")
+
+# %%
+every = np.arange(len(few))
+more_lost = partial(cutoffs.more_lost, stood["natural"][0], stood[robust][0])
+ends = bootstrap(every, more_lost, run.sizes.bootstrap, seed)
 
 # %%
 some = f"{len(few)} images, {len(periods) ** 2 // 2 + 1} waves"
 options = {"scale": some, "source": test, "over": "images"}
-run.check("freq-fourier", difference.mean(), interval=tuple(map(float, ends)), **options)
+run.check("freq-fourier", more_lost(every), interval=tuple(map(float, ends)), **options)
+
+# %% [markdown]
+# ## Controls
+#
+# Would other networks pass in place of the robust one? A network trained on low-passed images is
+# the positive control: it must lose less than the natural one under each of the three. One trained
+# on high-passed images must not. An untrained one has nothing to lose, so that no share is defined:
+# by points lost, it would pass for robust.
+
+# %%
+others = {v: load_variant(dataset, "resnet20", v) for v in ("low_pass", "high_pass")}
+nets = {VARIANTS[v]: net.to(device()) for v, net in (pair | others).items()}
+nets["untrained"] = untrained("resnet20", seed).to(device())
+
+# %%
+cut = kept["resnet20"][1][0]  # where the natural one has lost half, in the first draw
+beside = cutoffs.control_table(nets, draws[0], 75, cut)
+few_waves = x, y, 8, seed
+beside["high waves"] = [fourier.lost_to_high(net, *few_waves) for net in nets.values()]
+beside.round(2)
+
+# %%
+for measure in beside.columns[1:]:
+    lost_by = 100 * beside[measure].dropna()
+    run.say(f"Lost of the accuracy above chance, {measure}: {ranked(lost_by, unit=' %')}.")
+
+# %%
+guesses = beside.index[beside["high waves"].isna()]
+run.say(f"Nothing to lose: {', '.join(guesses) or 'none of them'}.")
+
+# %% [markdown]
+# Where the low-pass network is not the last of a row, the measure tells of something else than the
+# frequencies a network needs, and where the high-pass one loses less than the natural one, the
+# claim's difference could have come about without any low-frequency training.
 
 # %% [markdown]
 # ## Corruptions
@@ -233,11 +275,28 @@ for variant, rows in table.groupby("variant", sort=False):
 # not the other, what counts is whether a change takes away what the network uses.
 
 # %%
-every = np.arange(len(draws[0]))
-correlation = partial(corruptions.ahead, shares, *right.values())
-ends = bootstrap(every, correlation, run.sizes.bootstrap, seed)
-options = {"scale": f"{len(every)} images, nine corruptions", "source": test, "over": "images"}
-run.check("freq-corruptions", correlation(every), interval=tuple(map(float, ends)), **options)
+value, *ends = corruptions.ahead(shares, *right.values(), run.sizes.bootstrap, seed)
+chance = corruptions.ahead_by_chance(shares, *right.values(), 1000, seed)
+ends_of = " to ".join(number(end) for end in np.percentile(chance, [2.5, 97.5]))
+run.say(f"Frequencies dealt anew among the corruptions (95 % of the deals): {ends_of}.")
+
+# %%
+part = draws[0].subset(np.arange(len(draws[0]) // 3))
+stands = corruptions.outcomes(nets[VARIANTS["low_pass"]], part, severity, seed)
+few_of = right["natural"][: len(part)]
+control, *_ = corruptions.ahead(shares, few_of, stands, 1, seed)
+run.say(f"With the low-pass network in place of the robust one: {number(control)}.")
+
+# %% [markdown]
+# The unit is the corruption, and nine are few: dealt anew, their frequencies correlate by chance as
+# the first line says, and the interval is over corruptions, images inside. What is within chance
+# says nothing for the claim, and little against it. The low-pass network is the positive control:
+# if it is within chance too, these corruptions cannot tell what a network's frequencies are.
+
+# %%
+options = {"scale": f"{len(draws[0])} images, nine corruptions", "source": test}
+options |= {"over": "corruptions, images inside", "interval": tuple(ends)}
+run.check("freq-corruptions", value, **options)
 
 # %% [markdown]
 # ## Attacks within a band
@@ -265,11 +324,24 @@ for variant, rows in table[table.band != "all"].groupby("variant", sort=False):
 # training has moved the weakness, not removed it.
 
 # %%
-lower, upper = (hit[robust]["attack", band].numpy() for band in ("below 8", "from 16"))
-difference = 100 * (lower.astype(float) - upper)
+two = {name: masks[name] for name in ("below 8", "from 16")}
+filtered = band_attack.fooled(nets[VARIANTS["low_pass"]], x, y, two, 1.0, 10, seed)
+differences = {
+    VARIANTS[v]: 100 * (found["attack", "below 8"].float() - found["attack", "from 16"].float())
+    for v, found in {**hit, "low_pass": filtered}.items()
+}
+means = {name: each.mean().item() for name, each in differences.items()}
+run.say(f"PGD below 8 minus from 16, points: {ranked(means)}.")
+
+# %% [markdown]
+# The natural network is the null, the low-pass one the positive control: the claim's number is of
+# robust networks only if the natural one's is lower.
+
+# %%
+difference = differences[VARIANTS[robust]].double().numpy()
 ends = bootstrap(difference, resamples=run.sizes.bootstrap, seed=seed)
 options = {"scale": f"{len(difference)} images", "source": test, "over": "images"}
-run.check("freq-band-attack", difference.mean(), interval=tuple(map(float, ends)), **options)
+run.check("freq-band-attack", float(difference.mean()), interval=tuple(map(float, ends)), **options)
 
 # %% [markdown]
 # ## Outcome

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
@@ -118,16 +118,48 @@ def ahead(
     shares: Float[np.ndarray, " corruptions"],
     natural: Bool[np.ndarray, "n columns"],
     robust: Bool[np.ndarray, "n columns"],
-    images: Int[np.ndarray, " chosen"],
-) -> float:
+    resamples: int,
+    seed: int,
+) -> tuple[float, float, float]:
     """Rank correlation of a corruption's frequencies and what the natural network loses more.
 
     Args:
         shares: of the changes in high frequencies (see `high_shares`).
         natural, robust: what each network gets right, as of `outcomes`.
-        images: numbers of those that count, as often as they stand there.
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        The correlation and the ends of its 95 % interval over corruptions, images inside: both are
+        resampled, all corruptions with the same images, as they were measured. A resample in which
+        the correlation is not defined does not count.
     """
-    return float(spearmanr(shares, lost(natural[images]) - lost(robust[images])).statistic)
+    draw, found = np.random.default_rng(derive(seed, "corruptions and images")), []
+    for _ in range(resamples):
+        which, images = (draw.integers(size, size=size) for size in (len(shares), len(natural)))
+        gap = lost(natural[images]) - lost(robust[images])
+        found.append(_correlation(shares[which], gap[which]))
+    value = _correlation(shares, lost(natural) - lost(robust))
+    return value, *map(float, np.nanpercentile(found, [2.5, 97.5]))
+
+
+def ahead_by_chance(
+    shares: Float[np.ndarray, " corruptions"],
+    natural: Bool[np.ndarray, "n columns"],
+    robust: Bool[np.ndarray, "n columns"],
+    shuffles: int,
+    seed: int,
+) -> Float[np.ndarray, " shuffles"]:
+    """The null of `ahead`: its correlation with frequencies dealt anew among the corruptions."""
+    draw = np.random.default_rng(derive(seed, "frequencies dealt anew"))
+    gap = lost(natural) - lost(robust)
+    return np.array([_correlation(draw.permutation(shares), gap) for _ in range(shuffles)])
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's; NaN where one of both is constant."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return np.nan
+    return float(spearmanr(x, y).statistic)
 
 
 def _gaussian_noise(x: Pixels, c: float, random: np.random.Generator) -> Pixels:

@@ -27,7 +27,8 @@ class RctSizes:
 
     Attributes:
         images: attacked by every white-box attack.
-        black_box_images: of these, attacked by every black-box attack.
+        black_box_images: of these, attacked by every black-box attack but HopSkipJump.
+        hopskipjump_images: of these, attacked by HopSkipJump, which has thousands of queries each.
         fewest: images that an attack must fool to be counted.
         bootstrap: resamples of the confidence intervals.
         steps: of an attack by its name; one that is not here takes its usual number.
@@ -37,6 +38,7 @@ class RctSizes:
 
     images: int
     black_box_images: int
+    hopskipjump_images: int
     fewest: int
     bootstrap: int
     steps: Mapping[str, int]
@@ -136,13 +138,13 @@ SIZES = {
         "paper": SpectrumSizes(2000, 3, 32),
     },
     "02_rct": {
-        "smoke": RctSizes(4, 2, 2, 50, FEW_STEPS, EPSILONS),
-        "default": RctSizes(120, 20, 10, 1000, QUERIES, EPSILONS),
-        "paper": RctSizes(200, 20, 10, 1000, QUERIES, EPSILONS),
+        "smoke": RctSizes(4, 2, 2, 2, 50, FEW_STEPS, EPSILONS),
+        "default": RctSizes(120, 20, 12, 10, 1000, QUERIES, EPSILONS),
+        "paper": RctSizes(200, 20, 20, 10, 1000, QUERIES, EPSILONS),
     },
     "03_occlusion": {
         "smoke": OcclusionSizes(6, 1, 2, 16, 50),
-        "default": OcclusionSizes(34, 3, 5, 16, 1000),
+        "default": OcclusionSizes(34, 3, 3, 16, 1000),
         "paper": OcclusionSizes(334, 3, 40, 16, 1000),
     },
     "04_robustness": {

@@ -9,19 +9,27 @@ with $\bar X$ the mean of the $K$ class means. A linear classifier sees each cla
 template, whose spectrum can be laid beside $B$. Source: Wang et al., arXiv 2005.03141, on how the
 distribution of frequencies in the data decides which the model uses; $B$ is our choice of
 statistic. Radial profiles: `paperlib.freq.bands.radial_mean`.
+
+Few images have class means that differ by chance, as their spectrum has it. So $B$ of shuffled
+labels (`beyond_shuffled`) is the null control of whatever follows $B$; classes whose
+difference was put into known components (`planted`) are the positive one.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from paperlib.freq.bands import radial_mean
+from paperlib.data import LabelledImages
+from paperlib.freq.bands import filter_components, radial_mean
 from paperlib.freq.dct import dct2
 from paperlib.models.frozen import frozen
+from paperlib.seeds import generator
 
 
 def mean_spectrum(
@@ -69,8 +77,58 @@ def between_class_spectrum(
     Raises:
         ValueError: a class without an image.
     """
-    means = _class_means(dct2(images), labels, classes)
+    means = dct2(_class_means(images, labels, classes))
     return means.std(0, correction=0).mean(0)
+
+
+def beyond_shuffled(
+    weights: Float[Tensor, "height width"],
+    draws: Sequence[LabelledImages],
+    shuffles: int,
+    seed: int,
+) -> Float[np.ndarray, "draws shuffles"]:
+    """Rank correlation of weights with B of each draw, minus that with B of shuffled labels.
+
+    Args:
+        weights: spectrum of a linear model.
+        draws: images with their labels.
+        shuffles: of the labels, for each draw.
+        seed: of the shuffles.
+    """
+
+    def correlation(images: Tensor, labels: Tensor, classes: int) -> float:
+        between = between_class_spectrum(images, labels, classes)
+        return spearmanr(weights.flatten(), between.flatten()).statistic
+
+    gaps = np.empty((len(draws), shuffles))
+    for d, data in enumerate(draws):
+        images, classes = data.floats(), len(data.classes)
+        gaps[d] = correlation(images, data.labels, classes)
+        for s in range(shuffles):
+            order = torch.randperm(
+                len(data), generator=generator(seed, "labels", d * shuffles + s + 1)
+            )
+            gaps[d, s] -= correlation(images, data.labels[order], classes)
+    return gaps
+
+
+def planted(
+    data: LabelledImages, mask: Bool[Tensor, "height width"], norm: float, seed: int
+) -> LabelledImages:
+    """Images whose labels are shuffled, so that they tell nothing, plus a pattern for each class.
+
+    Args:
+        data: whose pixels and numbers of images a class are kept.
+        mask: components that the patterns have.
+        norm: L2 norm of a pattern, of images in [0, 1]; 0 plants nothing, as the null control.
+        seed: of the shuffle and of the patterns.
+    """
+    labels = data.labels[torch.randperm(len(data), generator=generator(seed, "labels"))]
+    shape = len(data.classes), *data.images.shape[1:]
+    patterns = filter_components(torch.randn(shape, generator=generator(seed, "patterns")), mask)
+    patterns *= norm / patterns.flatten(1).norm(dim=1)[:, None, None, None]
+    images = (data.floats() + patterns[labels]).clamp(0, 1)
+    return replace(data, images=(255 * images).round().to(torch.uint8), labels=labels)
 
 
 def templates(

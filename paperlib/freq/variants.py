@@ -25,9 +25,11 @@ from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import openmoji10
 from paperlib.freq.cutoffs import high_passed, low_passed
 from paperlib.models.checkpoints import CheckpointError, load_checkpoint
+from paperlib.models.cnn import build_cnn
 from paperlib.models.training import accuracy
 from paperlib.names import LABELLED
 from paperlib.paths import CHECKPOINTS
+from paperlib.seeds import derive
 
 VARIANTS = {  # and their titles
     "natural": "natural",
@@ -84,6 +86,20 @@ def load_variant(dataset: str, architecture: str, variant: str) -> nn.Module:
             f"{dataset} --architecture {architecture} --variant {variant}`"
         )
     return load_checkpoint(name).to(memory_format=torch.channels_last)
+
+
+def untrained(architecture: str, seed: int, index: int = 0) -> nn.Module:
+    """A model as it is before training, in eval mode: a null control of what training does.
+
+    Args:
+        architecture: of `ARCHITECTURES`.
+        seed: of the run.
+        index: which of several random starts.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "untrained", index))
+        model = build_cnn(architecture)
+    return model.eval().to(memory_format=torch.channels_last)
 
 
 def trained(dataset: str) -> list[tuple[str, str]]:

@@ -32,12 +32,14 @@ from paperlib.seeds import derive
 FOLDER = DATA / "freq_zoo"
 KEYS = ["architecture", "variant"]
 ADVERSARIAL = ("fgsm_rs", "pgd", "pgd_4")
+UNCHANGED = ("natural", "weight_decay_0", "weight_decay_5e-3", "mixup")
+"""Variants whose training changes no frequencies: no attack, no filter or blur, no noise."""
 PLANNED = 5  # trainings of every variant and architecture
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """A correlation, and the ends of its 95 % interval."""
+    """A correlation or a difference, and the ends of its 95 % interval."""
 
     value: float
     low: float
@@ -72,6 +74,12 @@ class Association:
 def trainings(dataset: str) -> pd.DataFrame:
     """Rows of the table of one data set: a network each, accuracies and shares from 0 to 1."""
     table = pd.read_csv(FOLDER / "trainings.csv")
+    return table[table.dataset == dataset].reset_index(drop=True)
+
+
+def shares_of_images(dataset: str) -> pd.DataFrame:
+    """Low-frequency shares of the same networks, a row an image."""
+    table = pd.read_csv(FOLDER / "images.csv")
     return table[table.dataset == dataset].reset_index(drop=True)
 
 
@@ -117,6 +125,98 @@ def between_trainings(adversarial: str, column: str = "low_logit") -> pd.DataFra
                 "largest": differences.max(),
             }
     return pd.DataFrame(rows).T.astype({"adversarial": int, "natural": int})
+
+
+def null_networks(dataset: str, architecture: str) -> pd.DataFrame:
+    """Low-frequency shares of the networks of `UNCHANGED`, the null of claim 4.
+
+    By how much one of them is above a natural one is what another recipe, or another random start,
+    does by itself. Noise, blur and filters are left out: they change the frequencies of the
+    training images, and claim 1 has a difference follow from that.
+
+    Returns:
+        A row an image, a column a network, by variant and training; NaN for an image that is not
+        among those on which a network was measured.
+    """
+    rows = shares_of_images(dataset)
+    rows = rows[(rows.architecture == architecture) & rows.variant.isin(UNCHANGED)]
+    return rows.pivot(index="image", columns=["variant", "training"], values="low_logit")
+
+
+def above_natural(shares: pd.DataFrame) -> pd.Series:
+    """Means over images of `null_networks`: each network minus each other one that is natural."""
+    means = shares.mean()
+    natural = [column for column in shares if column[0] == "natural"]
+    pairs = [(column, base) for column in shares for base in natural if column != base]
+    return pd.Series([means[column] - means[base] for column, base in pairs])
+
+
+def beside_null(adversarial: str) -> pd.DataFrame:
+    """What training does to the low-frequency share, beside the null and a positive control.
+
+    Returns:
+        One row a data set and architecture: how many `null_networks` there are, the smallest and
+        largest of `above_natural`; and the mean of low-passed, and of adversarially trained,
+        networks minus the mean of natural ones.
+    """
+    rows = {}
+    for dataset in NAMES:
+        for name, part in trainings(dataset).groupby("architecture"):
+            null, means = null_networks(dataset, name), part.groupby("variant").low_logit.mean()
+            rows[DATASETS[dataset], ARCHITECTURES[name]] = {
+                "null networks": null.shape[1],
+                "null, smallest": above_natural(null).min(),
+                "null, largest": above_natural(null).max(),
+                "low-pass": means["low_pass"] - means["natural"],
+                "adversarial": means[adversarial] - means["natural"],
+            }
+    return pd.DataFrame(rows).T.astype({"null networks": int})
+
+
+def beyond_null(
+    differences: Mapping[str, np.ndarray], dataset: str, resamples: int, seed: int
+) -> Correlation:
+    """By how much networks' low-frequency share exceeds the natural one's beyond the null.
+
+    The smallest over the architectures of the mean difference minus the largest of
+    `above_natural`; with its 95 % interval over images, those of the differences and those of the
+    null, each resampled.
+
+    Args:
+        differences: a network's share minus the natural one's, of each architecture an array
+            (images,); the same images in all.
+        dataset: whose null it is.
+        resamples, seed: of the percentile bootstrap.
+    """
+    measured = np.stack(list(differences.values()), 1)  # (images, architectures)
+    nulls = [null_networks(dataset, name) for name in differences]
+    draw = np.random.default_rng(derive(seed, "images of the null"))
+
+    def smallest(own: np.ndarray, null: list[pd.DataFrame]) -> float:
+        largest = [above_natural(shares).max() for shares in null]
+        return float((own.mean(0) - largest).min())
+
+    found = []
+    for _ in range(resamples):
+        some = [shares.iloc[draw.integers(len(shares), size=len(shares))] for shares in nulls]
+        found.append(smallest(measured[draw.integers(len(measured), size=len(measured))], some))
+    return Correlation(smallest(measured, nulls), *map(float, np.percentile(found, [2.5, 97.5])))
+
+
+def permuted(table: pd.DataFrame, robust: str, shuffles: int, seed: int) -> np.ndarray:
+    """The null of claim 5: `correlations` when robust accuracy is dealt anew among the points.
+
+    Returns:
+        A row a shuffle, its columns those of `correlations`; a point is a variant and architecture.
+    """
+    points = table.groupby(KEYS)[["low_logit", robust, "accuracy"]].mean().to_numpy()
+    draw = np.random.default_rng(derive(seed, "robust accuracy dealt anew"))
+    found = []
+    for _ in range(shuffles):
+        dealt = points.copy()
+        dealt[:, 1] = draw.permutation(points[:, 1])
+        found.append(correlations(dealt))
+    return np.stack(found)
 
 
 def associate(

@@ -42,6 +42,7 @@ NEEDED = {"servers": 4, "sharing": 4}  # which of its values a list must have
 # Sizes that are a part of another one.
 PARTS = {
     "black_box_images": "images",
+    "hopskipjump_images": "images",
     "fewest": "images",
     "exact": "images",
     "few": "images",

@@ -130,11 +130,24 @@ def test_wrong_values_are_named():
             corrupt("jpeg", IMAGES, severity, 0)
 
 
-def test_who_is_ahead_follows_the_images_that_count():
-    shares = np.array([0.1, 0.5, 0.9])
-    natural, robust = np.ones((2, 4), bool), np.ones((2, 4), bool)
-    natural[0, [2, 3]] = False  # the first image: the natural network errs at high shares
-    natural[1, 1] = False  # the second one: at the low share
-    assert corruptions.ahead(shares, natural, robust, np.array([0, 0])) > 0.8
-    assert corruptions.ahead(shares, natural, robust, np.array([1, 1])) < -0.8
-    assert corruptions.ahead(shares, robust, natural, np.array([0, 0])) < -0.8
+def outcomes_of(losses, images=40):
+    """What a network gets right that loses these shares of the images, from the first one on."""
+    lost = [np.arange(images) >= round(loss * images) for loss in [0, *losses]]
+    return np.stack(lost, 1)
+
+
+def test_who_is_ahead_where_frequencies_decide_and_where_they_do_not():
+    shares, robust = np.arange(9) / 9, outcomes_of(np.zeros(9))
+    value, low, high = corruptions.ahead(shares, outcomes_of(np.arange(9) / 10), robust, 200, 0)
+    assert value == pytest.approx(1) and low > 0.9 and high == pytest.approx(1)
+    mixed = np.array([3, 0, 8, 1, 5, 4, 2, 7, 6]) / 10
+    value, low, high = corruptions.ahead(shares, outcomes_of(mixed), robust, 200, 0)
+    assert low < 0 < high and high - low > 1  # nine are few, however many images
+    assert corruptions.ahead(shares, robust, outcomes_of(mixed), 2, 0)[0] == pytest.approx(-value)
+
+
+def test_frequencies_dealt_anew_correlate_by_chance():
+    shares, natural, robust = np.arange(9) / 9, outcomes_of(np.arange(9) / 10), outcomes_of([0] * 9)
+    found = corruptions.ahead_by_chance(shares, natural, robust, 400, 0)
+    assert abs(found.mean()) < 0.06
+    assert np.percentile(found, 97.5) == pytest.approx(0.68, abs=0.08)  # of nine, in tables

@@ -74,7 +74,8 @@ def test_the_table_of_cutoffs_has_a_row_a_point(striped):
     low = table[table["filter"] == "low-pass"]
     assert low.accuracy.tolist() == [0.5, 1, 1, 1]
     assert low.seed.tolist() == [0, 0, 1, 1] and low.cutoff.tolist() == [8, 32] * 2
-    assert set(table.variant) == {"natural"} and len(table) == 8
+    assert set(table.variant) == {"natural"} and len(table) == 6
+    assert table[table["filter"] == "high-pass"].seed.tolist() == [0, 0]
 
 
 def test_the_table_of_jpeg_has_the_plain_accuracy_first(striped):
@@ -82,6 +83,35 @@ def test_the_table_of_jpeg_has_the_plain_accuracy_first(striped):
     table = cutoffs.jpeg_table({("contrast", "natural"): Contrast()}, [faint], [100, 5])
     assert table.quality.tolist() == ["none", 100, 5]
     assert table.accuracy.tolist() == [1, 1, 0.5]
+
+
+def test_the_share_lost_is_of_what_is_above_chance():
+    assert cutoffs.lost_share(0.9, 0.5) == pytest.approx(0.5)
+    clean, left = (pd.Series(values, ["a", "b"]) for values in ([0.9, 0.15], [0.1, 0.1]))
+    found = cutoffs.lost_share(clean, left)
+    assert found["a"] == pytest.approx(1) and np.isnan(found["b"])  # a guess has nothing to lose
+
+
+def test_who_loses_more_follows_the_images_that_count():
+    natural = np.array([1.0, 1, 1, 1]), np.array([1.0, 1, 0, 0])
+    robust = np.array([1.0, 0, 1, 1]), np.array([1.0, 0, 0.5, 1])
+    every = cutoffs.more_lost(natural, robust, np.arange(4))
+    assert every == pytest.approx(0.5 / 0.9 - (0.75 - 0.625) / 0.65)
+    assert cutoffs.more_lost(natural, robust, np.array([0, 0])) == 0
+    guesses = np.full(4, 0.1), np.full(4, 0.1)
+    assert np.isnan(cutoffs.more_lost(natural, guesses, np.arange(4)))
+
+
+def test_the_table_of_controls_has_nothing_of_who_guesses(striped):
+    class Guess(nn.Module):
+        def forward(self, x):  # a third class, always
+            return torch.tensor([[0.0, 0, 1]]).expand(len(x), -1)
+
+    faint = replace(striped, images=96 + striped.images // 4)
+    found = cutoffs.control_table({"stripes": Contrast(), "guess": Guess()}, faint, 5, 8)
+    assert list(found.columns) == ["accuracy", "JPEG at 5", "low-pass at 8"]
+    assert found.loc["stripes"].tolist() == pytest.approx([1, 0.5 / 0.9, 0.5 / 0.9])
+    assert found.loc["guess"].isna().tolist() == [False, True, True]
 
 
 def test_kept_at_half_by_hand():

@@ -1,17 +1,24 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from paperlib.data import LabelledImages
+from paperlib.freq import bands
 from paperlib.freq.bands import radial_mean
-from paperlib.freq.dct import dct2
+from paperlib.freq.dct import dct2, idct2
 from paperlib.freq.spectrum import (
     between_class_spectrum,
+    beyond_shuffled,
     class_spectra,
     mean_spectrum,
+    planted,
     profiles,
     templates,
     weight_spectrum,
 )
+from paperlib.freq.training import RECIPES, train_variant
 
 
 def test_plain_loops(colours):
@@ -40,6 +47,43 @@ def test_an_empty_class_is_an_error(colours):
         class_spectra(*colours, 5)
     with pytest.raises(ValueError, match="each of 3 classes"):
         between_class_spectrum(*colours, 3)
+
+
+@pytest.fixture
+def noise():
+    """Two sets of 600 images of 1/f noise in ten classes that it knows nothing of."""
+    random = torch.Generator().manual_seed(0)
+    waves = torch.randn(1200, 3, 32, 32, generator=random) / bands.radius(32, 32).clamp(min=1)
+    pixels = (255 * (0.5 + idct2(waves) / 12).clamp(0, 1)).to(torch.uint8)
+    data = LabelledImages(pixels, torch.arange(1200) % 10, tuple("abcdefghij"), "made here")
+    return data.subset(torch.arange(600)), data.subset(torch.arange(600, 1200))
+
+
+@pytest.mark.parametrize(("norm", "planted_in"), [(0, False), (2, True)])
+def test_weights_follow_classes_beyond_shuffled_ones_only_where_there_are_some(
+    noise, norm, planted_in
+):
+    square = bands.radius(32, shape="square")
+    mask = (square >= 16) & (square < 24)
+    first, second = (planted(each, mask, norm, 0) for each in noise)
+    assert sorted(first.labels.tolist()) == sorted(noise[0].labels.tolist())
+    recipe = replace(RECIPES["openmoji", "linear"], shift=0, flip=False)
+    model = train_variant("linear", "natural", first, recipe)
+    found = beyond_shuffled(weight_spectrum(model), [second], 30, 0)
+    assert found.shape == (1, 30)
+    if planted_in:
+        assert found.min() > 0.04
+    else:
+        assert abs(found.mean()) < 0.03 and found.min() < 0
+
+
+def test_what_is_planted_is_in_the_band_and_of_the_norm(noise):
+    mask = bands.radius(32, shape="square") < 4
+    plain, found = planted(noise[0], mask, 0, 1), planted(noise[0], mask, 1, 1)
+    assert torch.equal(plain.images, noise[0].images) and torch.equal(plain.labels, found.labels)
+    change = dct2(found.floats() - plain.floats())
+    assert change[..., mask].square().sum() > 0.9 * change.square().sum()
+    assert change.flatten(1).norm(dim=1).median() == pytest.approx(1, abs=0.1)
 
 
 class Scaled(nn.Module):

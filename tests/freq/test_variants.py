@@ -41,3 +41,11 @@ def test_transfer_matrix_of_models_that_always_say_one_class(data):
     matrix = variants.transfer_matrix([Always(0), Always(3)], few)
     assert matrix.shape == (2, 3)
     assert matrix == pytest.approx(0.1)
+
+
+def test_an_untrained_model_is_another_one_for_each_start_and_moves_no_generator():
+    state = torch.get_rng_state()
+    first, again, other = (variants.untrained("resnet20", 0, index) for index in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state) and not first.training
+    weights = [net.conv1.weight for net in (first, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

@@ -145,3 +145,41 @@ def test_every_adversarial_training_is_set_against_every_natural_one(monkeypatch
     monkeypatch.setattr(zoo_evidence, "trainings", lambda dataset: few)
     found = zoo_evidence.between_trainings("pgd").loc["CIFAR-10", "ResNet-20"]
     assert found.tolist() == pytest.approx([2, 2, 0.55, 0.4, 0.7])
+
+
+def null(monkeypatch, shares):
+    """As if these were the mean shares of the networks without attacks, by variant."""
+    noise = np.random.default_rng(0).normal(scale=0.01, size=(50, len(shares)))
+    found = pd.DataFrame(noise - noise.mean(0) + list(shares.values()))
+    found.columns = pd.MultiIndex.from_tuples([(name, 0) for name in shares])
+    monkeypatch.setattr(zoo_evidence, "null_networks", lambda dataset, architecture: found)
+    return found
+
+
+def test_the_null_is_each_network_minus_each_other_natural_one(monkeypatch):
+    shares = null(monkeypatch, {"natural": 0.4, "mixup": 0.2, "weight_decay_0": 0.45})
+    assert sorted(zoo_evidence.above_natural(shares)) == pytest.approx([-0.2, 0.05])
+
+
+@pytest.mark.parametrize(("difference", "clear"), [(0.05, False), (0.2, True)])
+def test_only_what_is_beyond_the_null_is_of_the_attacks(monkeypatch, difference, clear):
+    null(monkeypatch, {"natural": 0.4, "mixup": 0.2, "weight_decay_0": 0.45})
+    measured = difference + np.random.default_rng(1).normal(scale=0.02, size=60)
+    both = {"resnet20": measured, "vgg_small": measured + 0.3}
+    found = zoo_evidence.beyond_null(both, "openmoji", 100, 0)
+    assert found.value == pytest.approx(measured.mean() - 0.05)
+    assert (found.low > 0) == clear and found.low < found.value < found.high
+
+
+def test_the_controls_of_claim_4_stand_where_they_must():
+    found = zoo_evidence.beside_null("pgd")
+    assert (found["null networks"] >= 4).all()
+    assert (found["low-pass"] > found["null, largest"]).all()
+
+
+def test_robust_accuracy_dealt_anew_goes_with_nothing():
+    low = np.arange(12.0)
+    found = zoo_evidence.permuted(table(low, low, low[::-1]), "robust_2", 300, 0)
+    assert found.shape == (300, 3)
+    assert abs(found[:, 0].mean()) < 0.1
+    assert np.percentile(found[:, 0], 97.5) == pytest.approx(0.58, abs=0.1)  # of twelve, in tables

@@ -45,7 +45,8 @@ def load_own(
 
     Args:
         source: a folder of class folders, a parquet file, or a folder of parquet files.
-        count: so many, drawn at random; all if there are fewer, or if None.
+        count: so many, drawn at random, or all if there are fewer, in the order of the draw, so
+            that the first of them are a sample as well; None: all, by class.
         size: the shorter side is scaled to it and the middle cut out; None leaves the pixels.
         seed: of the draw.
 
@@ -58,8 +59,8 @@ def load_own(
     files = [file for file in files if not is_hidden(file, folder)]
     found = _tables(files) if files else _folders(folder)
     chosen = range(len(found.labels))
-    if count is not None and count < len(chosen):
-        chosen = draws(len(chosen), count, 1, seed)[0].tolist()
+    if count is not None:
+        chosen = draws(len(chosen), min(count, len(chosen)), 1, seed)[0].tolist()
     pixels, altered = [], set()
     for row in chosen:
         content = found.content[row]

@@ -44,7 +44,13 @@ def test_a_draw_is_the_same_for_a_seed(tmp_path):
     assert len(first) == 5 and (first.images == again.images).all()
     assert (first.images != other.images).any()
     assert (first.images[:, 0, 0, 0] == 10 * first.labels).all()
-    assert len(load_own(folder, 100)) == 9
+
+
+def test_all_of_a_folder_are_drawn_too(tmp_path):
+    folder = in_folders(tmp_path, ["a", "b", "c"])
+    for count in (9, 100):
+        labels = load_own(folder, count, seed=1).labels.tolist()
+        assert len(set(labels[:3])) > 1 and sorted(labels) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_parquet(tmp_path):

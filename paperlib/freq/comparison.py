@@ -32,7 +32,13 @@ from paperlib.freq.bands import band_masks, radial_mean
 from paperlib.freq.changes import norms
 from paperlib.freq.controls import white_noise
 from paperlib.freq.occlusion import low_share, normalise, occluded_bands
-from paperlib.freq.sampled import Sample, drawn, first_order_changes, sampled_frequency
+from paperlib.freq.sampled import (
+    Sample,
+    drawn,
+    first_order_changes,
+    mean_map,
+    sampled_frequency,
+)
 from paperlib.freq.tables import bootstrap
 from paperlib.models.classifier import Classifier, Images, check_labels, floats
 from paperlib.models.frozen import frozen
@@ -252,25 +258,38 @@ def curves(
     masks = band_masks(tuple(images.shape[-2:]), settings.bands, "square")
     components = masks.sum((1, 2))
     found = {("OF", name): one.rings / components for name, one in measured.items()}
-    pairs = {name: (images[m.fooled], m.attacked[m.fooled]) for name, m in measured.items()}
-    clean, after = next(iter(pairs.values()))
-    pairs["white noise"] = (clean, white_noise(clean, norms((clean, after)), settings.seed))
-    for name, pair in pairs.items():
-        if len(pair[0]) >= FEWEST:
-            rings = radial_mean(rct.rct_images(*pair), settings.bands, "square")
-            found["RCT", name] = rings
+    for name, pair in _pairs(measured, images, settings).items():
+        found["RCT", name] = radial_mean(rct.rct_images(*pair), settings.bands, "square")
     return found, min(images.shape[-2:])
 
 
 def maps(
-    measured: Mapping[str, Measured], images: Images
+    measured: Mapping[str, Measured], images: Images, settings: Measuring
 ) -> dict[tuple[str, str], Float[Tensor, "height width"]]:
-    """Mean OF of every component and RCT, by quantity and network, as far as each was measured."""
+    """Mean OF of every component and RCT, by quantity and network, as far as each was measured.
+
+    The mean of a component is over the images that drew it (`mean_map`). The network "white noise"
+    is that of `curves`.
+    """
     images = floats(images).cpu()
     found = {}
     for name, one in measured.items():
-        if one.occluded.ndim == 3:
-            found["OF", name] = one.occluded.mean(0)
-        if one.fooled.sum() >= FEWEST:
-            found["RCT", name] = rct.rct_map(images[one.fooled], one.attacked[one.fooled])
+        if one.occluded.ndim == 3 and one.occluded.any():
+            found["OF", name] = mean_map(one.occluded, settings.sample(images), settings.seed)
+    for name, pair in _pairs(measured, images, settings).items():
+        found["RCT", name] = rct.rct_map(*pair)
     return found
+
+
+def _pairs(
+    measured: Mapping[str, Measured], images: Tensor, settings: Measuring
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Fooled images before and after the attack by network, and after white noise.
+
+    Those of which there are fewer than `FEWEST` are left out. The noise has the norms of the first
+    network's attack, on the images that it fools.
+    """
+    pairs = {name: (images[m.fooled], m.attacked[m.fooled]) for name, m in measured.items()}
+    clean, after = next(iter(pairs.values()))
+    pairs["white noise"] = clean, white_noise(clean, norms((clean, after)), settings.seed)
+    return {name: pair for name, pair in pairs.items() if len(pair[0]) >= FEWEST}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from paperlib.freq import comparison, rct
 from paperlib.freq.bands import low_mask
 from paperlib.freq.comparison import Measuring, measure
+from paperlib.freq.dct import dct2
 from paperlib.freq.occlusion import occluded_frequency
 from paperlib.freq.sampled import drawn
 from paperlib.models.classifier import Classifier
@@ -146,9 +149,25 @@ def test_curves_and_maps_stand_beside_white_noise(pictures, measured):
     torch.testing.assert_close(curves["OF", "low"][:, 0], measured["low"].rings[:, 0] / 4)
     fooled = measured["low"].fooled.sum()
     assert curves["RCT", "white noise"].shape == (fooled, 4)
-    maps = comparison.maps(measured, images)
-    assert set(maps) == {(q, name) for q in ("OF", "RCT") for name in ("low", "high")}
+    maps = comparison.maps(measured, images, SETTINGS)
+    assert [*maps] == [*curves]
     torch.testing.assert_close(maps["OF", "high"], measured["high"].occluded.mean(0))
+    norms = {
+        name: (maps["RCT", name] * dct2(images[measured["low"].fooled]).abs().mean((0, 1)))
+        .norm()
+        .item()
+        for name in ("low", "white noise")
+    }
+    assert norms["white noise"] == pytest.approx(norms["low"], rel=0.3)
+
+
+def test_maps_do_not_show_how_often_a_component_was_drawn(pictures):
+    settings = Measuring(12, 4, share=0.3, steps=1, seed=1)
+    found = measure(Classifier(Waves(0.5)), *pictures, settings)
+    weights = drawn(12, (8, 8), settings.sample(pictures[0]), 1)
+    even = replace(found, occluded=weights / 64)
+    shown = comparison.maps({"even": even}, pictures[0], settings)["OF", "even"]
+    torch.testing.assert_close(shown, (weights.mean(0) > 0) / 64)
 
 
 def test_without_fooled_images_there_is_no_rct(pictures):

@@ -81,7 +81,7 @@ def report(options: argparse.Namespace) -> None:
     rings, side = comparison.curves(measured, images, settings)
     table = curve_table(rings, side, settings.resamples, options.seed, KEYS)
     plots.write(plots.your_curves, table, options.folder)
-    if maps := comparison.maps(measured, images):
+    if maps := comparison.maps(measured, images, settings):
         plots.write(plots.your_maps, map_table(maps, KEYS), options.folder)
     if len(measured) > 1:
         apart = comparison.differences(measured, images, labels, data.classes, settings)

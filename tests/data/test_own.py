@@ -96,7 +96,11 @@ def test_what_is_wrong_is_named(tmp_path):
         ({"pixels": [b""], "label": [0]}, "columns pixels, label; needed are 'img' or 'image'"),
         ({"image": [b""], "label": [-1]}, "whole numbers from 0"),
         ({"image": [b""], "label": ["cat"]}, "whole numbers from 0"),
+        ({"image": [[1, 2, 3]], "label": [0]}, "'image' holds values of type list; needed are enc"),
     ):
         parquet.write_table(pyarrow.table(columns), tmp_path / "bad.parquet")
         with pytest.raises(ValueError, match=message):
             load_own(tmp_path / "bad.parquet")
+    for word in ("count", "size"):
+        with pytest.raises(ValueError, match=f"{word}=0: whole numbers from 1"):
+            load_own(tmp_path / "two", **{word: 0})

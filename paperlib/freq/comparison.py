@@ -18,7 +18,7 @@ which is another measure: its shares are compared among networks, not with those
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,9 @@ class Measuring:
         steps: of PGD.
         resamples: of the bootstrap.
         seed: of attack, noise and bootstrap.
+
+    Raises:
+        ValueError: (when made) a number is out of range.
     """
 
     occluded: int
@@ -72,6 +75,32 @@ class Measuring:
     steps: int = 20
     resamples: int = 1000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("occluded", "steps", "resamples"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}={value}: whole numbers from 1 are valid")
+        if self.bands < LOW or self.bands % LOW:
+            raise ValueError(f"bands={self.bands}: multiples of {LOW} are valid")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share={self.share}: above 0 and at most 1 is valid")
+        if not self.epsilon > 0:
+            raise ValueError(f"epsilon={self.epsilon}: numbers above 0 are valid")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}: whole numbers from 0 are valid")
+
+    def fitting(self, images: Tensor) -> "Measuring":
+        """The same with fewer bands, where the images are smaller than these need.
+
+        Raises:
+            ValueError: the shorter side is below `LOW` pixels.
+        """
+        height, width = images.shape[-2:]
+        if min(height, width) < LOW:
+            raise ValueError(
+                f"images are {height} x {width}: a side of {LOW} pixels is the smallest"
+            )
+        return replace(self, bands=min(self.bands, min(height, width) // LOW * LOW))
 
     def by_component(self, images: Tensor) -> bool:
         """Whether each component is removed alone."""
@@ -257,7 +286,9 @@ def curves(
     images = floats(images).cpu()
     masks = band_masks(tuple(images.shape[-2:]), settings.bands, "square")
     components = masks.sum((1, 2))
-    found = {("OF", name): one.rings / components for name, one in measured.items()}
+    found = {
+        ("OF", name): one.rings / components for name, one in measured.items() if one.rings.any()
+    }
     for name, pair in _pairs(measured, images, settings).items():
         found["RCT", name] = radial_mean(rct.rct_images(*pair), settings.bands, "square")
     return found, min(images.shape[-2:])
@@ -279,6 +310,22 @@ def maps(
     for name, pair in _pairs(measured, images, settings).items():
         found["RCT", name] = rct.rct_map(*pair)
     return found
+
+
+def lacking(measured: Mapping[str, Measured]) -> list[str]:
+    """Which curves and maps there are not, and why, in words, each a sentence."""
+    said = []
+    for name, found in measured.items():
+        if not found.occluded.any():
+            said.append(f"{name}: no Occluded Frequency, since no frequency changes its logits")
+        elif found.occluded.ndim == 2:
+            said.append(f"{name}: no map of Occluded Frequency, since whole bands were removed")
+        if (fooled := found.fooled.sum().item()) < FEWEST:
+            said.append(
+                f"{name}: no RCT, since PGD fools {fooled} of the {found.right.sum()} images that "
+                f"it gets right, and {FEWEST} are needed"
+            )
+    return said
 
 
 def _pairs(

@@ -281,7 +281,7 @@ def curves(
     """Profiles over bands, one row an image, by quantity ("OF" or "RCT") and network; and the side.
 
     OF is the band's share by its number of components. The network "white noise" is that of the
-    first one's norms on the images that it fools.
+    norms of the first one whose attack fools `FEWEST`, on the images that it fools.
     """
     images = floats(images).cpu()
     masks = band_masks(tuple(images.shape[-2:]), settings.bands, "square")
@@ -334,9 +334,11 @@ def _pairs(
     """Fooled images before and after the attack by network, and after white noise.
 
     Those of which there are fewer than `FEWEST` are left out. The noise has the norms of the first
-    network's attack, on the images that it fools.
+    network's attack that fools enough, on the images that it fools.
     """
     pairs = {name: (images[m.fooled], m.attacked[m.fooled]) for name, m in measured.items()}
-    clean, after = next(iter(pairs.values()))
-    pairs["white noise"] = clean, white_noise(clean, norms((clean, after)), settings.seed)
-    return {name: pair for name, pair in pairs.items() if len(pair[0]) >= FEWEST}
+    pairs = {name: pair for name, pair in pairs.items() if len(pair[0]) >= FEWEST}
+    if pairs:
+        clean, after = next(iter(pairs.values()))
+        pairs["white noise"] = clean, white_noise(clean, norms((clean, after)), settings.seed)
+    return pairs

@@ -216,7 +216,7 @@ def test_small_images_have_fewer_bands():
         Measuring(1).fitting(torch.zeros(1, 3, 20, 3))
 
 
-def test_a_constant_network_has_a_summary_and_no_curves(pictures):
+def test_a_constant_network_has_a_summary_and_no_curves(pictures, measured):
     images, _ = pictures
     labels = torch.ones(12, dtype=torch.int64)
 
@@ -227,6 +227,8 @@ def test_a_constant_network_has_a_summary_and_no_curves(pictures):
     assert comparison.summary(found, images, SETTINGS).accuracy["same"] == 1
     assert comparison.curves(found, images, SETTINGS)[0] == {}
     assert comparison.maps(found, images, SETTINGS) == {}
+    beside = found | {"low": measured["low"]}
+    assert ("RCT", "white noise") in comparison.curves(beside, images, SETTINGS)[0]
     assert comparison.lacking(found) == [
         "same: no Occluded Frequency, since no frequency changes its logits",
         "same: no RCT, since PGD fools 0 of the 12 images that it gets right, and 2 are needed",

@@ -13,7 +13,9 @@
 # change, and how does it differ from another network, or from an earlier checkpoint of itself?
 #
 # **In the paper.** Wang et al., [arXiv 2005.03141](https://arxiv.org/abs/2005.03141), measure
-# VGG and ResNet on CIFAR-10. Here the same quantities are measured of any classifier. As it stands,
+# VGG and ResNet on CIFAR-10. That attacks change high frequencies is no law: Maiya et al.,
+# [arXiv 2111.00861](https://arxiv.org/abs/2111.00861), find neither high nor low, but what the data
+# decides. So here the same quantities are measured of any classifier on any images. As it stands,
 # the notebook takes a naturally and an adversarially trained network that come with it.
 #
 # | profile | data | memory | download | device |

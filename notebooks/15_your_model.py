@@ -165,8 +165,8 @@ if maps:
     run.save_figure(plots.your_maps, map_table(maps, keys))
 
 # %% [markdown]
-# A column is a network, the upper row what it rests on, the lower what PGD changes, with white noise
-# of the same norms beside it. Within a row the colours are the same, so networks can be compared.
+# A column is a network, the upper row what it rests on, the lower what PGD changes, beside white
+# noise of the same norms. Within a row the colours are the same, so networks can be compared.
 # The upper row is a mean over the images that drew a component, and few drew a high one: single
 # points there are noise, and what is grey nobody drew. A bright column or row in one network alone
 # would be waves that it hangs on for a reason of its own, such as an artefact of its data.

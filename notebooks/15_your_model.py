@@ -13,7 +13,9 @@
 # change, and how does it differ from another network, or from an earlier checkpoint of itself?
 #
 # **In the paper.** Wang et al., [arXiv 2005.03141](https://arxiv.org/abs/2005.03141), measure
-# VGG and ResNet on CIFAR-10. Here the same quantities are measured of any classifier. As it stands,
+# VGG and ResNet on CIFAR-10. That attacks change high frequencies is no law: Maiya et al.,
+# [arXiv 2111.00861](https://arxiv.org/abs/2111.00861), find neither high nor low, but what the data
+# decides. So here the same quantities are measured of any classifier on any images. As it stands,
 # the notebook takes a naturally and an adversarially trained network that come with it.
 #
 # | profile | data | memory | download | device |
@@ -69,7 +71,7 @@ from paperlib.data.own import load_own
 from paperlib.freq import comparison
 from paperlib.freq.tables import curve_table, map_table
 from paperlib.freq.variants import ADVERSARIAL, load_images
-from paperlib.freq.your_model import plots
+from paperlib.freq.your_model import checks, plots
 from paperlib.models.classifier import first_look
 from paperlib.models.named import load_named, titles
 from paperlib.notebook.words import beside_zero
@@ -95,19 +97,22 @@ print(f"{data.source}: {len(data)} images, {x.shape[-2]} × {x.shape[-1]} pixels
 # needs that before it, in one line, `Classifier(network, *NORMALISATIONS["ImageNet's"])`. To forget
 # it costs most of the accuracy and raises no error, and the frequencies measured then are those of
 # a network that does not work. So the accuracy comes first, beside that with each of the usual
-# normalisations in place of its own; a gain of five points is named.
+# normalisations in place of its own; a gain of five points is named where its interval over images
+# is above zero. A network that fails on the images, gives no gradient or no numbers, ends here with
+# one sentence; to one that takes a single channel the images are given in grey.
 
 # %%
 default = f"{dataset}-resnet20-natural, {dataset}-resnet20-{ADVERSARIAL[dataset]}"
 names = titles([name.strip() for name in (model or default).split(",")])
 given = (normalisation or None, tuple(x.shape[-2:]))
 networks = {title: load_named(name, *given).to(device()) for name, title in names.items()}
+x = checks.taken(networks, x, labels)
 looks = {name: first_look(network, x, labels) for name, network in networks.items()}
 
 # %%
 for name, look in looks.items():
-    if look.warning:
-        print(f"{name}: {look.warning}")
+    for doubt in checks.doubts(networks[name], x, labels, look):
+        print(f"{name}: {doubt}")
 accuracies = {name: {"as given": look.accuracy} | look.others for name, look in looks.items()}
 (100 * pd.DataFrame.from_dict(accuracies, "index")).round(1)
 
@@ -127,7 +132,7 @@ accuracies = {name: {"as given": look.accuracy} | look.others for name, look in 
 
 # %%
 options = {"steps": run.sizes.steps, "resamples": run.sizes.bootstrap, "seed": seed}
-settings = comparison.Measuring(run.sizes.occluded, **options)
+settings = comparison.Measuring(run.sizes.occluded, **options).fitting(x)
 if images:
     for name, network in networks.items():
         print(f"{name}: {comparison.cost(network, x, settings)}")
@@ -143,9 +148,14 @@ comparison.summary(measured, x, settings).round(3)
 # classified right that PGD (L∞, 8/255) turns wrong; where it fools fewer than two, there is no RCT.
 
 # %%
+for words in comparison.lacking(measured):
+    print(words)
+
+# %%
 keys = ["quantity", "model"]
 rings, side = comparison.curves(measured, x, settings)
-run.save_figure(plots.your_curves, curve_table(rings, side, settings.resamples, seed, keys))
+if rings:
+    run.save_figure(plots.your_curves, curve_table(rings, side, settings.resamples, seed, keys))
 
 # %% [markdown]
 # At the left, the share of a component in Occluded Frequency (of a band, by its number of
@@ -154,15 +164,16 @@ run.save_figure(plots.your_curves, curve_table(rings, side, settings.resamples, 
 # lies apart from the black line is the attack's.
 
 # %%
-maps = comparison.maps(measured, x)
+maps = comparison.maps(measured, x, settings)
 if maps:
     run.save_figure(plots.your_maps, map_table(maps, keys))
 
 # %% [markdown]
-# A column is a network, the upper row what it rests on, the lower what PGD changes. Within a row
-# the colours are the same, so networks can be compared. A bright column or row, or single bright
-# points far from the top left, would be a wave that this network hangs on for a reason of its own,
-# such as an artefact of its data.
+# A column is a network, the upper row what it rests on, the lower what PGD changes, beside white
+# noise of the same norms. Within a row the colours are the same, so networks can be compared.
+# The upper row is a mean over the images that drew a component, and few drew a high one: single
+# points there are noise, and what is grey nobody drew. A bright column or row in one network alone
+# would be waves that it hangs on for a reason of its own, such as an artefact of its data.
 #
 # ## Side by side
 #

@@ -45,21 +45,26 @@ def load_own(
 
     Args:
         source: a folder of class folders, a parquet file, or a folder of parquet files.
-        count: so many, drawn at random; all if there are fewer, or if None.
+        count: so many, drawn at random, or all if there are fewer, in the order of the draw, so
+            that the first of them are a sample as well; None: all, by class.
         size: the shorter side is scaled to it and the middle cut out; None leaves the pixels.
         seed: of the draw.
 
     Raises:
         FileNotFoundError: there is nothing of that kind; with what is needed.
-        ValueError: a file that cannot be read; images of several sizes and no `size`.
+        ValueError: a file that cannot be read; images of several sizes and no `size`; a count or
+            size below 1.
     """
+    for name, value in (("count", count), ("size", size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: whole numbers from 1 are valid")
     folder = Path(source).expanduser()
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
     files = [file for file in files if not is_hidden(file, folder)]
     found = _tables(files) if files else _folders(folder)
     chosen = range(len(found.labels))
-    if count is not None and count < len(chosen):
-        chosen = draws(len(chosen), count, 1, seed)[0].tolist()
+    if count is not None:
+        chosen = draws(len(chosen), min(count, len(chosen)), 1, seed)[0].tolist()
     pixels, altered = [], set()
     for row in chosen:
         content = found.content[row]
@@ -112,9 +117,13 @@ def _tables(files: Sequence[Path]) -> _Encoded:
             )
         cells = table.column(image).to_pylist()
         places += [f"{file}, row {row}" for row in range(len(cells))]
-        content += [
-            (cell.get("bytes") if isinstance(cell, dict) else cell) or b"" for cell in cells
-        ]
+        cells = [cell.get("bytes") if isinstance(cell, dict) else cell for cell in cells]
+        if odd := [cell for cell in cells if not isinstance(cell, bytes | None)]:
+            raise ValueError(
+                f"{file}: column {image!r} holds values of type {type(odd[0]).__name__}; needed "
+                "are encoded images, the bytes of a PNG, JPEG or WebP"
+            )
+        content += [cell or b"" for cell in cells]
         labels += table.column(label).to_pylist()
     if not labels or not all(isinstance(label, int) and label >= 0 for label in labels):
         raise ValueError(f"{files[0]}: labels are needed that are whole numbers from 0")

@@ -18,7 +18,7 @@ which is another measure: its shares are compared among networks, not with those
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,13 @@ from paperlib.freq.bands import band_masks, radial_mean
 from paperlib.freq.changes import norms
 from paperlib.freq.controls import white_noise
 from paperlib.freq.occlusion import low_share, normalise, occluded_bands
-from paperlib.freq.sampled import Sample, drawn, first_order_changes, sampled_frequency
+from paperlib.freq.sampled import (
+    Sample,
+    drawn,
+    first_order_changes,
+    mean_map,
+    sampled_frequency,
+)
 from paperlib.freq.tables import bootstrap
 from paperlib.models.classifier import Classifier, Images, check_labels, floats
 from paperlib.models.frozen import frozen
@@ -56,6 +62,9 @@ class Measuring:
         steps: of PGD.
         resamples: of the bootstrap.
         seed: of attack, noise and bootstrap.
+
+    Raises:
+        ValueError: (when made) a number is out of range.
     """
 
     occluded: int
@@ -66,6 +75,32 @@ class Measuring:
     steps: int = 20
     resamples: int = 1000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("occluded", "steps", "resamples"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}={value}: whole numbers from 1 are valid")
+        if self.bands < LOW or self.bands % LOW:
+            raise ValueError(f"bands={self.bands}: multiples of {LOW} are valid")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share={self.share}: above 0 and at most 1 is valid")
+        if not self.epsilon > 0:
+            raise ValueError(f"epsilon={self.epsilon}: numbers above 0 are valid")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}: whole numbers from 0 are valid")
+
+    def fitting(self, images: Tensor) -> "Measuring":
+        """The same with fewer bands, where the images are smaller than these need.
+
+        Raises:
+            ValueError: the shorter side is below `LOW` pixels.
+        """
+        height, width = images.shape[-2:]
+        if min(height, width) < LOW:
+            raise ValueError(
+                f"images are {height} x {width}: a side of {LOW} pixels is the smallest"
+            )
+        return replace(self, bands=min(self.bands, min(height, width) // LOW * LOW))
 
     def by_component(self, images: Tensor) -> bool:
         """Whether each component is removed alone."""
@@ -246,31 +281,64 @@ def curves(
     """Profiles over bands, one row an image, by quantity ("OF" or "RCT") and network; and the side.
 
     OF is the band's share by its number of components. The network "white noise" is that of the
-    first one's norms on the images that it fools.
+    norms of the first one whose attack fools `FEWEST`, on the images that it fools.
     """
     images = floats(images).cpu()
     masks = band_masks(tuple(images.shape[-2:]), settings.bands, "square")
     components = masks.sum((1, 2))
-    found = {("OF", name): one.rings / components for name, one in measured.items()}
-    pairs = {name: (images[m.fooled], m.attacked[m.fooled]) for name, m in measured.items()}
-    clean, after = next(iter(pairs.values()))
-    pairs["white noise"] = (clean, white_noise(clean, norms((clean, after)), settings.seed))
-    for name, pair in pairs.items():
-        if len(pair[0]) >= FEWEST:
-            rings = radial_mean(rct.rct_images(*pair), settings.bands, "square")
-            found["RCT", name] = rings
+    found = {
+        ("OF", name): one.rings / components for name, one in measured.items() if one.rings.any()
+    }
+    for name, pair in _pairs(measured, images, settings).items():
+        found["RCT", name] = radial_mean(rct.rct_images(*pair), settings.bands, "square")
     return found, min(images.shape[-2:])
 
 
 def maps(
-    measured: Mapping[str, Measured], images: Images
+    measured: Mapping[str, Measured], images: Images, settings: Measuring
 ) -> dict[tuple[str, str], Float[Tensor, "height width"]]:
-    """Mean OF of every component and RCT, by quantity and network, as far as each was measured."""
+    """Mean OF of every component and RCT, by quantity and network, as far as each was measured.
+
+    The mean of a component is over the images that drew it (`mean_map`). The network "white noise"
+    is that of `curves`.
+    """
     images = floats(images).cpu()
     found = {}
     for name, one in measured.items():
-        if one.occluded.ndim == 3:
-            found["OF", name] = one.occluded.mean(0)
-        if one.fooled.sum() >= FEWEST:
-            found["RCT", name] = rct.rct_map(images[one.fooled], one.attacked[one.fooled])
+        if one.occluded.ndim == 3 and one.occluded.any():
+            found["OF", name] = mean_map(one.occluded, settings.sample(images), settings.seed)
+    for name, pair in _pairs(measured, images, settings).items():
+        found["RCT", name] = rct.rct_map(*pair)
     return found
+
+
+def lacking(measured: Mapping[str, Measured]) -> list[str]:
+    """Which curves and maps there are not, and why, in words, each a sentence."""
+    said = []
+    for name, found in measured.items():
+        if not found.occluded.any():
+            said.append(f"{name}: no Occluded Frequency, since no frequency changes its logits")
+        elif found.occluded.ndim == 2:
+            said.append(f"{name}: no map of Occluded Frequency, since whole bands were removed")
+        if (fooled := found.fooled.sum().item()) < FEWEST:
+            said.append(
+                f"{name}: no RCT, since PGD fools {fooled} of the {found.right.sum()} images that "
+                f"it gets right, and {FEWEST} are needed"
+            )
+    return said
+
+
+def _pairs(
+    measured: Mapping[str, Measured], images: Tensor, settings: Measuring
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Fooled images before and after the attack by network, and after white noise.
+
+    Those of which there are fewer than `FEWEST` are left out. The noise has the norms of the first
+    network's attack that fools enough, on the images that it fools.
+    """
+    pairs = {name: (images[m.fooled], m.attacked[m.fooled]) for name, m in measured.items()}
+    pairs = {name: pair for name, pair in pairs.items() if len(pair[0]) >= FEWEST}
+    if pairs:
+        clean, after = next(iter(pairs.values()))
+        pairs["white noise"] = clean, white_noise(clean, norms((clean, after)), settings.seed)
+    return pairs

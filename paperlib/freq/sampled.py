@@ -36,7 +36,7 @@ from paperlib.freq.occlusion import (
     without_component,
 )
 from paperlib.freq.variants import load_variant
-from paperlib.models.classifier import Images, as_classifier, floats
+from paperlib.models.classifier import Images, as_classifier, check_labels, floats
 from paperlib.models.frozen import frozen
 from paperlib.models.training import predict
 from paperlib.seeds import derive, generator
@@ -85,7 +85,7 @@ def sampled_frequency(
     image, part = (weights.flatten(1) > 0).nonzero().unbind(1)
     without = without_component(images)
     found = changes_of_pairs(model, images, labels, without, image, part, (score,), batch)[score]
-    changes = torch.zeros_like(weights)
+    changes = found.new_zeros(weights.shape)
     changes.flatten(1)[image, part] = found
     return normalise(changes * weights)
 
@@ -161,13 +161,24 @@ def first_order_changes(
 ) -> Float[Tensor, "n height width"]:
     """What `component_changes` would be if the score were linear: Σ X · ∂s/∂X over the channels.
 
-    One forward and one backward pass for all components together.
+    One forward and one backward pass for all components together; gradients flow, whatever the
+    caller has switched off.
+
+    Raises:
+        ValueError: as for `occluded_frequency`, or the network gives no gradient.
     """
     classifier, changes = as_classifier(model), []
-    with frozen(classifier), torch.enable_grad():
-        for x, y in zip(floats(images).split(batch), labels.split(batch), strict=True):
-            x = x.detach().requires_grad_()
+    images = floats(images)
+    check_labels(labels, len(images), classifier.classes(images))
+    with frozen(classifier), torch.inference_mode(False), torch.enable_grad():
+        for x, y in zip(images.split(batch), labels.split(batch), strict=True):
+            x, y = x.detach().clone().requires_grad_(), y.clone()
             found = classifier(x)
+            if not found.requires_grad:
+                raise ValueError(
+                    f"{type(classifier.network).__name__} gives no gradient of its logits: "
+                    "it computes them where gradients are switched off, or detaches them"
+                )
             found = found.softmax(-1) if score == "probability" else found
             (gradient,) = torch.autograd.grad(found.gather(1, y[:, None]).sum(), x)
             changes.append((dct2(x.detach()) * dct2(gradient)).sum(1))

@@ -14,8 +14,12 @@ PyTorch's own, a state dict or a training checkpoint with one); ``=random`` asks
 it timm and torchvision take their own pretrained weights, which they download.
 """
 
+import contextlib
 import importlib.util
-from collections.abc import Callable, Sequence
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -41,7 +45,8 @@ def load_named(
         size: height and width of the images, for those models of timm that are built for one.
 
     Raises:
-        ValueError: unknown name or normalisation, or a function that returns something else.
+        ValueError: unknown name or normalisation; a function that fails or returns something else;
+            published weights that cannot be downloaded.
         CheckpointError: weights that are missing, damaged or of another architecture.
     """
     if normalisation is not None and normalisation not in NORMALISATIONS:
@@ -70,7 +75,13 @@ def load_named(
 
 
 def titles(names: Sequence[str]) -> dict[str, str]:
-    """Titles of networks: without the folders of their weights, where that tells them apart."""
+    """Titles of networks: without the folders of their weights, where that tells them apart.
+
+    Raises:
+        ValueError: a name stands there twice.
+    """
+    if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+        raise ValueError(f"model {twice[0]!r} is named twice: each one once is valid")
     short = {name: name.replace(f"={Path(name.partition('=')[2]).parent}/", "=") for name in names}
     return short if len(set(short.values())) == len(short) else {name: name for name in names}
 
@@ -83,11 +94,12 @@ def _timm(name: str, weights: str, size: tuple[int, int] | None) -> Classifier:
         raise ValueError(f"timm has no model {name!r}: {near}")
     options = {} if weights in ("", RANDOM) else {"num_classes": _classes(weights)}
     options |= {"pretrained": not weights}
-    try:
-        network = timm.create_model(name, img_size=size, **options) if size else None
-    except TypeError:  # it takes images of any size
-        network = None
-    network = network or timm.create_model(name, **options)
+    with _downloading(f"timm:{name}"):
+        try:
+            network = timm.create_model(name, img_size=size, **options) if size else None
+        except TypeError:  # it takes images of any size
+            network = None
+        network = network or timm.create_model(name, **options)
     mean, std = (network.pretrained_cfg.get(key, (value,)) for key, value in _NOTHING.items())
     return Classifier(_with(network, weights or RANDOM, name), tuple(mean), tuple(std))
 
@@ -98,8 +110,42 @@ def _torchvision(name: str, weights: str, size: tuple[int, int] | None) -> Class
     if name not in models.list_models(models):
         raise ValueError(f"torchvision has no classifier {name!r}: see torchvision.models")
     options = {} if weights in ("", RANDOM) else {"num_classes": _classes(weights)}
-    network = models.get_model(name, weights=None if weights else "DEFAULT", **options)
+    with _downloading(f"torchvision:{name}"):
+        network = models.get_model(name, weights=None if weights else "DEFAULT", **options)
     return Classifier(_with(network, weights or RANDOM, name), *NORMALISATIONS["ImageNet's"])
+
+
+@contextlib.contextmanager
+def _downloading(name: str) -> Iterator[None]:
+    """Download published weights; where the hub's address is unknown, its cache alone is asked.
+
+    Its client would ask six times, for half a minute.
+
+    Raises:
+        ValueError: there are none, or they cannot be downloaded.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        if not urllib.request.getproxies():
+            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"the published weights of {name} cannot be had here: name a file of them, "
+            f"{name}=weights.pth ({_line(error)})"
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _line(error: Exception) -> str:
+    """What an exception says, on one line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _robustbench(file: str, weights: str, size: tuple[int, int] | None) -> Classifier:
@@ -120,10 +166,19 @@ def _from_file(file: Path, function: str, weights: str) -> Classifier:
         raise ValueError(f"there is no file {file}")
     spec = importlib.util.spec_from_file_location(file.stem, file.expanduser())
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # of any kind: it is the reader's own code
+        raise ValueError(f"{file} fails: {type(error).__name__}: {_line(error)}") from error
     if not callable(getattr(module, function, None)):
         raise ValueError(f"{file} has no function {function!r}")
-    made = getattr(module, function)()
+    try:
+        made = getattr(module, function)()
+    except Exception as error:
+        raise ValueError(
+            f"{file}:{function}, called without arguments, fails: "
+            f"{type(error).__name__}: {_line(error)}"
+        ) from error
     if not callable(made):
         raise ValueError(
             f"{file}:{function} returns a {type(made).__name__}: a torch module, a Classifier or "

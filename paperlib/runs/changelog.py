@@ -52,20 +52,38 @@ def together(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def note(notebook: str, profile: str, why: Sequence[str], said: Sequence[str]) -> None:
+def note(
+    notebook: str,
+    profile: str,
+    why: Sequence[str],
+    said: Sequence[str],
+    because: Sequence[str] = (),
+) -> None:
     """Write an entry below `TOP`, the newest first; none where nothing is to be said.
 
     Args:
         notebook, profile: whose numbers changed.
         why: what decides them and had changed (see `paperlib.runs.table.changed_parts`).
         said: what `differences` gave.
+        because: reasons in the publisher's words; one that begins with the name of a claim and a
+            colon stands behind that claim, the others behind the notebook.
     """
     if not said:
         return
     parts = together(why)
     few = ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
+    reasons: dict[str, list[str]] = {}
+    claims = {one.split("`")[1] for one in said}
+    for words in because:
+        claim, colon, rest = words.partition(": ")
+        own = colon and claim in claims
+        reasons.setdefault(claim if own else "", []).append(rest if own else words)
     entry = [f"- {notebook}, {profile} profile; changed: {few or 'nothing that is recorded'}"]
-    entry += [f"  - {one}" for one in said]
+    entry[0] += "".join(f"; because: {words}" for words in reasons.get("", []))
+    entry += [
+        f"  - {one}" + "".join(f"; {words}" for words in reasons.get(one.split("`")[1], []))
+        for one in said
+    ]
     text = FILE.read_text(encoding="utf-8") if FILE.is_file() else "# Changes\n"
     before, top, after = text.partition(TOP)
     body = "\n".join(entry)

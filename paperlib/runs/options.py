@@ -27,7 +27,7 @@ OPTIONS = {  # of each command; lab hands on what follows it
     "test": (),
     "test system": (),
     "check": ("--release", "--profile"),
-    "publish": ("--only", "--profile"),
+    "publish": ("--only", "--profile", "--because"),
     "scorecard": (),
     "site": (),
     "compare": ("--against",),
@@ -39,6 +39,7 @@ OPTIONS = {  # of each command; lab hands on what follows it
 }
 FORMATS = ("table", "csv", "json")
 NAMED_PLACES = ("--against", "--cluster")  # options that take a file or folder
+REPEATED = ("--only", "--because")
 FLAGS = ("--release", "--dry-run", "--quiet")
 PLACES = (
     "compare",
@@ -78,7 +79,8 @@ Options of a run:
   --cluster F   as jobs of Slurm, as Snakemake's profile in folder F says, such as notebooks/slurm
   --dry-run     only say what would run, and why
   --quiet       only say what fails
-Options of publish: --profile P ({published}) and --only NAME
+Options of publish: --profile P ({published}), --only NAME, and --because WORDS, the reason that
+                CHANGELOG.md gives, for all of an entry or, after "CLAIM: ", for one claim
 Options of check: --profile P ({published}) and --release, which fails on what is stale
 Option of compare: --against RUN, another run in place of what is published
 Options of sweep: --jobs N, --cluster F and --dry-run; of claims show: --format F, one of {formats}
@@ -147,7 +149,7 @@ def _options(command: str, words: Sequence[str], start: str) -> dict[str, list[s
         if option not in valid and any(option in names for names in OPTIONS.values()):
             raise OptionError(f"{command} takes no {option}: valid are {', '.join(valid)}")
         one_of("option", option, valid)
-        if option in given and option != "--only":
+        if option in given and option not in REPEATED:
             raise OptionError(f"{option} is given twice")
         if option in (*FLAGS, *ANSWERS):
             if equals:
@@ -176,6 +178,10 @@ def _values(command: str, option: str, value: str) -> list[str]:
         return [_notebook(part.strip()) for part in value.split(",")]
     if option in NAMED_PLACES:
         return [value]
+    if option == "--because":
+        if not value.strip() or not value.isprintable():
+            raise OptionError("--because needs words, on one line")
+        return [value.strip()]
     if option == "--format":
         return [one_of(option, value, FORMATS)]
     if option == "--jobs":

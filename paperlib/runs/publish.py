@@ -1,9 +1,10 @@
 """Publishes the results of a run: committed figures, values, notebooks' outputs and README.
 
-``python -m paperlib.runs.publish [--profile P] [--only NAME]``: runs what is stale, copies results
-to ``figures/``, writes the default profile's outputs into ``notebooks/*.ipynb``, and README's parts
-and ``docs/claims.md``. Where the values are current and only looks or words have changed, nothing
-is run: figures are drawn again from their tables, and texts written again from the claims.
+``python -m paperlib.runs.publish [--profile P] [--only NAME] [--because WORDS]``: runs what is
+stale, copies results to ``figures/``, writes the default profile's outputs into
+``notebooks/*.ipynb``, and README's parts and ``docs/claims.md``. Where the values are current and
+only looks or words have changed, nothing is run: figures are drawn again from their tables, and
+texts written again from the claims.
 """
 
 import argparse
@@ -124,8 +125,10 @@ def write_notebook(source: Path, executed: Any, folder: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def publish(entry: Entry, profile: str) -> None:
+def publish(entry: Entry, profile: str, because: Sequence[str] = ()) -> None:
     """Bring what is published of a notebook up to date from the outputs of its run.
+
+    `because` gives the reasons for `changelog.note`.
 
     Raises:
         PublishError: the results in the outputs are of other inputs, other threads, or from inputs
@@ -148,7 +151,7 @@ def publish(entry: Entry, profile: str) -> None:
         before = changelog.means(target)
         replace_folder(run / entry.name, target)
         said = changelog.differences(before, changelog.means(target))
-        changelog.note(entry.name, profile, found.changed + found.data, said)
+        changelog.note(entry.name, profile, found.changed + found.data, said, because)
         provenance.rewrite(target, commit=commit, clean=clean)
         executed = run / f"{entry.name}.ipynb"
     else:
@@ -185,13 +188,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--profile", choices=check.PUBLISHED, default="default")
     parser.add_argument("--only", choices=notebooks(), action="append", default=[])
+    parser.add_argument("--because", action="append", default=[], help="reason in CHANGELOG.md")
     options = parser.parse_args(arguments)
     table = read_table()
     settle(options.only or [*table])
-    return _publish(table, options.profile, options.only or [*table])
+    return _publish(table, options.profile, options.only or [*table], options.because)
 
 
-def _publish(table: Mapping[str, Entry], profile: str, names: Sequence[str]) -> int:
+def _publish(
+    table: Mapping[str, Entry], profile: str, names: Sequence[str], because: Sequence[str]
+) -> int:
     found = {name: check.state(table[name], profile) for name in names}
     stale = [name for name, one in found.items() if one.stale or not one.published]
     code = 0
@@ -201,7 +207,7 @@ def _publish(table: Mapping[str, Entry], profile: str, names: Sequence[str]) -> 
             return code
     for name in names:
         try:
-            publish(table[name], profile)
+            publish(table[name], profile, because)
         except PublishError as error:
             print(error, file=sys.stderr)
             code = 1

@@ -44,7 +44,13 @@ def test_a_draw_is_the_same_for_a_seed(tmp_path):
     assert len(first) == 5 and (first.images == again.images).all()
     assert (first.images != other.images).any()
     assert (first.images[:, 0, 0, 0] == 10 * first.labels).all()
-    assert len(load_own(folder, 100)) == 9
+
+
+def test_all_of_a_folder_are_drawn_too(tmp_path):
+    folder = in_folders(tmp_path, ["a", "b", "c"])
+    for count in (9, 100):
+        labels = load_own(folder, count, seed=1).labels.tolist()
+        assert len(set(labels[:3])) > 1 and sorted(labels) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_parquet(tmp_path):
@@ -90,7 +96,11 @@ def test_what_is_wrong_is_named(tmp_path):
         ({"pixels": [b""], "label": [0]}, "columns pixels, label; needed are 'img' or 'image'"),
         ({"image": [b""], "label": [-1]}, "whole numbers from 0"),
         ({"image": [b""], "label": ["cat"]}, "whole numbers from 0"),
+        ({"image": [[1, 2, 3]], "label": [0]}, "'image' holds values of type list; needed are enc"),
     ):
         parquet.write_table(pyarrow.table(columns), tmp_path / "bad.parquet")
         with pytest.raises(ValueError, match=message):
             load_own(tmp_path / "bad.parquet")
+    for word in ("count", "size"):
+        with pytest.raises(ValueError, match=f"{word}=0: whole numbers from 1"):
+            load_own(tmp_path / "two", **{word: 0})

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from paperlib.freq import comparison, rct
 from paperlib.freq.bands import low_mask
 from paperlib.freq.comparison import Measuring, measure
+from paperlib.freq.dct import dct2
 from paperlib.freq.occlusion import occluded_frequency
 from paperlib.freq.sampled import drawn
 from paperlib.models.classifier import Classifier
@@ -146,9 +149,25 @@ def test_curves_and_maps_stand_beside_white_noise(pictures, measured):
     torch.testing.assert_close(curves["OF", "low"][:, 0], measured["low"].rings[:, 0] / 4)
     fooled = measured["low"].fooled.sum()
     assert curves["RCT", "white noise"].shape == (fooled, 4)
-    maps = comparison.maps(measured, images)
-    assert set(maps) == {(q, name) for q in ("OF", "RCT") for name in ("low", "high")}
+    maps = comparison.maps(measured, images, SETTINGS)
+    assert [*maps] == [*curves]
     torch.testing.assert_close(maps["OF", "high"], measured["high"].occluded.mean(0))
+    norms = {
+        name: (maps["RCT", name] * dct2(images[measured["low"].fooled]).abs().mean((0, 1)))
+        .norm()
+        .item()
+        for name in ("low", "white noise")
+    }
+    assert norms["white noise"] == pytest.approx(norms["low"], rel=0.3)
+
+
+def test_maps_do_not_show_how_often_a_component_was_drawn(pictures):
+    settings = Measuring(12, 4, share=0.3, steps=1, seed=1)
+    found = measure(Classifier(Waves(0.5)), *pictures, settings)
+    weights = drawn(12, (8, 8), settings.sample(pictures[0]), 1)
+    even = replace(found, occluded=weights / 64)
+    shown = comparison.maps({"even": even}, pictures[0], settings)["OF", "even"]
+    torch.testing.assert_close(shown, (weights.mean(0) > 0) / 64)
 
 
 def test_without_fooled_images_there_is_no_rct(pictures):
@@ -172,3 +191,53 @@ def test_the_cost_is_said_before(pictures):
         comparison._words(7200) == "about 2.0 hours"
         and comparison._words(90) == "about 1.5 minutes"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"bands": 6}, "bands=6: multiples of 4 are valid"),
+        ({"steps": 0}, "steps=0: whole numbers from 1"),
+        ({"epsilon": 0.0}, "epsilon=0.0: numbers above 0"),
+        ({"occluded": 0}, "occluded=0: whole numbers from 1"),
+        ({"share": 0.0}, "share=0.0: above 0"),
+        ({"seed": -1}, "seed=-1: whole numbers from 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_when_it_is_asked(words, message):
+    with pytest.raises(ValueError, match=message):
+        Measuring(**{"occluded": 3} | words)
+
+
+def test_small_images_have_fewer_bands():
+    bands = [Measuring(1).fitting(torch.zeros(1, 3, 20, side)).bands for side in (30, 16, 11, 4)]
+    assert bands == [16, 16, 8, 4]
+    with pytest.raises(ValueError, match="images are 20 x 3: a side of 4 pixels"):
+        Measuring(1).fitting(torch.zeros(1, 3, 20, 3))
+
+
+def test_a_constant_network_has_a_summary_and_no_curves(pictures, measured):
+    images, _ = pictures
+    labels = torch.ones(12, dtype=torch.int64)
+
+    def constant(x):
+        return 0 * x.sum((1, 2, 3))[:, None] + torch.tensor([[0.0, 1.0]])
+
+    found = {"same": measure(Classifier(constant), images, labels, SETTINGS)}
+    assert comparison.summary(found, images, SETTINGS).accuracy["same"] == 1
+    assert comparison.curves(found, images, SETTINGS)[0] == {}
+    assert comparison.maps(found, images, SETTINGS) == {}
+    beside = found | {"low": measured["low"]}
+    assert ("RCT", "white noise") in comparison.curves(beside, images, SETTINGS)[0]
+    assert comparison.lacking(found) == [
+        "same: no Occluded Frequency, since no frequency changes its logits",
+        "same: no RCT, since PGD fools 0 of the 12 images that it gets right, and 2 are needed",
+    ]
+
+
+def test_what_is_there_is_not_lacking(measured):
+    assert comparison.lacking(measured) == []
+    bands = replace(measured["low"], occluded=measured["low"].rings)
+    assert comparison.lacking({"low": bands}) == [
+        "low: no map of Occluded Frequency, since whole bands were removed"
+    ]

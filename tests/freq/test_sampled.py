@@ -134,3 +134,37 @@ def test_networks_of_one_data_set_are_measured_alike():
     assert right[key].tolist() == (predict(net, images) == labels).tolist()
     means = mean_maps("openmoji", [key], images, labels)
     torch.testing.assert_close(means[key], occluded_frequency(net, images, labels).mean(0))
+
+
+@pytest.mark.parametrize("measure", [sampled_frequency, first_order_changes])
+def test_labels_out_of_range_are_named(measure, trained, colours):
+    with pytest.raises(ValueError, match="labels are from 0 to 9, but the model has 4 logits"):
+        measure(trained, colours[0][:2], torch.tensor([0, 9]))
+
+
+@pytest.mark.parametrize("measure", [sampled_frequency, first_order_changes])
+def test_in_inference_mode_the_values_are_the_same(measure, trained, colours):
+    images, labels = colours[0][:2], colours[1][:2]
+    with torch.inference_mode():
+        found = measure(trained, images.clone(), labels.clone())
+    torch.testing.assert_close(found.clone(), measure(trained, images, labels))
+
+
+def test_a_network_in_double_precision_is_measured_in_it(colours):
+    images, labels = colours[0][:2], colours[1][:2]
+    torch.manual_seed(0)
+    single = Linear()
+    expected = sampled_frequency(single, images, labels, "logit", SAMPLE)
+    found = sampled_frequency(single.double(), images, labels, "logit", SAMPLE)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.float(), expected, atol=1e-5, rtol=1e-2)
+
+
+def test_a_network_without_a_gradient_is_named(colours):
+    class Detached(Linear):
+        @torch.no_grad()
+        def forward(self, x):
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match="Detached gives no gradient of its logits"):
+        first_order_changes(Detached(), colours[0][:2], colours[1][:2])

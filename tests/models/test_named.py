@@ -1,3 +1,7 @@
+import socket
+import time
+
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -80,13 +84,25 @@ def test_a_function_of_a_file(tmp_path):
         "    return Classifier(network(), (0.5,), (0.25,))\n"
         "def number():\n"
         "    return 3\n"
+        "def needs(classes):\n"
+        "    return network()\n"
+        "def raises():\n"
+        "    raise RuntimeError('no weights\\nhere')\n"
     )
     means = IMAGES.mean((2, 3))
     torch.testing.assert_close(logits(load_named(f"{file}:network")), means)
     torch.testing.assert_close(logits(load_named(f"{file}:wrapped")), (means - 0.5) / 0.25)
-    for name, message in (("nothing", "no function 'nothing'"), ("number", "returns a int")):
+    for name, message in (
+        ("nothing", "no function 'nothing'"),
+        ("number", "returns a int"),
+        ("needs", r"needs, called without arguments, fails: TypeError: needs\(\) missing 1 req"),
+        ("raises", "raises, called without arguments, fails: RuntimeError: no weights$"),
+    ):
         with pytest.raises(ValueError, match=message):
             load_named(f"{file}:{name}")
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
+    with pytest.raises(ValueError, match=r"broken\.py fails: ModuleNotFoundError: No module named"):
+        load_named(f"{tmp_path / 'broken.py'}:network")
     with pytest.raises(ValueError, match="there is no file"):
         load_named(f"{tmp_path / 'other.py'}:network")
 
@@ -106,6 +122,25 @@ def test_wrong_names_are_named(name, message):
         load_named(name)
 
 
+@pytest.mark.parametrize("name", ["timm:resnet10t", "torchvision:resnet18"])
+def test_weights_that_cannot_be_downloaded_are_named_at_once(name, tmp_path, monkeypatch, caplog):
+    def unknown(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(proxy, raising=False)
+        monkeypatch.delenv(proxy.upper(), raising=False)
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=f"published weights of {name} cannot be had here") as told:
+        load_named(name)
+    assert "\n" not in str(told.value) and f"{name}=weights.pth" in str(told.value)
+    assert time.monotonic() - began < 20 and "Retrying" not in caplog.text
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+
+
 def test_an_unknown_normalisation_is_named():
     with pytest.raises(ValueError, match="'imagenet': valid are 'none', \"ImageNet's\""):
         load_named("resnet20", "imagenet")
@@ -115,3 +150,8 @@ def test_titles_leave_out_folders_where_they_can():
     assert titles(["a=x/y/1.pt", "a=x/y/2.pt"]) == {"a=x/y/1.pt": "a=1.pt", "a=x/y/2.pt": "a=2.pt"}
     assert titles(["a=x/1.pt", "a=y/1.pt"]) == {n: n for n in ("a=x/1.pt", "a=y/1.pt")}
     assert titles(["b"]) == {"b": "b"}
+
+
+def test_a_network_that_is_named_twice_is_refused():
+    with pytest.raises(ValueError, match="model 'b' is named twice"):
+        titles(["b", "a", "b"])

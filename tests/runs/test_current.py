@@ -94,8 +94,9 @@ def test_what_is_not_committed_is_not_published(copy):
     assert refused.returncode == 1
     assert "01_one: commit what decides its values first" in refused.stderr
     copy.commit()
-    copy.publish("--only", "01_one")
+    copy.publish("--only", "01_one", "--because", "toy-evens: three times, not twice")
     assert set(stale(copy)) == {"02_two"}
+    assert "→ 6, scaled-down; three times, not twice\n" in (copy / "CHANGELOG.md").read_text()
     claim = json.loads((copy / "figures/default/01_one/claims/toy-evens.json").read_text())
     assert claim["values"] == [6]
 

@@ -54,6 +54,15 @@ def test_a_command_in_full(given, words):
     assert options.parse(given.split(), {}) == words.split()
 
 
+def test_reasons_are_words_on_one_line_each():
+    words = ["publish", "--because", "a: new seeds", "--because=more images "]
+    expected = ["publish", "--because", "a: new seeds", "--because", "more images"]
+    assert options.parse(words, {}) == expected
+    for value in ("", " ", "one\ntwo"):
+        with pytest.raises(options.OptionError, match="--because needs words, on one line"):
+            options.parse(["publish", f"--because={value}"], {})
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -13,7 +13,7 @@ from pathlib import Path
 from paperlib.data.own import load_own
 from paperlib.freq import comparison
 from paperlib.freq.tables import curve_table, map_table
-from paperlib.freq.your_model import plots
+from paperlib.freq.your_model import checks, plots
 from paperlib.models.checkpoints import CheckpointError
 from paperlib.models.classifier import NORMALISATIONS, first_look
 from paperlib.models.named import load_named, titles
@@ -50,38 +50,53 @@ def main() -> None:
 def report(options: argparse.Namespace) -> None:
     """Measure, print, and write tables and figures.
 
+    Whatever can be seen to be wrong is said before anything is measured.
+
     Raises:
-        CheckpointError, FileNotFoundError, ValueError: as for the loaders and `first_look`.
+        CheckpointError, FileNotFoundError, ValueError: as for the loaders, `Measuring` and `taken`.
     """
-    data = load_own(options.images, options.count, options.size, options.seed)
-    images, labels = data.floats().to(device()), data.labels.to(device())
-    height, width = images.shape[-2:]
-    print(f"{len(data)} images of {data.source}, {height} x {width}", flush=True)
     settings = comparison.Measuring(
         occluded=options.occluded,
-        bands=options.bands or 16,
+        bands=16 if options.bands is None else options.bands,
         components=True if options.components else False if options.bands else None,
         epsilon=options.epsilon,
         steps=options.steps,
         seed=options.seed,
     )
+    names = titles(options.model)
+    data = load_own(options.images, options.count, options.size, options.seed)
+    images, labels = data.floats().to(device()), data.labels.to(device())
+    height, width = images.shape[-2:]
+    print(f"{len(data)} images of {data.source}, {height} x {width}", flush=True)
+    settings = settings.fitting(images)
+    if options.bands and settings.bands != options.bands:
+        raise ValueError(f"--bands {options.bands}: these images have room for {settings.bands}")
+    models = {
+        title: load_named(name, options.normalisation, (height, width)).to(device())
+        for name, title in names.items()
+    }
+    images = checks.taken(models, images, labels)
+    if images.shape[1] == 1:
+        print("the images are taken in grey, since a network has one input channel", flush=True)
     measured = {}
-    for name, title in titles(options.model).items():
-        model = load_named(name, options.normalisation, (height, width)).to(device())
+    for title, model in models.items():
         look = first_look(model, images, labels)
         print(f"{title}: accuracy {look.accuracy:.1%}", flush=True)
-        if look.warning:
-            print(f"warning: {look.warning}", flush=True)
+        for doubt in checks.doubts(model, images, labels, look):
+            print(f"warning: {doubt}", flush=True)
         print(comparison.cost(model, images, settings), flush=True)
         measured[title] = comparison.measure(model, images, labels, settings)
     options.folder.mkdir(parents=True, exist_ok=True)
     table = comparison.summary(measured, images, settings)
     print(table.round(3).to_string())
     table.to_csv(options.folder / "summary.csv", index_label="model")
+    for words in comparison.lacking(measured):
+        print(words)
     rings, side = comparison.curves(measured, images, settings)
-    table = curve_table(rings, side, settings.resamples, options.seed, KEYS)
-    plots.write(plots.your_curves, table, options.folder)
-    if maps := comparison.maps(measured, images):
+    if rings:
+        table = curve_table(rings, side, settings.resamples, options.seed, KEYS)
+        plots.write(plots.your_curves, table, options.folder)
+    if maps := comparison.maps(measured, images, settings):
         plots.write(plots.your_maps, map_table(maps, KEYS), options.folder)
     if len(measured) > 1:
         apart = comparison.differences(measured, images, labels, data.classes, settings)

@@ -23,7 +23,10 @@ from paperlib.notebook.figures import (
 
 
 def your_maps(table: pd.DataFrame) -> Figure:
-    """Maps over frequencies, a column a network: Occluded Frequency, and the RCT of PGD on it."""
+    """Maps over frequencies, a column a network: Occluded Frequency, and the RCT of PGD on it.
+
+    White noise, which knows no network, has the last column. Grey: components that were not drawn.
+    """
     quantities, names = list(table.quantity.unique()), list(table.model.unique())
     size = 1.4 + 2.8 * len(names), 2.8 * len(quantities)
     figure, axes = plt.subplots(len(quantities), len(names), figsize=size, squeeze=False)

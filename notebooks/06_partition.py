@@ -83,8 +83,9 @@ encoding.rounds_table(encoders)
 #
 # Three assignments: *contiguous* blocks; *interleaved*, so that neighbours go to different servers;
 # and *random*: in a secret order, each window goes to the server with the least of the picture so
-# far. The secret is the edge's; nothing is drawn from the image. Of a picture of $T$ pixels whose
-# largest window has $m$ of them, no assignment gives one of $k$ servers more than
+# far. The order comes from a hash of the image, keyed with a secret that the edge alone has: the
+# same picture is dealt alike again, and without the secret the order tells nothing. Of a picture of
+# $T$ pixels whose largest window has $m$ of them, no assignment gives one of $k$ servers more than
 #
 # $$\frac{1}{k}\,T + \Bigl(1 - \frac{1}{k}\Bigr)\,m.$$
 #

@@ -98,7 +98,8 @@ run.save_figure(plots.rebuilt, table, pixels)
 # The same on four photographs that come with scikit-image:
 
 # %%
-table, pictures = privacy.examples(targets_of(sam, free_squares(IMAGE)), run.sizes.sharing, seed)
+photographs = targets_of(sam, free_squares(IMAGE))
+table, pictures = privacy.examples(photographs, run.sizes.sharing, seed)
 pixels = {name: as_pixels(images) for name, images in pictures.items()}
 run.save_figure(plots.rebuilt_photographs, table, pixels)
 
@@ -112,8 +113,8 @@ run.say(f"The guess nearest to each photograph gains over the mean colour: {word
 # One picture a row, and of all guesses the one that turned out nearest: too few to measure by. A
 # face or a cup inside the black would be a leak. A sky that darkens evenly can be continued far
 # beyond the window that shows it, though not the rocket before it. The networks were trained on
-# drawn scenes, and an attacker would train on photographs. What anybody recognises at once, such as
-# the astronaut's face, was sent as it is and needs no attack.
+# drawn scenes, and an attacker would train on photographs. What anybody recognises at once
+# in a view was sent as it is and needs no attack.
 #
 # ## Reconstruction by one server
 #
@@ -171,7 +172,8 @@ run.check("pedsam-rebuilt-fewer", smallest, scale=drawn.scale, source=drawn.sour
 
 # %%
 gained = unseen.over_fill(measured)
-table = unseen.summary(gained, unseen.controls(targets[:1], run.sizes.sharing, seed), seed)
+controls = unseen.controls(targets[:1], run.sizes.sharing, seed)
+table = unseen.summary(gained, controls, seed)
 table[table.assignment == "random"].set_index(["measure", "fill", "servers"]).round(2)
 
 # %%

@@ -43,7 +43,7 @@ def test_a_run_of_the_published_values_is_reproduced_and_links_lead_to_pages(run
 
 
 def test_another_value_is_said_first(run):
-    file = run / NAME / "claims" / "freq-1-linear.json"
+    file = run / NAME / "claims" / "freq-1-transfer.json"
     content = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(content | {"values": [-x for x in content["values"]]}))
     text = report.build(run).read_text(encoding="utf-8")

@@ -209,6 +209,8 @@ run.save_figure(plots.linear, map_table(maps))
 SHUFFLES = 100
 gaps = spectrum.beyond_shuffled(weights, draws, SHUFFLES, seed)  # (draws, shuffles)
 ends = np.percentile(gaps.mean(0), [2.5, 97.5])
+
+# %%
 points = torch.stack([weights, between, mean_map]).flatten(1).T.numpy()  # (components, 3)
 with_between, given_mean, _ = correlations(points)
 with_mean = spearmanr(weights.flatten(), mean_map.flatten()).statistic
@@ -217,6 +219,8 @@ with_mean = spearmanr(weights.flatten(), mean_map.flatten()).statistic
 words = {"more": "higher than", "less": "lower than", "same": "as high as"}
 shuffled = compared(with_between, with_between - gaps[0].mean(), **words)
 run.say(f"Rank correlation of the weights with B: {shuffled} with B of shuffled labels.")
+
+# %%
 with_it = compared(with_mean, with_between, **words)
 run.say(f"With the mean of the spectrum: {with_it} with B.")
 run.say(f"With B, given the mean of the spectrum (partial): {number(given_mean)}.")
@@ -231,8 +235,15 @@ run.say(f"With B, given the mean of the spectrum (partial): {number(given_mean)}
 recipe = replace(RECIPES[dataset, "linear"], shift=0, flip=False)
 parts = test.draws(len(test) // 4, 4, seed)
 band, found = (square >= 16) & (square < 24), {}
-for name, norm in {"no pattern": 0, "a pattern in 16 ≤ max(u, v) < 24": 2}.items():
-    first, *others = (spectrum.planted(part, band, norm, seed) for part in parts)
+norms = {"no pattern": 0, "a pattern in 16 ≤ max(u, v) < 24": 2}
+
+# %%
+sets = {}
+for name, norm in norms.items():
+    sets[name] = [spectrum.planted(part, band, norm, seed) for part in parts]
+
+# %%
+for name, (first, *others) in sets.items():
     model = train_variant("linear", "natural", first.to(device()), recipe, seed)
     of_planted = spectrum.weight_spectrum(model).cpu()
     beyond = spectrum.beyond_shuffled(of_planted, others, SHUFFLES, seed).mean(0)

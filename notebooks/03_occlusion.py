@@ -273,17 +273,19 @@ run.say(f"The claim's difference in ResNet-20: {words} two networks trained on a
 # start, on some images of another draw.
 
 # %%
-some = 3 * run.sizes.exact  # images of a draw
-high = {}  # shares by network, (architectures, draws)
-for variant in ("natural", robust):
-    high[VARIANTS[variant]] = np.stack([1 - by_seed[arch, variant] for arch in ARCHITECTURES])
-high["untrained"] = np.empty_like(high["natural"])
-for row, arch in enumerate(ARCHITECTURES):
-    for draw in range(run.sizes.seeds):
-        chosen = slice(draw * run.sizes.images, draw * run.sizes.images + some)
-        net = untrained(arch, seed, draw).to(device())
-        maps = sampled_frequency(net, images[chosen], labels[chosen], seed=seed)
-        high["untrained"][row, draw] = 1 - occlusion.low_share(maps, LOW_CUTOFF).mean().item()
+some, by_draw = 3 * run.sizes.exact, {}  # images of a draw, and what untrained networks have
+high = {v: np.stack([1 - by_seed[arch, v] for arch in ARCHITECTURES]) for v in ("natural", robust)}
+high = {VARIANTS[v]: shares for v, shares in high.items()}  # each (architectures, draws)
+
+# %%
+for arch, draw in itertools.product(ARCHITECTURES, range(run.sizes.seeds)):
+    chosen = slice(draw * run.sizes.images, draw * run.sizes.images + some)
+    net = untrained(arch, seed, draw).to(device())
+    maps = sampled_frequency(net, images[chosen], labels[chosen], seed=seed)
+    by_draw[arch, draw] = 1 - occlusion.low_share(maps, LOW_CUTOFF).mean().item()
+
+# %%
+high["untrained"] = np.array(list(by_draw.values())).reshape(high["natural"].shape)
 
 # %%
 of_filtered = {VARIANTS[v]: 1 - by_seed["resnet20", v].mean() for v in ("low_pass", "high_pass")}
@@ -297,10 +299,8 @@ run.say(f"ResNet-20 trained on high-passed images, which must use them: {words} 
 
 # %%
 beyond = (high["natural"] - high["untrained"]).mean(0)  # by draw
-note = "; ".join(
-    f"{title} {compared(*(rows[name][title] for name in ('natural', 'untrained')))} untrained"
-    for title in ARCHITECTURES.values()
-)
+both = zip(ARCHITECTURES.values(), rows["natural"], rows["untrained"], strict=True)
+note = "; ".join(f"{title} {compared(*pair)} untrained" for title, *pair in both)
 run.check("freq-3-natural-high", beyond.tolist(), scale=scale, source=data, note=note)
 
 # %% [markdown]
@@ -335,6 +335,8 @@ beyond = zoo_evidence.beyond_null(by_arch, dataset, resamples, seed)
 natural_share = share["resnet20", "natural"]
 filtered = {"resnet20": (share["resnet20", "low_pass"] - natural_share).numpy()}
 control = zoo_evidence.beyond_null(filtered, dataset, resamples, seed)
+
+# %%
 for name, one in {"adversarial training": beyond, "low-passed images": control}.items():
     words = f"{number(one.value)}, {beside_zero(*one.interval)}"
     run.say(f"Low share beyond the largest of the null, {name}: {words}.")
@@ -353,11 +355,11 @@ spread.round(3)
 zoo_evidence.between_trainings("pgd", "low_logit_without_constant").round(3)
 
 # %%
-notes = ["before the null is taken off {:.3f} [{:.3f}, {:.3f}]".format(*gain["with"])]
-notes.append("without the constant component {:.3f} [{:.3f}, {:.3f}]".format(*gain["without"]))
-notes.append(f"adversarial training: {VARIANTS[robust]}")
+other = "without the constant component {:.3f} [{:.3f}, {:.3f}]".format(*gain["without"])
 ends = f"{spread.smallest.min():.3f} to {spread.largest.max():.3f}"
-notes.append(f"pairs of trainings, two data sets: {ends}")
+notes = [f"adversarial training: {VARIANTS[robust]}", other]
+notes += ["before the null is taken off {:.3f} [{:.3f}, {:.3f}]".format(*gain["with"])]
+notes += [f"pairs of trainings, two data sets: {ends}"]
 
 # %%
 scale = f"{int(both.sum())} of {len(images)} images, one model a variant"

@@ -145,6 +145,8 @@ run.save_figure(plots.jpeg, jpeg)
 cell = jpeg.set_index(["quality", "variant", "architecture", "seed"]).accuracy
 lost = cutoffs.lost_share(cell["none"], cell[75])  # by variant, architecture, seed
 means = 100 * lost.groupby(["architecture", "variant"]).mean()
+
+# %%
 for arch, title in ARCHITECTURES.items():
     words = compared(means[arch, robust], means[arch, "natural"], same="as", unit=" %")
     run.say(f"{title}, lost of its accuracy above chance: robust {words} by the natural one.")
@@ -193,19 +195,20 @@ run.save_figure(plots.fourier_maps, wave_table(waves, clean, periods))
 
 # %%
 high = fourier.high(32, 32, run.sizes.wave_step).numpy()
-stood = {  # of each image, before and under the waves, first the high ones
-    v: [(1 - clean[v], 1 - waves[v][:, band].mean(1)) for band in (high, ~high)] for v in pair
-}
+before = {v: 1.0 - clean[v] for v in pair}  # how often each image is right
+under = {v: 1.0 - waves[v][:, high].mean(1) for v in pair}
+under_low = {v: 1.0 - waves[v][:, ~high].mean(1) for v in pair}
 
 # %%
 for variant in pair:
-    lost_to = [100 * cutoffs.lost_share(*(x.mean() for x in both)) for both in stood[variant]]
-    words = compared(*lost_to, same="as", unit=" %")
-    run.say(f"{VARIANTS[variant]}, accuracy above chance lost to high waves: {words} to low.")
+    two = (kind[variant].mean() for kind in (under, under_low))
+    costs = [100 * cutoffs.lost_share(before[variant].mean(), left) for left in two]
+    words = f"{compared(*costs, same='as', unit=' %')} to low ones"
+    run.say(f"{VARIANTS[variant]}, lost of its accuracy above chance to high waves: {words}.")
 
 # %%
 every = np.arange(len(few))
-more_lost = partial(cutoffs.more_lost, stood["natural"][0], stood[robust][0])
+more_lost = partial(cutoffs.more_lost, *((before[v], under[v]) for v in ("natural", robust)))
 ends = bootstrap(every, more_lost, run.sizes.bootstrap, seed)
 
 # %%
@@ -223,22 +226,28 @@ run.check("freq-fourier", more_lost(every), interval=tuple(map(float, ends)), **
 
 # %%
 others = {v: load_variant(dataset, "resnet20", v) for v in ("low_pass", "high_pass")}
-nets = {VARIANTS[v]: net.to(device()) for v, net in (pair | others).items()}
+nets = pair | {v: net.to(device()) for v, net in others.items()}
+nets = {VARIANTS[v]: net for v, net in nets.items()}
 nets["untrained"] = untrained("resnet20", seed).to(device())
 
 # %%
 cut = kept["resnet20"][1][0]  # where the natural one has lost half, in the first draw
 beside = cutoffs.control_table(nets, draws[0], 75, cut)
-few_waves = x, y, 8, seed
-beside["high waves"] = [fourier.lost_to_high(net, *few_waves) for net in nets.values()]
+coarse = fourier.high(32, 32, 8).numpy()  # few waves
+
+# %%
+for name, net in nets.items():
+    left = 1 - fourier.errors(net, x, y, 8, seed=seed).numpy()[:, coarse].mean()
+    at_first = (predict(net, x) == y).float().mean().item()
+    beside.loc[name, "high waves"] = cutoffs.lost_share(at_first, left)
+
+# %%
 beside.round(2)
 
 # %%
 for measure in beside.columns[1:]:
     lost_by = 100 * beside[measure].dropna()
     run.say(f"Lost of the accuracy above chance, {measure}: {ranked(lost_by, unit=' %')}.")
-
-# %%
 guesses = beside.index[beside["high waves"].isna()]
 run.say(f"Nothing to lose: {', '.join(guesses) or 'none of them'}.")
 
@@ -325,11 +334,14 @@ for variant, rows in table[table.band != "all"].groupby("variant", sort=False):
 
 # %%
 two = {name: masks[name] for name in ("below 8", "from 16")}
-filtered = band_attack.fooled(nets[VARIANTS["low_pass"]], x, y, two, 1.0, 10, seed)
-differences = {
-    VARIANTS[v]: 100 * (found["attack", "below 8"].float() - found["attack", "from 16"].float())
-    for v, found in {**hit, "low_pass": filtered}.items()
-}
+net = nets[VARIANTS["low_pass"]]
+by_net = hit | {"low_pass": band_attack.fooled(net, x, y, two, 1.0, 10, seed)}
+
+# %%
+by_band = {v: [found["attack", name].double() for name in two] for v, found in by_net.items()}
+differences = {VARIANTS[v]: 100 * (lower - upper) for v, (lower, upper) in by_band.items()}
+
+# %%
 means = {name: each.mean().item() for name, each in differences.items()}
 run.say(f"PGD below 8 minus from 16, points: {ranked(means)}.")
 

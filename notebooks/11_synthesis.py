@@ -119,6 +119,8 @@ draw = generator(seed, "boxes")
 size = example.shape[-1]
 boxes = draw_boxes(len(example), size, settings.foreground_area, draw)
 front, behind = foregrounds(example, boxes), backgrounds(example, boxes)
+
+# %%
 drawn = draw_perturbation(len(example), size, PerturbationSettings(), draw)
 views = {"image": example, "foreground": front, "background": behind}
 views["view"] = perturb(front, drawn)

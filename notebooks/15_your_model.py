@@ -104,6 +104,8 @@ print(f"{data.source}: {len(data)} images, {x.shape[-2]} × {x.shape[-1]} pixels
 # %%
 default = f"{dataset}-resnet20-natural, {dataset}-resnet20-{ADVERSARIAL[dataset]}"
 names = titles([name.strip() for name in (model or default).split(",")])
+
+# %%
 given = (normalisation or None, tuple(x.shape[-2:]))
 networks = {title: load_named(name, *given).to(device()) for name, title in names.items()}
 x = checks.taken(networks, x, labels)

@@ -4,7 +4,6 @@ A change is a pair of images (n, 3, height, width) in [0, 1]: before and after.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from jaxtyping import Bool, Float, Int64
@@ -47,7 +46,7 @@ def attack_all(
         images: in [0, 1].
         labels: their true classes.
         counts: how many images are attacked, from the first on, by access ("white-box",
-            "black-box"); an attack that is there by its name has its own count.
+            "black-box"), or of an attack by its name.
         epsilon, steps: by name; an attack that is not there takes its usual one.
         seed: of the run.
 
@@ -94,21 +93,6 @@ def excess_words(table: pd.DataFrame) -> str:
     """Difference, interval and number of images of each row of `excess_table`, in one line."""
     text = "{title} {difference:+.1f} [{from:.1f}, {to:.1f}], {images} images".format_map
     return "; ".join(map(text, table.to_dict("records")))
-
-
-def least_excess(table: pd.DataFrame) -> tuple[float, dict[str, Any]]:
-    """The smallest difference in `excess_table`, and what a claim says of it.
-
-    That is its interval, over what that is, and all rows in words.
-    """
-    least = table.loc[table.difference.idxmin()]
-    interval = float(least["from"]), float(least["to"])
-    over = f"images that {least.title} fools"
-    return float(least.difference), {
-        "interval": interval,
-        "over": over,
-        "note": excess_words(table),
-    }
 
 
 def excess_table(fooled: Mapping[str, Change], resamples: int, seed: int) -> pd.DataFrame:

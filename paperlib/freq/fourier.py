@@ -15,10 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from paperlib.freq.cutoffs import lost_share
 from paperlib.models.classifier import Images, as_classifier, check_labels, floats
 from paperlib.models.frozen import frozen
-from paperlib.models.training import predict
 from paperlib.runtime import progress
 from paperlib.seeds import generator
 
@@ -87,13 +85,3 @@ def high(height: int, width: int, step: int = 1) -> Bool[Tensor, "rows columns"]
     """
     i, j = (torch.tensor(frequencies(side, step)) / side for side in (height, width))
     return torch.maximum(i.abs()[:, None], j.abs()[None, :]) >= 0.25
-
-
-def lost_to_high(
-    model: torch.nn.Module, images: Images, labels: Int[Tensor, " n"], step: int, seed: int
-) -> float:
-    """`cutoffs.lost_share` under the waves of `high`, on average; arguments as for `errors`."""
-    x, wrong = floats(images), errors(model, images, labels, step, seed=seed)
-    before = (predict(model, x) == labels).float().mean().item()
-    under = 1 - wrong[:, high(*x.shape[-2:], step)].float().mean().item()
-    return float(lost_share(before, under))

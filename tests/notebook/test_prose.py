@@ -17,7 +17,6 @@ COMPARING = (
     r"|\w+er than|\w*(?:high|low|larg|small|great|wid|near|fast|slow|clos|clear)(?:er|est))\b"
 )
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
-LONG = ("10_limits", "11_synthesis", "12_quantization", "13_ablation", "14_deployment")  # yet
 each = pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 
 
@@ -153,7 +152,7 @@ def test_numbers_of_a_run_are_compared_by_its_code(file):
     assert typed_comparisons(cells(file)) == []
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.stem not in LONG])
+@each
 def test_cells_are_short(file):
     assert long_cells(cells(file)) == []
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from paperlib.names import DATASETS, PROFILES
-from paperlib.paths import CHECKPOINTS, NOTEBOOKS
+from paperlib.paths import CHECKPOINTS, NOTEBOOKS, ROOT
 from paperlib.runs import table
 from paperlib.runs.table import by_priority, read_table
 
@@ -18,14 +18,31 @@ def source_of(name):
     return (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
 
 
+def sources_of_paper(name):
+    """The modules of its paper that a notebook imports by name."""
+    lines = r"from (paperlib\.(?:freq|d4c|pedsam)\S*) import ([^(\n]+|\([^)]+\))"
+    names = re.findall(lines, source_of(name))
+    paths = {ROOT / f"{package.replace('.', '/')}.py" for package, _ in names}
+    for package, what in names:
+        paths |= {ROOT / package.replace(".", "/") / f"{n}.py" for n in re.findall(r"\w+", what)}
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+
+
+def named_claims(source, claims, ending=""):
+    """Of each name in a source, such as "d4c-1-control-{name}", the claims that it stands for."""
+    named = set(re.findall(r'"((?:freq|d4c|pedsam)-[a-z0-9{}\[\]_-]+)"', source))
+    patterns = [re.compile(re.sub(r"\{[^}]*\}", "[a-z0-9-]+", each) + ending) for each in named]
+    return [{claim for claim in claims if pattern.fullmatch(claim)} for pattern in patterns]
+
+
 @each
 def test_claims_are_those_that_the_notebook_checks(name):
-    """A name such as "d4c-1-control-{name}" stands for several; a run says what is missing."""
+    """Itself or by a function of its paper; a run says what is missing."""
     claims = set(TABLE[name].claims)
-    named = set(re.findall(r'"((?:freq|d4c|pedsam)-[a-z0-9{}\[\]_-]+)"', source_of(name)))
-    patterns = [re.compile(re.sub(r"\{[^}]*\}", "[a-z0-9-]+", each)) for each in named]
-    found = [{claim for claim in claims if pattern.fullmatch(claim)} for pattern in patterns]
-    assert all(found) and set().union(*found) == claims
+    here = named_claims(source_of(name), claims)
+    assert all(here)
+    there = named_claims(sources_of_paper(name), claims, ending="(-[a-z]+)?")  # of an encoder
+    assert set().union(*here, *there) == claims
 
 
 @each
@@ -39,10 +56,13 @@ def test_rows_are_complete(name):
 
 @each
 def test_every_size_is_used_and_every_used_size_stands_in_the_profiles(name):
+    """By the notebook, or by a function of its paper that takes its row of sizes."""
     used = set(re.findall(r"\brun\.sizes\.(\w+)", source_of(name)))
+    passed = set(re.findall(r"\bsizes\.(\w+)", sources_of_paper(name)))
     for profile in PROFILES:
         row = TABLE[name].sizes.SIZES[name][profile]
-        assert {field.name for field in dataclasses.fields(row)} == used
+        fields = {field.name for field in dataclasses.fields(row)}
+        assert used <= fields <= used | passed
 
 
 def test_parts_are_what_values_pass_through():

@@ -19,7 +19,7 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 1.5 GB | none | CPU, one core |
+# | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU, one core |
 # | paper | photographs | under 1.5 GB | none | CPU, one core |
 #
 # It stays on the CPU: servers are processes of this machine, a core each, and so is the edge.

@@ -17,7 +17,7 @@
 #
 # | profile | SAM, data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | our small SAM, OpenMoji scenes | under 1.6 GB | none | CPU, one core |
+# | smoke, default | our small SAM, OpenMoji scenes | under 1.7 GB | none | CPU, one core |
 # | paper | ViT-B, COCO val2017 | under 8 GB | SAM's checkpoint, COCO | CPU, one core |
 #
 # It stays on the CPU: servers are processes of this machine, a core each, and so is the edge.

@@ -19,7 +19,7 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 1.5 GB | none | CPU, one core |
+# | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU, one core |
 # | paper | photographs; OpenMoji scenes where labels are needed | under 2 GB | none | CPU |
 #
 # The networks of the attacks run on CUDA where there is one; tested on the CPU alone.

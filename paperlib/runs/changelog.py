@@ -66,14 +66,14 @@ def note(
         why: what decides them and had changed (see `paperlib.runs.table.changed_parts`).
         said: what `differences` gave.
         because: reasons in the publisher's words; one that begins with the name of a claim and a
-            colon stands behind that claim, the others behind the notebook.
+            colon stands behind that claim alone, the others behind the notebook.
     """
     if not said:
         return
     parts = together(why)
     few = ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
     reasons: dict[str, list[str]] = {}
-    claims = {one.split("`")[1] for one in said}
+    claims = {*load_claims(), *(one.split("`")[1] for one in said)}
     for words in because:
         claim, colon, rest = words.partition(": ")
         own = colon and claim in claims

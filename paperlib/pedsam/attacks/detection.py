@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Num, UInt8
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
@@ -77,7 +77,7 @@ def counts(found: Found, reference: Found) -> dict[str, int]:
 
 def measure(
     sam: Sam,
-    pictures: Iterable[UInt8[np.ndarray, "height width 3"]],
+    pictures: Iterable[UInt8[np.ndarray, "_height _width 3"]],
     detectors: Mapping[str, Detector],
     servers: Sequence[int],
     assignment: str,
@@ -158,7 +158,7 @@ def summary(measured: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def bootstrap(
-    parts: Float[np.ndarray, " n"], wholes: Float[np.ndarray, " n"], seed: int
+    parts: Num[np.ndarray, " n"], wholes: Num[np.ndarray, " n"], seed: int
 ) -> tuple[float, float]:
     """Ends of the interval at `LEVEL` of sum over sum, by drawing pictures with replacement.
 

@@ -70,7 +70,7 @@ class Found:
 
 Picture = UInt8[np.ndarray, "height width 3"]
 Detector = Callable[[Picture], Found]
-Outputs = dict[str, Float[Tensor, "cells values"]]
+Outputs = dict[str, Float[Tensor, "_cells _values"]]
 
 
 @dataclass(frozen=True)

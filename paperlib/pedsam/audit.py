@@ -12,8 +12,10 @@ picture before. For each server:
 - the reconstruction of `paperlib.pedsam.attacks.privacy.ATTACKS` that comes nearest to the unseen
   pixels. Those from tokens of later rounds know the small SAM alone, as it is committed; for every
   other encoder the attacks from pixels stand for all;
-- how many of the faces that a detector finds in the whole picture it finds there too: the cascade
-  of local binary patterns that comes with scikit-image, trained by nobody here.
+- what detectors that nobody here trained (`paperlib.pedsam.attacks.detectors`) find in both, and in
+  the view filled with its mean colour, of what they find in the whole picture, with boxes on the
+  page: faces, by the cascade that comes with scikit-image; with ``--detectors FOLDER`` objects of
+  80 categories and faces, by NanoDet-m and YuNet.
 
 Bytes are those of the messages, times those of this machine on links of `NETWORKS`
 (`paperlib.pedsam.remote.latency`).
@@ -24,28 +26,33 @@ import contextlib
 import html
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
-from skimage.data import lbp_frontal_face_cascade_filename
-from skimage.feature import Cascade
-from torch import Tensor
-from torchvision.ops import box_iou
 
+from paperlib.data import external
 from paperlib.data.picture import read_picture
 from paperlib.files import write_files
-from paperlib.models.sam import IMAGE, PATCH, WIDTH, load_sam
-from paperlib.pedsam.attacks.images import Targets
-from paperlib.pedsam.attacks.measures import quality
-from paperlib.pedsam.attacks.networks import SAM, SIZE
+from paperlib.models.sam import load_sam
+from paperlib.pedsam.attacks.detection import FILLED, REBUILT, VIEW, counts, right
+from paperlib.pedsam.attacks.detectors import (
+    CATEGORIES,
+    ENVIRONMENT,
+    Detector,
+    Found,
+    find_faces,
+    load_detectors,
+)
+from paperlib.pedsam.attacks.nearest import Pictures, look
+from paperlib.pedsam.attacks.networks import SAM
 from paperlib.pedsam.attacks.privacy import ATTACKS
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.latency import ALONE, encoder_seconds, measure_rounds
@@ -61,13 +68,12 @@ from paperlib.pedsam.remote.picture import windows_in
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.segment import parser, read_secret, say
 from paperlib.pedsam.split.encoder import PartitionedEncoder
-from paperlib.pedsam.split.partition import WindowGrid, area, bound
+from paperlib.pedsam.split.partition import area, bound
 from paperlib.pedsam.split.worker import WindowBlocks
 
 SHOWN = 512  # pixels of the longer side of a picture on the page
-SMALLEST_FACE = 24  # pixels, of the cascade
-OVERLAP = 0.5  # of two boxes, intersection over union, that are one face
-Face = tuple[int, int, int, int]  # top, left, height, width
+CASCADE = {"faces": find_faces}
+RIGHT, WRONG = "#00e5ff", "#ff9100"  # of a box that is in the whole picture too, and of another
 
 
 @dataclass(frozen=True)
@@ -76,21 +82,26 @@ class Audit:
 
     Attributes:
         picture: as the encoder gets it, RGB, 0 to 255.
-        faces: in it.
-        servers: a row for each: server, windows, rounds, share, bound, attack (title of the nearest
-            reconstruction), "PSNR unseen" (dB), "SSIM unseen", and of the faces in the picture
-            "faces in the view" and "faces rebuilt".
-        views, rebuilt: what each sees, black elsewhere, and the nearest reconstruction.
+        servers: a row for each server: windows, rounds, share, bound, attack (title of the nearest
+            reconstruction), "PSNR unseen" (dB), "SSIM unseen".
+        detections: a row for each server, what is looked for and image: reference (how many are
+            found in the whole picture), found, right (of these, how many are among the reference),
+            recall and precision, NaN where there is nothing to divide by.
+        images: what each server has: its view, black elsewhere; with its mean colour there; and
+            with the nearest reconstruction.
+        reference, found: the detections, by what is looked for; in the picture, and in the images
+            of each server.
         kept: share of the picture that no server gets.
         sent: bytes up and down of all servers together.
         times: seconds of the encoder by network and case, with edge, servers and transfer.
     """
 
     picture: UInt8[np.ndarray, "height width 3"]
-    faces: list[Face]
     servers: pd.DataFrame
-    views: list[UInt8[np.ndarray, "height width 3"]]
-    rebuilt: list[UInt8[np.ndarray, "height width 3"]]
+    detections: pd.DataFrame
+    images: dict[str, Pictures]
+    reference: dict[str, Found]
+    found: dict[str, list[dict[str, Found]]]
     kept: float
     sent: tuple[int, int]
     times: pd.DataFrame
@@ -106,6 +117,7 @@ def audit(
     secret: bytes = b"",
     form: str = "float32",
     committed: bool = False,
+    detectors: Mapping[str, Detector] = CASCADE,
 ) -> Audit:
     """Encode a picture over servers inside this process, and attack what they got.
 
@@ -115,6 +127,7 @@ def audit(
         servers: how many.
         assignment, secret, form: as for `EdgeCompute`.
         committed: `sam` is the small one with the weights that the attacks on tokens know.
+        detectors: by what they look for.
 
     Raises:
         ValueError: no such assignment, or random without a secret.
@@ -138,10 +151,13 @@ def audit(
     exposed["bound"] = bound(sizes, servers, area(whole)) / area(whole)
     sent = edge.ledger.table()
     windows = [sent[sent.server == name].window.unique().tolist() for name in addresses]
-    views, rebuilt, attacks = _attack(sam, x, resized, worker.grid, windows, committed)
-    faces = find_faces(resized)
-    for name, images in {"faces in the view": views, "faces rebuilt": rebuilt}.items():
-        attacks[name] = [again(faces, find_faces(image)) for image in images]
+    sight = look(sam, x, resized, worker.grid, windows, committed)
+    images = {VIEW: sight.views, FILLED: sight.filled, REBUILT: sight.rebuilt}
+    reference = {what: detect(resized) for what, detect in detectors.items()}
+    found = {
+        image: [{what: detect(each) for what, detect in detectors.items()} for each in pictures]
+        for image, pictures in images.items()
+    }
     seconds = encoder_seconds({ALONE: PartitionedEncoder(encoder)}, x)[ALONE].mean()
     moved, cases = plain_cloud_bytes(encoder, form), {}
     for network in NETWORKS:
@@ -149,117 +165,69 @@ def audit(
         cases[network.name, CLOUD] = plain_cloud(seconds, moved, network)
         cases[network.name, ALONE] = {"edge": seconds, "servers": 0.0, "transfer": 0.0}
     times = pd.DataFrame(cases).T.rename_axis(["network", "case"])
+    attacks = sight.attacks.set_axis(exposed.index)
     return Audit(
         resized,
-        faces,
         exposed.fillna({"windows": 0, "rounds": 0, "share": 0}).join(attacks),
-        views,
-        rebuilt,
+        _detections(reference, found),
+        images,
+        reference,
+        found,
         edge.ledger.stayed(0),
         (int(measured.bytes_up.sum()), int(measured.bytes_down.sum())),
         times.assign(seconds=times.sum(axis=1)),
     )
 
 
-def _attack(
-    sam: Sam,
-    x: Float[Tensor, "1 3 size size"],
-    resized: UInt8[np.ndarray, "height width 3"],
-    grid: WindowGrid,
-    windows: Sequence[Sequence[int]],
-    committed: bool,
-) -> tuple[list[np.ndarray], list[np.ndarray], pd.DataFrame]:
-    """Of each server its view, the nearest reconstruction, and how near that is.
-
-    Args:
-        sam: whose encoder it is.
-        x: the picture as the encoder gets it, filled up to the square.
-        resized: its content.
-        grid: of the encoder.
-        windows: that each server was sent.
-        committed: as for `audit`.
-    """
-    (height, width), k, side = resized.shape[:2], len(windows), x.shape[-1]
-    tokens = torch.zeros(k, grid.tokens**2, dtype=torch.bool)  # that each server was sent
-    for server, each in enumerate(windows):
-        tokens[server, grid.rows(each)] = True
-    tokens = tokens.unflatten(1, (grid.tokens, grid.tokens))
-    patch = side // grid.tokens
-    sight = tokens.repeat_interleave(patch, 1).repeat_interleave(patch, 2)
-    seen = sight.clone()
-    seen[:, height:], seen[:, :, width:] = True, True  # that nothing is there, everybody knows
-    whole = (x * sam.pixel_std + sam.pixel_mean) / 255
-    images = F.interpolate(whole, size=SIZE, mode="area").clamp(0, 1).expand(k, -1, -1, -1)
-    known = F.interpolate(seen[:, None].float(), size=SIZE, mode="area")[:, 0] >= 1
-    received = torch.zeros(k, WIDTH, IMAGE // PATCH, IMAGE // PATCH)
-    if committed:
-        received = PartitionedEncoder(sam.image_encoder).received(x, 1) * tokens[:, None]
-    targets, found = Targets(images, received), {}
-    for name, attack in ATTACKS.items():
-        if committed or not attack.tokens:
-            guesses = attack.fill(targets, known)
-            found[name] = guesses, quality(images, guesses, known)
-    near = torch.stack([measures["PSNR unseen"] for _, measures in found.values()])
-    views, rebuilt, rows = [], [], []
-    for server, best in enumerate(near.nan_to_num(nan=float("inf")).argmax(0).tolist()):
-        name = [*found][best]
-        guesses, measures = found[name]
-        guess = F.interpolate(guesses[[server]], size=side, mode="bilinear", align_corners=False)
-        guess = (255 * guess[0].permute(1, 2, 0)).round().byte().numpy()[:height, :width]
-        mine = sight[server, :height, :width, None].numpy()
-        views.append(np.where(mine, resized, 0).astype(np.uint8))
-        rebuilt.append(np.where(mine, resized, guess).astype(np.uint8))
-        row = {"server": server + 1}
-        row["attack"] = "nothing is unseen" if near[best, server].isnan() else ATTACKS[name].title
-        rows.append(row | {m: measures[m][server].item() for m in ("PSNR unseen", "SSIM unseen")})
-    return views, rebuilt, pd.DataFrame(rows).set_index("server")
-
-
-def find_faces(image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
-    """Faces seen from the front, by scikit-image's cascade."""
-    if min(image.shape[:2]) < SMALLEST_FACE:
-        return []
-    found = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(
-        img=image,
-        scale_factor=1.2,
-        step_ratio=1,
-        min_size=(SMALLEST_FACE, SMALLEST_FACE),
-        max_size=image.shape[:2],
+def _detections(
+    reference: Mapping[str, Found], found: Mapping[str, Sequence[Mapping[str, Found]]]
+) -> pd.DataFrame:
+    """The table of `Audit`."""
+    rows = {
+        (server, what, image): counts(each[what], there)
+        for image, servers in found.items()
+        for server, each in enumerate(servers, 1)
+        for what, there in reference.items()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = table.rename_axis(["server", "what", "image"]).sort_index(
+        level=[0, 1], sort_remaining=False
     )
-    return [(each["r"], each["c"], each["height"], each["width"]) for each in found]
+    table["recall"] = table.right / table.reference
+    return table.assign(precision=table.right / table.found)
 
 
-def again(faces: Sequence[Face], found: Sequence[Face]) -> int:
-    """How many of `faces` are among those that were found elsewhere."""
-    if not faces or not found:
-        return 0
-    boxes = torch.tensor(faces), torch.tensor(found)
-    overlaps = box_iou(*boxes, fmt="xywh")  # down before right in both: the same
-    return int((overlaps >= OVERLAP).any(1).sum())
-
-
+CAPTIONS = {
+    VIEW: "its view",
+    FILLED: "its view, filled with its mean colour",
+    REBUILT: "what the nearest reconstruction makes of it",
+}
+DASH = 8  # pixels from the beginning of a dash to that of the next
 STYLE = """
 body { font: 16px/1.5 sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 }
 th, td { padding: .2rem .7rem; text-align: right } th { border-bottom: 1px solid }
 figure { display: inline-block; margin: .5rem }
-img { max-width: 30rem; display: block } figcaption { font-size: 14px }
+img { max-width: 20rem; display: block } figcaption { font-size: 14px }
 """
 
 
-def page(title: str, audits: dict[str, Audit]) -> str:
+def page(title: str, audits: dict[str, Audit], detectors: str) -> str:
     """All of it as one HTML page, with its pictures inside.
 
     Args:
         title: of the page.
         audits: of the same picture, by the words that say how it is split.
+        detectors: words that say which.
     """
     first = next(iter(audits.values()))
+    counted = ", ".join(f"{what}: {len(there)}" for what, there in first.reference.items())
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         "<p>What each server would see of this picture. Nothing has been sent.</p>",
-        _figure(first.picture, "The picture, as the encoder gets it"),
-        f"<p>Faces that scikit-image's cascade finds in it: {len(first.faces)}.</p>",
+        _figure(first.picture, "The picture, as the encoder gets it", first.reference),
+        f"<p>Detectors ({html.escape(detectors)}) find in it {counted}. A solid box is one of "
+        "these; a dashed one, in what a server has, is none of them.</p>",
     ]
     for words, each in audits.items():
         table = each.servers.round({"share": 3, "bound": 3, "PSNR unseen": 1, "SSIM unseen": 2})
@@ -273,16 +241,19 @@ def page(title: str, audits: dict[str, Audit]) -> str:
             f"({html.escape('; '.join(attack.title for attack in ATTACKS.values()))}) comes "
             "nearest to the pixels that the server does not see, as far as they apply to this "
             "encoder: those with tokens know the small SAM alone, as it is committed. PSNR in dB. "
-            f"Faces: of those above. {each.kept:.1%} of the picture stays on the edge."
-            "</p>",
+            f"{each.kept:.1%} of the picture stays on the edge.</p>",
+            each.detections.round(2).reset_index().to_html(index=False, border=0, na_rep="–"),
+            "<p>Of what detectors find in the whole picture (reference): found is how many they "
+            "find in what the server has, right how many of these are the same; recall is right "
+            "over reference, precision right over found.</p>",
         ]
-        for number, (view, rebuilt) in enumerate(zip(each.views, each.rebuilt, strict=True), 1):
-            parts += [
-                "<div>",
-                _figure(view, f"Server {number}: its view"),
-                _figure(rebuilt, f"Server {number}: what the nearest reconstruction makes of it"),
-                "</div>",
-            ]
+        for server in range(len(each.servers)):
+            parts.append("<div>")
+            for image, caption in CAPTIONS.items():
+                picture, found = each.images[image][server], each.found[image][server]
+                caption = f"Server {server + 1}: {caption}"
+                parts.append(_figure(picture, caption, found, each.reference))
+            parts.append("</div>")
         parts += [
             f"<p>{up / 1e6:.2f} MB to all servers, {down / 1e6:.2f} MB back. Modelled seconds of "
             "the encoder, with each side as fast as this machine, one thread:</p>",
@@ -303,9 +274,22 @@ def whole(servers: pd.DataFrame) -> list[str]:
     return [f"Server {number} gets the whole picture." for number in got]
 
 
-def _figure(image: np.ndarray, words: str) -> str:
+def _figure(
+    image: np.ndarray,
+    words: str,
+    found: Mapping[str, Found],
+    reference: Mapping[str, Found] | None = None,
+) -> str:
+    """A picture with its boxes; all of them solid where there is no reference."""
     picture = Image.fromarray(image)
+    longest = max(picture.size)
     picture.thumbnail((SHOWN, SHOWN))
+    for what, boxes in found.items():
+        same = right(boxes, boxes if reference is None else reference[what]).tolist()
+        labels = [CATEGORIES[kind] if what == "objects" else "face" for kind in boxes.kinds]
+        corners = (boxes.boxes * max(picture.size) / longest).tolist()
+        for corner, label, solid in zip(corners, labels, same, strict=True):
+            _draw(picture, corner, label, solid)
     with io.BytesIO() as png:
         picture.save(png, "PNG")
         data = base64.b64encode(png.getvalue()).decode()
@@ -313,11 +297,33 @@ def _figure(image: np.ndarray, words: str) -> str:
     return f'<figure><img alt="{words}" src="{source}"><figcaption>{words}</figcaption></figure>'
 
 
+def _draw(picture: Image.Image, box: Sequence[float], label: str, solid: bool) -> None:
+    """Draw a box (left, top, right, bottom) and what it is; solid, or dashed in another colour."""
+    pen, colour = ImageDraw.Draw(picture), RIGHT if solid else WRONG
+    left, top, right_, bottom = box
+    if solid:
+        pen.rectangle(box, outline=colour, width=2)
+    else:
+        for start in np.arange(left, right_, DASH):
+            end = min(start + DASH / 2, right_)
+            for height in (top, bottom):
+                pen.line([(start, height), (end, height)], fill=colour, width=2)
+        for start in np.arange(top, bottom, DASH):
+            end = min(start + DASH / 2, bottom)
+            for column in (left, right_):
+                pen.line([(column, start), (column, end)], fill=colour, width=2)
+    place = left + 3, top + 2
+    pen.rectangle(pen.textbbox(place, label), fill="black")
+    pen.text(place, label, fill=colour)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page that the command line asks for; what is wrong is one sentence."""
     command = parser("paperlib.pedsam.audit", "What servers would see of a picture; sends nothing.")
     many = {"nargs": "+", "type": int, "default": [4], "metavar": "K"}
     command.add_argument("--servers", help="how many (default: 4); several to compare", **many)
+    folder = {"type": Path, "metavar": "FOLDER"}
+    command.add_argument("--detectors", help=f"default: ${ENVIRONMENT}, else the cascade", **folder)
     options = command.parse_args(arguments)
     torch.set_num_threads(1)  # what is measured counts one
     try:
@@ -325,6 +331,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         how = {"assignment": options.assignment, "form": options.format}
         how |= {"secret": read_secret(options.secret)}
         how |= {"committed": options.sam == SAM and options.weights is None}
+        used = "scikit-image's cascade"
+        if external.given("detectors", options.detectors):
+            networks = load_detectors(options.detectors)
+            files = [each.file for each in networks.values()]
+            used = ", ".join(
+                f"{file.name}, SHA-256 {external.sha256(file)[:12]}…" for file in files
+            )
+            how |= {"detectors": networks}
         audits = {
             f"{k} server{'s' * (k != 1)}, {options.assignment}, {options.format}": audit(
                 sam, picture, k, **how
@@ -334,10 +348,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         command.error(str(error))
     place = options.folder / f"{options.image.name}.audit.html"
-    write_files({place: page(f"{options.image.name}, {options.sam}", audits).encode()})
+    write_files({place: page(f"{options.image.name}, {options.sam}", audits, used).encode()})
     for words, each in audits.items():
-        columns = ["share", "bound", "attack", "PSNR unseen", "faces in the view", "faces rebuilt"]
+        columns = ["share", "bound", "attack", "PSNR unseen"]
         say(words, each.servers[columns].round(3).to_string(), *whole(each.servers))
+        say(each.detections.round(3).to_string())
     say(place)
 
 

@@ -9,14 +9,18 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
+import onnx
 import psutil
 import pytest
 import torch
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from onnx import helper, numpy_helper
 
 from paperlib.models.checkpoints import halve, save_checkpoint
 from paperlib.models.sam import build_small_sam
+from paperlib.pedsam.attacks.detectors import NETWORKS, STRIDES
 from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.split.worker import WindowBlocks
@@ -123,3 +127,64 @@ def redated():
         path.write_bytes(new.public_bytes(serialization.Encoding.PEM))
 
     return change
+
+
+def write_detector(network, file, nodes, constants=(), side=None):
+    """An ONNX file with the network's input and outputs; those no node makes are all zero."""
+    side = side or network.side
+    constants, made = dict(constants), {name for node in nodes for name in node.output}
+    for name, shape in network.shapes().items():
+        if name not in made:
+            constants[f"zero {name}"] = np.zeros(shape, np.float32)
+            nodes = [*nodes, helper.make_node("Identity", [f"zero {name}"], [name])]
+    values = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    number = onnx.TensorProto.FLOAT
+    entry = helper.make_tensor_value_info(network.entry, number, [1, 3, side, side])
+    outputs = [helper.make_tensor_value_info(n, number, s) for n, s in network.shapes().items()]
+    graph = helper.make_graph(nodes, "g", [entry], outputs, values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    file.write_bytes(model.SerializeToString())
+
+
+def blue(network, channels):
+    """Nodes that make the cells' share of blue, 0 to 1, at the top left of each of stride 8.
+
+    They are the score of the first kind; the others get none.
+    """
+    cells = (network.side // STRIDES[0]) ** 2
+    constants = {
+        "from": np.zeros(3, np.int64),
+        "to": np.array([1, network.side, network.side]),
+        "axes": np.arange(1, 4),
+        "steps": np.array([1, STRIDES[0], STRIDES[0]]),
+        "scale": np.float32(network.deviation[0] / 255),
+        "shift": np.float32(network.mean[0] / 255),
+        "shape": np.array([1, cells, 1]),
+        "pads": np.array([0, 0, 0, 0, 0, channels - 1]),
+    }
+    nodes = [
+        helper.make_node("Slice", [network.entry, "from", "to", "axes", "steps"], ["sliced"]),
+        helper.make_node("Mul", ["sliced", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "shift"], ["shifted"]),
+        helper.make_node("Reshape", ["shifted", "shape"], ["flat"]),
+        helper.make_node("Pad", ["flat", "pads"], ["blue"]),
+    ]
+    return nodes, constants
+
+
+@pytest.fixture(scope="session")
+def detectors(tmp_path_factory):
+    """A folder of two files with the detectors' inputs and outputs, which find what is blue.
+
+    Where the pixel at the top left of a cell of stride 8 is blue there is an object of category 0,
+    as large as the distances of equal logits say, and a face of the cell's size.
+    """
+    folder = tmp_path_factory.mktemp("detectors")
+    objects, faces = NETWORKS["objects"], NETWORKS["faces"]
+    nodes, constants = blue(objects, 80)
+    nodes.append(helper.make_node("Identity", ["blue"], ["792"]))
+    write_detector(objects, folder / objects.file, nodes, constants)
+    nodes, constants = blue(faces, 1)
+    nodes += [helper.make_node("Identity", ["blue"], [name]) for name in ("cls_8", "obj_8")]
+    write_detector(faces, folder / faces.file, nodes, constants)
+    return folder

@@ -11,8 +11,10 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from paperlib.models.sam import load_sam
+from paperlib.pedsam.attacks.detection import FILLED, REBUILT, VIEW
+from paperlib.pedsam.attacks.detectors import load_detectors
 from paperlib.pedsam.attacks.privacy import ATTACKS
-from paperlib.pedsam.audit import again, audit, find_faces, main, page
+from paperlib.pedsam.audit import audit, main, page
 from paperlib.pedsam.remote.network import NETWORKS
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.segment import main as segment
@@ -33,19 +35,23 @@ def wide(sam):
 def test_shares_are_those_of_what_is_seen_and_within_the_bound(wide):
     assert (wide.servers.share <= wide.servers.bound).all()
     assert wide.kept == 0 and wide.servers.share.sum() >= 1  # what resizing mixes overlaps
-    shown = np.stack(wide.views).any(3)  # black pixels of the picture itself are few
+    shown = np.stack(wide.images[VIEW]).any(3)  # black pixels of the picture itself are few
     assert (shown.sum(0) <= 1).all()  # no pixel by two servers
     np.testing.assert_allclose(shown.mean((1, 2)), wide.servers.share, atol=0.02)
-    for view in wide.views:
+    for view in wide.images[VIEW]:
         mine = view.any(2)
         np.testing.assert_array_equal(view[mine], wide.picture[mine])
 
 
 def test_the_reconstruction_keeps_what_is_seen_and_is_better_than_nothing(wide):
-    for view, rebuilt, row in zip(wide.views, wide.rebuilt, wide.servers.itertuples(), strict=True):
+    images = (wide.images[name] for name in (VIEW, FILLED, REBUILT))
+    for view, fill, rebuilt, row in zip(*images, wide.servers.itertuples(), strict=True):
         mine = view.any(2)
         np.testing.assert_array_equal(rebuilt[mine], view[mine])
-        fill = np.where(mine[..., None], view, view[mine].mean(0).astype(np.uint8))
+        np.testing.assert_array_equal(fill[mine], view[mine])
+        colours = np.unique(fill[~mine & fill.any(2)], axis=0)  # its own black pixels stay
+        assert len(colours) == 1
+        np.testing.assert_allclose(colours[0], view[mine].mean(0), atol=10)
         near, plain = (
             peak_signal_noise_ratio(wide.picture[~mine], guess[~mine]) for guess in (rebuilt, fill)
         )
@@ -55,19 +61,28 @@ def test_the_reconstruction_keeps_what_is_seen_and_is_better_than_nothing(wide):
 def test_faces_are_found_again_where_all_is_seen(sam, wide):
     """A server alone sees everything; of four, those that see little of the face do not find it."""
     whole = audit(sam, WIDE, 1)
-    assert len(whole.faces) >= 1
-    assert "<p>Server 1 gets the whole picture.</p>" in page("one", {"1 server": whole})
-    assert "gets the whole picture" not in page("four", {"4 servers": wide})
-    assert whole.servers["faces in the view"].tolist() == [len(whole.faces)]
-    np.testing.assert_array_equal(whole.views[0], whole.picture)
+    assert len(whole.reference["faces"]) >= 1
+    assert "<p>Server 1 gets the whole picture.</p>" in page("one", {"1 server": whole}, "these")
+    assert "gets the whole picture" not in page("four", {"4 servers": wide}, "these")
+    assert (whole.detections.recall == 1).all() and (whole.detections.precision == 1).all()
+    np.testing.assert_array_equal(whole.images[VIEW][0], whole.picture)
     assert whole.servers.attack.tolist() == ["nothing is unseen"]
-    assert wide.servers["faces in the view"].min() == 0
+    assert wide.detections.xs(VIEW, level="image").recall.min() == 0
 
 
-def test_overlap_decides_what_is_the_same_face():
-    assert again([(0, 0, 10, 10), (50, 50, 10, 10)], [(2, 0, 10, 10), (70, 50, 10, 10)]) == 1
-    assert again([(0, 0, 10, 10)], [(5, 0, 10, 10)]) == 0  # a third
-    assert find_faces(np.zeros((10, 300, 3), np.uint8)) == []
+def test_detections_are_those_of_the_detectors_given(sam, detectors):
+    """Of a blue square in one window, the server that has it finds all, the other three nothing."""
+    picture = np.full((320, 320, 3), (90, 90, 0), np.uint8)
+    picture[40:56, 40:56] = (0, 0, 255)
+    seen = audit(sam, picture, 4, detectors=load_detectors(detectors))
+    views = seen.detections.xs(VIEW, level="image")
+    assert set(views.index.get_level_values("what")) == {"objects", "faces"}
+    has = [(view[40:56, 40:56] > 0).any() for view in seen.images[VIEW]]
+    for what in ("objects", "faces"):
+        rows = views.xs(what, level="what")
+        assert (rows.reference == len(seen.reference[what])).all() and rows.reference.min() >= 1
+        assert rows.recall.tolist() == has and sum(has) == 1
+        assert rows.found.tolist() == [len(each[what]) for each in seen.found[VIEW]]
 
 
 def test_tokens_are_attacked_only_where_the_attack_knows_the_encoder(sam, monkeypatch):
@@ -95,7 +110,7 @@ def test_what_is_shown_is_what_is_sent(tmp_path, capsys):
     words += ["--assignment", "random", "--secret", str(tmp_path / "secret")]
     main([*words, "--servers", "3"])
     html = (tmp_path / "photo.png.audit.html").read_text()
-    assert len(re.findall("src=.data:image/png;base64,", html)) == 1 + 2 * 3
+    assert len(re.findall("src=.data:image/png;base64,", html)) == 1 + 3 * 3
     assert not re.search(r"(src|href)=.(?!data:)", html)
     said = capsys.readouterr().out
     shares = [float(x) for x in re.findall(r"^\d +(0\.\d+) ", said, re.M)]
@@ -116,6 +131,7 @@ def test_wrong_commands_are_named(tmp_path, capsys):
         (["--servers", "17"], "17 servers for 16 windows"),
         (["--assignment", "random"], "secret: "),
         (["--secret", str(tmp_path / "none")], "none"),
+        (["--detectors", str(tmp_path)], "nanodet_m.onnx: no such file"),
     ]:
         with pytest.raises(SystemExit):
             main([str(tmp_path / "photo.png"), *words])

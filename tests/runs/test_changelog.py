@@ -53,6 +53,7 @@ def test_entries_stand_newest_first_under_their_heading_and_nothing_is_lost(file
 def test_a_publisher_gives_reasons_for_an_entry_and_for_single_claims(file):
     said = ["`a`: 1, scaled-down → 2, disagrees", "`b`: 1 → 2"]
     because = ["a: the paper's recipe has no ring", "c: is no claim of it", "seeds are drawn apart"]
+    because += ["pedsam-exact: is a claim of another notebook"]
     changelog.note("01_one", "default", ["sizes"], said, because)
     assert file.read_text().endswith(
         "\n- 01_one, default profile; changed: sizes; because: c: is no claim of it; "

@@ -7,7 +7,6 @@ wherever it is shown.
 """
 
 import html
-import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from paperlib.notebook.claims import (
     problems,
 )
 from paperlib.notebook.outcomes import measured_text, notes
+from paperlib.runs.notebook_rows import claim_links, question
 from paperlib.runs.scorecard import EARLIER, NONE, PUBLISHED, Measured, Stale, load
 
 BLOCKS = ("badges", "summary", "pictures", "scorecard", "notebooks")
@@ -317,40 +317,6 @@ def notebooks(shown: Published) -> str:
             )
         text.append("")
     return "\n".join(text)
-
-
-def question(notebook: Path) -> str:
-    """What a notebook's head asks, or its title where it asks nothing.
-
-    Raises:
-        FileError: it is missing.
-    """
-    if not notebook.is_file():
-        raise FileError(f"{notebook}: no such file")
-    text = notebook.read_text(encoding="utf-8")
-    found = re.search(r"^# \*\*Question\.\*\* (.*?)\n(?!# [^%])", text, re.M | re.S)
-    found = found or re.search(r"^# # (?:\d+ · )?(.*)$", text, re.M)
-    return re.sub(r"\n# ", " ", found[1]) if found else NONE
-
-
-def claim_links(ids: Sequence[str]) -> str:
-    """Links to claims on their page, by the words of their ids.
-
-    Without the paper and the number of its claim; what differs in the last word alone stands
-    together: "d4c-3-pae-vit" and "d4c-3-pae-resnet" become "pae (vit, resnet)".
-    """
-    groups: dict[str, dict[str, str]] = {}
-    for key in ids:
-        *first, last = re.sub(r"^[^-]+-(\d+-)?", "", key).split("-")
-        groups.setdefault(" ".join(first), {})[last] = f"docs/claims.md#{key}"
-    shown = []
-    for first, found in groups.items():
-        if first and len(found) > 1:
-            links = [f"[{last}]({link})" for last, link in found.items()]
-            shown.append(f"{first} ({', '.join(links)})")
-        else:
-            shown += [f"[{f'{first} {last}'.strip()}]({link})" for last, link in found.items()]
-    return ", ".join(shown)
 
 
 def claims_page(shown: Published) -> str:

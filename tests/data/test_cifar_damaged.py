@@ -149,15 +149,12 @@ def change_parquet(folder: Path, column: str, values: list) -> None:
     [
         (encode(np.zeros((28, 28, 3), np.uint8)), "row 7: 28 x 28 RGB instead of 32 x 32 RGB"),
         (encode(np.zeros((32, 32), np.uint8)), "row 7: 32 x 32 L instead of 32 x 32 RGB"),
-        (encode(np.zeros((32, 32, 3), np.uint8))[:60], "row 7: not a PNG, JPEG or WEBP image"),
+        (encode(np.zeros((32, 32, 3), np.uint8))[:60], "row 7: the image is truncated"),
         (
             encode(np.zeros((32, 32, 3), np.uint8), "lossless")[:30],
             "row 7: not a PNG, JPEG or WEBP",
         ),
-        (
-            encode(np.zeros((32, 32, 3), np.uint8), "JPEG")[:300],
-            "row 7: not a PNG, JPEG or WEBP image",
-        ),
+        (encode(np.zeros((32, 32, 3), np.uint8), "JPEG")[:300], "row 7: the image is truncated"),
         (encode(np.zeros((32, 32, 3), np.uint8), "BMP"), "row 7: not a PNG, JPEG or WEBP image"),
         (b"", "row 7: not a PNG, JPEG or WEBP image"),
         (None, "row 7: not a PNG, JPEG or WEBP image"),

@@ -12,7 +12,7 @@ from paperlib import paths
 from paperlib.files import FileError
 from paperlib.notebook import figures, provenance
 from paperlib.notebook.claims import Status, measure
-from paperlib.runs import pages
+from paperlib.runs import notebook_rows, pages
 
 ROW, SECOND = yaml.safe_load((Path(__file__).parents[1] / "claims.yaml").read_text())
 SECOND |= {"statement": "B is ten."}
@@ -116,7 +116,10 @@ def test_a_row_a_notebook_with_its_question_and_its_claims(project, monkeypatch)
     described, _ = rows.split("Nobody 1999:")
     asked = line(described, "01_spectrum.ipynb")
     assert asked[0] == "[01_spectrum](notebooks/01_spectrum.ipynb)"
-    assert asked[1:] == ["Which letters are there?", *[pages.claim_links(["a-1", "a-2"]), "–"]]
+    assert asked[1:] == [
+        "Which letters are there?",
+        *[notebook_rows.claim_links(["a-1", "a-2"]), "–"],
+    ]
     take(project, [0.1])
     assert texts(project)[0].count("[figures](figures/default/01_spectrum)") == 2
 
@@ -132,15 +135,18 @@ def test_a_row_a_notebook_with_its_question_and_its_claims(project, monkeypatch)
 def test_a_notebook_that_asks_nothing_is_shown_by_its_title(tmp_path, head, asked):
     file = tmp_path / "16_echo.py"
     file.write_text(head, encoding="utf-8")
-    assert pages.question(file) == asked
+    assert notebook_rows.question(file) == asked
 
 
 def test_claims_are_linked_by_the_words_of_their_ids():
     ids = ["x-1-a-resnet", "x-jpeg", "x-1-a-vit", "x-2-sam-view"]
     place = "docs/claims.md#"
     a = f"a ([resnet]({place}x-1-a-resnet), [vit]({place}x-1-a-vit))"
-    assert pages.claim_links(ids) == f"{a}, [jpeg]({place}x-jpeg), [sam view]({place}x-2-sam-view)"
-    assert pages.claim_links([]) == ""
+    assert (
+        notebook_rows.claim_links(ids)
+        == f"{a}, [jpeg]({place}x-jpeg), [sam view]({place}x-2-sam-view)"
+    )
+    assert notebook_rows.claim_links([]) == ""
 
 
 def test_the_page_has_both_settings_the_command_and_what_it_costs(project):

@@ -81,7 +81,7 @@ def test_the_edge_sends_a_malicious_server_what_the_attack_reads(
     """Over the protocol, without spot checks: within the range of an honest server."""
     service = ReadingService(worker, active.random_tokens(scenes, 0))
     addresses = [in_process(service), in_process(WindowService(worker, Limits()))]
-    with EdgeCompute(worker, addresses, assignment="random", secret=b"12345678") as edge:
+    with EdgeCompute(worker, addresses, assignment="random", secret=b"12345678" * 2) as edge:
         with torch.inference_mode():
             PartitionedEncoder(sam.image_encoder, edge)(sam.preprocess(images[:1].float()))
         assert not edge.distrusted

@@ -113,3 +113,10 @@ def model(tokenizer, request):
     """Small CLIPs as they are built, with a ResNet and with a ViT."""
     torch.manual_seed(0)
     return build_small_clip(request.param, tokenizer.vocab_size).eval()
+
+
+@pytest.fixture(scope="module")
+def vit_clip(tokenizer):
+    """One small CLIP, untrained, by the name of its tower."""
+    torch.manual_seed(0)
+    return {"vit": (build_small_clip("vit", tokenizer.vocab_size).eval(), tokenizer)}

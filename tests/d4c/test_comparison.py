@@ -25,17 +25,9 @@ from paperlib.d4c.pipeline import (
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.sizes import NEAREST, SIZES, TINY_D4C
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
-from paperlib.models.clip import build_small_clip
 from paperlib.seeds import derive
 
 TINY = {**TINY_D4C, "range_fractions": 2}
-
-
-@pytest.fixture(scope="module")
-def clips(tokenizer):
-    """One small CLIP, untrained."""
-    torch.manual_seed(0)
-    return {"vit": (build_small_clip("vit", tokenizer.vocab_size).eval(), tokenizer)}
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +72,13 @@ def test_plans_of_the_notebooks():
     assert in_short(first_plans(sizes, 5)) == rows
 
 
-def test_ranges_of_weights_are_searched_once_for_all_draws(clips, monkeypatch):
+def test_ranges_of_weights_are_searched_once_for_all_draws(vit_clip, monkeypatch):
     nearest = {**TINY, **NEAREST}
     plans = plans_at("vit", "W4A3", nearest, range(2), 0)
     plans += plans_at("vit", "W4A8", nearest, [0], 0)
     plans += plans_at("vit", "W2A8", nearest, [0], 0)
     templates, searched = zero_shot_task("openmoji").templates, []
-    alone = [quantize_text(*clips["vit"], plan.settings, templates) for plan in plans]
+    alone = [quantize_text(*vit_clip["vit"], plan.settings, templates) for plan in plans]
     whole = quantized_clip.search_range
 
     def counting(rows, bits, *given):
@@ -95,7 +87,7 @@ def test_ranges_of_weights_are_searched_once_for_all_draws(clips, monkeypatch):
 
     monkeypatch.setattr(quantized_clip, "search_range", counting)
     counts = []
-    for (plan, ours), expected in zip(text_towers(clips, plans, "openmoji"), alone, strict=True):
+    for (plan, ours), expected in zip(text_towers(vit_clip, plans, "openmoji"), alone, strict=True):
         assert ours.settings == plan.settings
         state = ours.state_dict()
         assert all(torch.equal(value, state[k]) for k, value in expected.state_dict().items())
@@ -105,16 +97,16 @@ def test_ranges_of_weights_are_searched_once_for_all_draws(clips, monkeypatch):
     assert counts[1] == counts[2] == counts[0] - layers and counts[3] == counts[0]
 
 
-def test_what_is_compared_is_what_a_plain_loop_finds(clips, images, tests, tmp_path):
+def test_what_is_compared_is_what_a_plain_loop_finds(vit_clip, images, tests, tmp_path):
     nearest = {**TINY, **NEAREST}
     plans = plans_at("vit", "W4A3", nearest, range(2), 0, decisive=True)
     plans += plans_at("vit", "W4A8", nearest, [1], 0)
     plans += plans_at("vit", "W4A3", TINY, [0], 0, decisive=True, plain=False)
-    found = compare(clips, plans, images, tests, "openmoji", tmp_path, without_images=True)
+    found = compare(vit_clip, plans, images, tests, "openmoji", tmp_path, without_images=True)
     rows, templates = [], zero_shot_task("openmoji").templates
     for plan in plans:
-        text_done = quantize_text(*clips["vit"], plan.settings, templates)
-        texts = task_features(text_done, clips["vit"][1], "openmoji")
+        text_done = quantize_text(*vit_clip["vit"], plan.settings, templates)
+        texts = task_features(text_done, vit_clip["vit"][1], "openmoji")
         for method in ("real", "d4c"):
             model = quantize_image(text_done, images["vit", plan.draw, method])
             share = 100 * top1(model, texts, tests[plan.draw])
@@ -136,15 +128,15 @@ def test_what_is_compared_is_what_a_plain_loop_finds(clips, images, tests, tmp_p
     assert list(found.alone) == [*comparison.ALONE.values()] and len(found.alone) == 2
 
 
-def test_without_asking_nothing_is_measured_without_images(clips, images, tests):
+def test_without_asking_nothing_is_measured_without_images(vit_clip, images, tests):
     plans = plans_at("vit", "W4A3", {**TINY, **NEAREST}, [0], 0, decisive=True)
-    found = compare(clips, plans, images, tests, "openmoji")
+    found = compare(vit_clip, plans, images, tests, "openmoji")
     assert found.alone is None and found.errors == {}
     assert found.top1.draw.tolist() == [0, 0] and found.top1.method.tolist() == ["real", "d4c"]
 
 
-def test_accuracy_in_floating_point(clips, tests):
-    model, tokenizer = clips["vit"]
+def test_accuracy_in_floating_point(vit_clip, tests):
+    model, tokenizer = vit_clip["vit"]
     texts = task_features(model, tokenizer, "openmoji")
-    found = float_top1(clips, tests, "openmoji")
+    found = float_top1(vit_clip, tests, "openmoji")
     assert found.to_dict() == {("vit", k): 100 * top1(model, texts, tests[k]) for k in range(2)}

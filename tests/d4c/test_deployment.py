@@ -10,14 +10,6 @@ from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.sizes import NEAREST, TINY_D4C
 from paperlib.d4c.storage import float_bytes
 from paperlib.d4c.zero_shot import load_images, task_features, top1
-from paperlib.models.clip import build_small_clip
-
-
-@pytest.fixture(scope="module")
-def clips(tokenizer):
-    """One small CLIP, untrained."""
-    torch.manual_seed(0)
-    return {"vit": (build_small_clip("vit", tokenizer.vocab_size).eval(), tokenizer)}
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +18,17 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def models(clips, images):
+def models(vit_clip, images):
     found, templates = {}, zero_shot_task("openmoji").templates
     for bits in ("W4A8", "W2A8"):
         settings = Settings(**{**TINY_D4C, **NEAREST, **bit_widths(bits), "range_fractions": 2})
-        text_done = quantize_text(*clips["vit"], settings, templates)
+        text_done = quantize_text(*vit_clip["vit"], settings, templates)
         found["vit", bits] = quantize_image(text_done, images)
     return found
 
 
-def test_what_is_read_back_is_the_model_and_its_file_smaller(models, clips, images):
-    loaded, files = deployment.through_files(models, clips)
+def test_what_is_read_back_is_the_model_and_its_file_smaller(models, vit_clip, images):
+    loaded, files = deployment.through_files(models, vit_clip)
     assert deployment.same_features(models, loaded, images)
     swapped = dict(zip(models, reversed(models.values()), strict=True))
     assert not deployment.same_features(models, swapped, images)
@@ -47,22 +39,22 @@ def test_what_is_read_back_is_the_model_and_its_file_smaller(models, clips, imag
     assert files["times smaller"][0] == pytest.approx(whole / files["saved (MB)"][0])
 
 
-def test_three_kinds_side_by_side(models, clips, images):
+def test_three_kinds_side_by_side(models, vit_clip, images):
     towers, differences = deployment.on_integers(models, images)
     assert list(towers) == list(models) and (differences.iloc[:, 2] > 0).all()
     assert (differences["largest difference of features"] < 1).all()
     test = load_images("openmoji", "test", 8, 0)
-    table = deployment.side_by_side(clips, models, towers, test, "openmoji", 4, 0.01)
+    table = deployment.side_by_side(vit_clip, models, towers, test, "openmoji", 4, 0.01)
     kinds = [("–", "float32"), *((b, k) for _, b in models for k in ("simulated", "integers"))]
     assert list(zip(table.bits, table["computes with"], strict=True)) == kinds
-    model, tokenizer = clips["vit"]
+    model, tokenizer = vit_clip["vit"]
     expected = 100 * top1(model, task_features(model, tokenizer, "openmoji"), test)
     assert table["Top-1 (%)"][0] == expected
     simulated = models["vit", "W2A8"]
     texts = task_features(simulated, tokenizer, "openmoji")
     assert table["Top-1 (%)"][3] == 100 * top1(simulated, texts, test)
     assert (table["ms an image"] > 0).all() and table["times float32's speed"][0] == 1
-    files = deployment.through_files(models, clips)[1]
+    files = deployment.through_files(models, vit_clip)[1]
     drawn = deployment.deployment_table(files, table)
     assert drawn.bits.tolist() == ["float32", "W4A8", "W2A8", "float32", *table.bits[1:]]
     assert drawn["saved (MB)"].iloc[0] == files["float32 (MB)"][0]

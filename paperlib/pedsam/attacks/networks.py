@@ -6,9 +6,12 @@
 | inversion  | the seen pixels, and round-2 tokens there | the whole image    |
 | tokens     | round-2 tokens of the seen windows alone  | the whole image    |
 | classifier | the seen pixels of a single object        | one of ten classes |
+| unet, transformer | the seen pixels of a photograph    | the whole image    |
 
-The first three are one architecture trained alike (`paperlib.pedsam.attacks.training`), so that
-they differ in what they get alone. The tokens are those of the small SAM's exact schedule.
+The first three are one architecture trained alike on drawn scenes
+(`paperlib.pedsam.attacks.training`), so that they differ in what they get alone; the tokens are
+those of the small SAM's exact schedule. The last two are trained on photographs
+(`paperlib.pedsam.attacks.photograph_training`).
 """
 
 from pathlib import Path
@@ -17,6 +20,11 @@ from paperlib.models.checkpoints import load_weights
 from paperlib.models.sam import IMAGE, PATCH, WIDTH, WINDOW
 from paperlib.paths import CHECKPOINTS
 from paperlib.pedsam.attacks.classifier import ViewClassifier
+from paperlib.pedsam.attacks.photographic import (
+    PhotographAttacker,
+    PhotographTransformer,
+    PhotographUNet,
+)
 from paperlib.pedsam.attacks.reconstruction import Rebuilder
 from paperlib.pedsam.split.partition import WindowGrid
 
@@ -25,23 +33,28 @@ GRID = WindowGrid(tokens=IMAGE // PATCH, window=WINDOW)
 SIZE = IMAGE // 2  # pixels that the rebuilding networks work on
 CLASSIFIER_SIZE = 4 * GRID.tokens
 NETWORKS = ("inpainting", "inversion", "tokens", "classifier")
+PHOTOGRAPHIC = {"unet": PhotographUNet, "transformer": PhotographTransformer}
+Network = Rebuilder | ViewClassifier | PhotographAttacker
 
 
-def build_attack(network: str) -> Rebuilder | ViewClassifier:
+def build_attack(network: str) -> Network:
     """A network of the table above, with random weights.
 
     Raises:
         ValueError: unknown network, with the valid ones.
     """
+    if network in PHOTOGRAPHIC:
+        return PHOTOGRAPHIC[network]()
     if network not in NETWORKS:
-        raise ValueError(f"network {network!r} is unknown: valid are {', '.join(NETWORKS)}")
+        valid = ", ".join([*NETWORKS, *PHOTOGRAPHIC])
+        raise ValueError(f"network {network!r} is unknown: valid are {valid}")
     if network == "classifier":
         return ViewClassifier()
     channels = 0 if network == "inpainting" else WIDTH
     return Rebuilder(token_channels=channels, pixels=network != "tokens")
 
 
-def load_attack(network: str, folder: Path = CHECKPOINTS) -> Rebuilder | ViewClassifier:
+def load_attack(network: str, folder: Path = CHECKPOINTS) -> Network:
     """A trained network of the table above, in eval mode.
 
     Raises:

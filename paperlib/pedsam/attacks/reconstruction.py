@@ -165,6 +165,7 @@ def rebuild(
         for start in range(0, len(images), batch):
             part = slice(start, start + batch)
             x, m = images[part], seen[part]
-            guess = model(x, m, None if tokens is None else tokens[part]).clamp(0, 1)
+            received = () if tokens is None else (tokens[part],)
+            guess = model(x, m, *received).clamp(0, 1)
             guesses.append(torch.where(m[:, None], x, guess) if model.pixels else guess)
     return torch.cat(guesses).clone()

@@ -1,0 +1,117 @@
+"""Small squares of many photographs, which the attackers of photographs are trained on.
+
+A photograph of `POOL` pixels or less along a side gives itself, a larger one `CROPS` squares of its
+own, drawn at random: half to all of its short side, averaged down to `POOL` pixels.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from pyarrow import parquet
+from torch import Tensor
+
+from paperlib.cache import cached
+from paperlib.data.photographs import find_photographs
+from paperlib.data.picture import open_picture
+from paperlib.runtime import progress
+from paperlib.seeds import generator
+
+POOL = 64  # pixels: side of a square that is kept
+CROPS = 8  # of a large photograph
+EVERY = 10  # of the photographs of the first source, one is held out
+ALIKE = 0.95  # correlation from which on two squares are taken for the same photograph
+
+
+def read_photographs(source: Path) -> Iterator[Image.Image]:
+    """The photographs of a folder, or of a parquet file in the hub's layout, in RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the folder has none.
+        ValueError: one cannot be decoded, or the file has no column of images.
+    """
+    if source.suffix != ".parquet":
+        for path in find_photographs(source):
+            yield open_picture(path, str(path))
+        return
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: no such file")
+    columns = parquet.read_schema(source).names
+    if "image" not in columns:
+        raise ValueError(f"{source} has the columns {', '.join(columns)}; 'image' is needed")
+    cells = parquet.read_table(source, columns=["image"]).column("image")
+    for row, cell in enumerate(cells):
+        yield open_picture(io.BytesIO(cell["bytes"].as_py() or b""), f"{source}, row {row}")
+
+
+def is_held_out(source: int, number: int) -> bool:
+    """Whether a photograph is for validation: of the first source the 10th, 20th, and so on."""
+    return source == 0 and number % EVERY == EVERY - 1
+
+
+def load_squares(
+    sources: Sequence[Path], seed: int, folder: Path | None = None
+) -> UInt8[Tensor, "n 3 64 64"]:
+    """The squares for training, without those that look like a photograph that is held out.
+
+    Args:
+        sources: folders or parquet files, see `read_photographs`.
+        seed: of the crops.
+        folder: where they are kept, if anywhere.
+    """
+    decides = [(source.name, source.stat().st_size) for source in sources]
+    return cached(folder, lambda: {"squares": _squares(sources, seed)}, decides, seed)["squares"]
+
+
+def load_held_out(source: Path, size: int) -> UInt8[Tensor, "n 3 {size} {size}"]:
+    """The photographs for validation: the largest square in the middle, of `size` pixels."""
+    chosen = [
+        image for number, image in enumerate(read_photographs(source)) if is_held_out(0, number)
+    ]
+    return torch.stack([_cut(image, min(image.size), 0.5, 0.5, size) for image in chosen])
+
+
+def _squares(sources: Sequence[Path], seed: int) -> UInt8[Tensor, "n 3 64 64"]:
+    draw, squares, held_out = generator(seed, "crops"), [], []
+    for place, source in enumerate(sources):
+        for number, image in enumerate(progress(read_photographs(source), source.name)):
+            if is_held_out(place, number):
+                held_out.append(_cut(image, min(image.size), 0.5, 0.5, POOL))
+            elif min(image.size) <= POOL:
+                squares.append(_cut(image, min(image.size), 0.5, 0.5, POOL))
+            else:
+                for share, across, down in torch.rand(CROPS, 3, generator=draw).tolist():
+                    side = round(min(image.size) * (1 + share) / 2)
+                    squares.append(_cut(image, side, across, down, POOL))
+    pool = torch.stack(squares)
+    return pool[~alike(pool, torch.stack(held_out))] if held_out else pool
+
+
+def alike(
+    squares: UInt8[Tensor, "n 3 size size"], others: UInt8[Tensor, "m 3 size size"]
+) -> Bool[Tensor, " n"]:
+    """Which squares correlate, averaged down to 8 × 8, by `ALIKE` or more with one of the others."""
+    return (_outlines(squares) @ _outlines(others).T).amax(1) >= ALIKE
+
+
+def _outlines(squares: UInt8[Tensor, "n 3 size size"]) -> Float[Tensor, "n features"]:
+    small = [
+        F.adaptive_avg_pool2d(part.float(), 8).flatten(1) for part in squares.split(1000)
+    ]  # (part, 192)
+    x = torch.cat(small)
+    return F.normalize(x - x.mean(1, keepdim=True), dim=1)
+
+
+def _cut(
+    image: Image.Image, side: int, across: float, down: float, size: int
+) -> UInt8[Tensor, "3 {size} {size}"]:
+    """A square of `side` pixels, its place in shares of what is left, resized."""
+    left, top = across * (image.width - side), down * (image.height - side)
+    how = Image.Resampling.BOX if side >= size else Image.Resampling.BICUBIC
+    square = image.resize((size, size), how, box=(left, top, left + side, top + side))
+    return torch.from_numpy(np.asarray(square).transpose(2, 0, 1).copy())

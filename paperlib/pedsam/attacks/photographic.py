@@ -1,0 +1,120 @@
+r"""Attackers that know photographs: two networks that guess what a view of a photograph hides.
+
+Of a photograph $x$ and the seen pixels $m$ both take $x \odot m$ and $m$, averaged down to 60 × 60
+pixels (three for a token of the small SAM), and add to `smooth_fill` of the view; the guess is
+interpolated to the size of the image. What lies deep in a window that was not seen is a matter of
+light and colour, not of detail, and a small image is rebuilt many times as fast: more photographs
+are seen in the same time of training. What is lost is detail at the edge of what is seen.
+
+- `PhotographUNet`: convolutions at 20 × 20, 10 × 10 and 5 × 5 cells, the mask a channel of its own
+  (after Ronneberger et al., arXiv 1505.04597);
+- `PhotographTransformer`: patches of 6 × 6 pixels are tokens, of which those without a seen pixel
+  are all alike but for their place, as in masked autoencoders (He et al., arXiv 2111.06377); here
+  the whole network computes all of them, since a patch can be seen in part.
+
+Training: `paperlib.pedsam.attacks.photograph_training`. The paper names reconstruction attacks
+without their details; these are ours.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from paperlib.pedsam.attacks.reconstruction import Residual, smooth_fill
+
+SIDE = 60  # pixels that both networks work on
+CELL = 3  # pixels of a cell of the U-Net's finest level
+PATCH = 6  # pixels of a token of the transformer
+
+
+class PhotographAttacker(nn.Module):
+    """What both share: their input, and what their output is added to.
+
+    Attributes:
+        pixels: the seen pixels are part of the input.
+        tokens: no tokens of a later round are.
+    """
+
+    pixels, tokens = True, None
+
+    def forward(
+        self, images: Float[Tensor, "n 3 size size"], seen: Bool[Tensor, "n size size"]
+    ) -> Float[Tensor, "n 3 size size"]:
+        """A guess of the whole image, not limited to [0, 1]; unseen pixels are ignored.
+
+        `images` in [0, 1]. Of the averages, those count as seen of which half or more is.
+        """
+        size, known = images.shape[-1], seen[:, None].to(images)
+        share = _resize(known, SIDE)
+        seen = share[:, 0] >= 0.5
+        fill = smooth_fill(_resize(images * known, SIDE) / share.clamp(min=1e-6), seen)
+        x = torch.cat([fill - 0.5, seen[:, None].to(fill)], dim=1)
+        return _resize(fill + self.change(x).to(fill), size)
+
+    def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
+        """What is added to the smooth filling, from it (less a half) and the mask."""
+        raise NotImplementedError
+
+
+class PhotographUNet(PhotographAttacker):
+    """Convolutions at three scales; 1.6 million parameters with these `channels` of each."""
+
+    def __init__(self, channels: tuple[int, int, int] = (64, 96, 128)) -> None:
+        super().__init__()
+        fine, middle, coarse = channels
+        self.stem = nn.Conv2d(4 * CELL**2, fine, 3, padding=1)
+        self.fine = Residual(fine)
+        self.down = nn.Conv2d(fine, middle, 2, 2)
+        self.middle = nn.Sequential(Residual(middle), Residual(middle))
+        self.lower = nn.Conv2d(middle, coarse, 2, 2)
+        self.coarse = nn.Sequential(Residual(coarse), Residual(coarse))
+        self.higher = nn.ConvTranspose2d(coarse, middle, 2, 2)
+        self.middle_up = nn.Sequential(
+            nn.Conv2d(2 * middle, middle, 1), Residual(middle), Residual(middle)
+        )
+        self.up = nn.ConvTranspose2d(middle, fine, 2, 2)
+        self.fine_up = nn.Sequential(nn.Conv2d(2 * fine, fine, 1), Residual(fine))
+        self.head = nn.Conv2d(fine, 3 * CELL**2, 3, padding=1)
+
+    def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
+        x = F.pixel_unshuffle(x, CELL).contiguous(memory_format=torch.channels_last)
+        fine = self.fine(self.stem(x))  # (n, fine, 20, 20)
+        middle = self.middle(self.down(fine))  # (n, middle, 10, 10)
+        x = self.coarse(self.lower(middle))  # (n, coarse, 5, 5)
+        x = self.middle_up(torch.cat([self.higher(x), middle], dim=1))
+        x = self.fine_up(torch.cat([self.up(x), fine], dim=1))
+        return F.pixel_shuffle(self.head(x), CELL)
+
+
+class PhotographTransformer(PhotographAttacker):
+    """Self-attention over 10 × 10 patches; 1.6 million parameters with these sizes.
+
+    Args:
+        width, depth, heads: of the layers.
+    """
+
+    def __init__(self, width: int = 160, depth: int = 5, heads: int = 5) -> None:
+        super().__init__()
+        self.embed = nn.Linear(4 * PATCH**2, width)
+        self.position = nn.Parameter(0.02 * torch.randn((SIDE // PATCH) ** 2, width))
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, depth, nn.LayerNorm(width), enable_nested_tensor=False
+        )
+        self.head = nn.Linear(width, 3 * PATCH**2)
+
+    def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
+        x = F.pixel_unshuffle(x, PATCH).flatten(2).transpose(1, 2)  # (n, patches, 4 · 36)
+        x = self.head(self.layers(self.embed(x) + self.position))
+        x = x.transpose(1, 2).unflatten(2, (SIDE // PATCH, SIDE // PATCH))
+        return F.pixel_shuffle(x, PATCH)
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    """Averaged down, or interpolated up, to `size` pixels."""
+    if images.shape[-1] >= size:
+        return F.interpolate(images, size=size, mode="area")
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)

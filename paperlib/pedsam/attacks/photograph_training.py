@@ -185,6 +185,8 @@ def train_stages(network: str, options: argparse.Namespace) -> None:
     torch.manual_seed(derive(seed, "weights"))
     names = ", ".join(source.stem for source in options.photographs)
     data = f"{len(squares):,} squares of photographs of {names}"
+    sources = " ".join(source.name for source in options.photographs)
+    told = argparse.Namespace(**vars(options) | {"photographs": sources})
     model, stages = build_attack(network), []
     if (options.folder / f"{name}.json").is_file():
         card = load_card(name, options.folder)
@@ -197,7 +199,7 @@ def train_stages(network: str, options: argparse.Namespace) -> None:
     model.to(device())
     while len(stages) < options.stages and (len(stages) < 2 or _last_gain(stages) >= ENOUGH):
         steps = recipe.steps * 2 ** max(len(stages) - 1, 0)
-        training = command.Training(__spec__.name, name, model, recipe, data, options)
+        training = command.Training(__spec__.name, name, model, recipe, data, told)
         stage = derive(seed, "stage", len(stages))
         train_photographic(model, squares, views, recipe, steps, stage, training.resume)
         seconds = training.resume.seconds

@@ -6,12 +6,12 @@
 | inversion  | the seen pixels, and round-2 tokens there | the whole image    |
 | tokens     | round-2 tokens of the seen windows alone  | the whole image    |
 | classifier | the seen pixels of a single object        | one of ten classes |
-| unet, transformer | the seen pixels of a photograph    | the whole image    |
+| gaussian, unet, transformer | the seen pixels          | the whole image    |
 
 The first three are one architecture trained alike on drawn scenes
 (`paperlib.pedsam.attacks.training`), so that they differ in what they get alone; the tokens are
-those of the small SAM's exact schedule. The last two are trained on photographs
-(`paperlib.pedsam.attacks.photograph_training`).
+those of the small SAM's exact schedule. The last three learn from photographs
+(`paperlib.pedsam.attacks.photograph_training`); of them the Gaussian is committed.
 """
 
 from pathlib import Path
@@ -20,11 +20,8 @@ from paperlib.models.checkpoints import load_weights
 from paperlib.models.sam import IMAGE, PATCH, WIDTH, WINDOW
 from paperlib.paths import CHECKPOINTS
 from paperlib.pedsam.attacks.classifier import ViewClassifier
-from paperlib.pedsam.attacks.photographic import (
-    PhotographAttacker,
-    PhotographTransformer,
-    PhotographUNet,
-)
+from paperlib.pedsam.attacks.gaussian import GaussianAttacker
+from paperlib.pedsam.attacks.photographic import PhotographTransformer, PhotographUNet
 from paperlib.pedsam.attacks.reconstruction import Rebuilder
 from paperlib.pedsam.split.partition import WindowGrid
 
@@ -33,8 +30,12 @@ GRID = WindowGrid(tokens=IMAGE // PATCH, window=WINDOW)
 SIZE = IMAGE // 2  # pixels that the rebuilding networks work on
 CLASSIFIER_SIZE = 4 * GRID.tokens
 NETWORKS = ("inpainting", "inversion", "tokens", "classifier")
-PHOTOGRAPHIC = {"unet": PhotographUNet, "transformer": PhotographTransformer}
-Network = Rebuilder | ViewClassifier | PhotographAttacker
+PHOTOGRAPHIC = {
+    "gaussian": GaussianAttacker,
+    "unet": PhotographUNet,
+    "transformer": PhotographTransformer,
+}
+Network = Rebuilder | ViewClassifier | GaussianAttacker | PhotographUNet | PhotographTransformer
 
 
 def build_attack(network: str) -> Network:

@@ -6,6 +6,7 @@ own, drawn at random: half to all of its short side, averaged down to `POOL` pix
 
 import io
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def load_squares(
         folder: where they are kept, if anywhere.
     """
     decides = [(source.name, source.stat().st_size) for source in sources]
-    return cached(folder, lambda: {"squares": _squares(sources, seed)}, decides, seed)["squares"]
+    return cached(folder, partial(_squares, sources, seed), decides, seed)["squares"]
 
 
 def load_held_out(source: Path, size: int) -> UInt8[Tensor, "n 3 {size} {size}"]:
@@ -76,7 +77,7 @@ def load_held_out(source: Path, size: int) -> UInt8[Tensor, "n 3 {size} {size}"]
     return torch.stack([_cut(image, min(image.size), 0.5, 0.5, size) for image in chosen])
 
 
-def _squares(sources: Sequence[Path], seed: int) -> UInt8[Tensor, "n 3 64 64"]:
+def _squares(sources: Sequence[Path], seed: int) -> dict[str, UInt8[Tensor, "n 3 64 64"]]:
     draw, squares, held_out = generator(seed, "crops"), [], []
     for place, source in enumerate(sources):
         for number, image in enumerate(progress(read_photographs(source), source.name)):
@@ -89,13 +90,13 @@ def _squares(sources: Sequence[Path], seed: int) -> UInt8[Tensor, "n 3 64 64"]:
                     side = round(min(image.size) * (1 + share) / 2)
                     squares.append(_cut(image, side, across, down, POOL))
     pool = torch.stack(squares)
-    return pool[~alike(pool, torch.stack(held_out))] if held_out else pool
+    return {"squares": pool[~alike(pool, torch.stack(held_out))] if held_out else pool}
 
 
 def alike(
     squares: UInt8[Tensor, "n 3 size size"], others: UInt8[Tensor, "m 3 size size"]
 ) -> Bool[Tensor, " n"]:
-    """Which squares correlate, averaged down to 8 × 8, by `ALIKE` or more with one of the others."""
+    """Which squares correlate by `ALIKE` or more, at 8 × 8 pixels, with one of the others."""
     return (_outlines(squares) @ _outlines(others).T).amax(1) >= ALIKE
 
 

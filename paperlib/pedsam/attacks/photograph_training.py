@@ -1,8 +1,10 @@
-r"""Trains the attackers of `paperlib.pedsam.attacks.photographic` on real photographs.
+r"""Trains the attackers that learn from real photographs, and measures them on others.
 
     python -m paperlib.pedsam.attacks.photograph_training --photographs IMAGENET.parquet COCO ...
 
-What is minimised is what they are judged by, the PSNR over the unseen pixels $U_i$ of picture $i$,
+`paperlib.pedsam.attacks.gaussian` is fitted in seconds. What the networks of
+`paperlib.pedsam.attacks.photographic` minimise is what they are judged by, the PSNR over the unseen
+pixels $U_i$ of picture $i$,
 
 $$-\mathrm{PSNR} = \frac1n \sum_i 10 \log_{10} \frac{1}{3|U_i|} \sum_{p \in U_i}
 \lVert x_{ip} - \hat x_{ip} \rVert^2,$$
@@ -29,6 +31,8 @@ from paperlib.models import command
 from paperlib.models.checkpoints import load_card
 from paperlib.models.resume import Resume
 from paperlib.models.training import adamw, batch, fit
+from paperlib.pedsam.attacks import gaussian
+from paperlib.pedsam.attacks.gaussian import GaussianAttacker, fit_gaussian
 from paperlib.pedsam.attacks.images import shrink
 from paperlib.pedsam.attacks.networks import (
     GRID,
@@ -40,7 +44,7 @@ from paperlib.pedsam.attacks.networks import (
 )
 from paperlib.pedsam.attacks.photograph_data import EVERY, load_held_out, load_squares
 from paperlib.pedsam.attacks.photographic import SIDE, PhotographAttacker
-from paperlib.pedsam.attacks.reconstruction import mean_fill, rebuild
+from paperlib.pedsam.attacks.reconstruction import biharmonic_fill, mean_fill, rebuild
 from paperlib.pedsam.attacks.views import draw_mixed_views, draw_views, to_pixels
 from paperlib.pedsam.split.partition import KINDS, SERVERS, WindowGrid
 from paperlib.runtime import device, set_threads
@@ -52,6 +56,14 @@ OTHER_GRID = WindowGrid(GRID.tokens, 4)  # 5 × 5 windows, as ViT-B has
 DRAWN = 128  # views of each kind, drawn once, then shared by all steps
 FILLING = (123.675 / 255, 116.28 / 255, 103.53 / 255)  # what SAM's filling to a square looks like
 FILLED = 1 / 4  # share of the training pictures that are not square
+
+
+@dataclass(frozen=True)
+class GaussianRecipe:
+    """Sizes of the distribution. Attributes: side: pixels; factors: eigenvectors of an axis."""
+
+    side: int = gaussian.SIDE
+    factors: int = gaussian.FACTORS
 
 
 @dataclass(frozen=True)
@@ -146,84 +158,134 @@ def train_photographic(
 
 @torch.no_grad()
 def validation(
-    attack: Attack, photographs: Float[Tensor, "n 3 size size"], seed: int
+    attack: Attack, photographs: Float[Tensor, "n 3 size size"], seed: int, grid: WindowGrid = GRID
 ) -> dict[str, float]:
-    """PSNR (dB) over the unseen pixels of one server's view, by number of servers and of all.
-
-    Means over the photographs and the assignments.
+    """PSNR (dB) over the unseen pixels of one server's view, means over photographs.
 
     Args:
         attack: makes the guesses from photographs and what is seen of them.
         photographs: in [0, 1].
         seed: of the views.
+
+    Returns:
+        By number of servers, over all assignments; the mean of these ("all"); and, as an upper
+        bound, over the window of a view of all windows but one ("all but one").
     """
-    found = {}
-    for k in SERVERS:
-        values = []
-        for kind in KINDS:
-            views = draw_views(GRID, kind, k, 1, len(photographs), derive(seed, "validation", kind))
-            seen = to_pixels(views, photographs.shape[-1]).to(photographs.device)
-            hidden = ~seen[:, None]
-            squares = (photographs - attack(photographs, seen)).square() * hidden
-            errors = squares.mean(1).sum((1, 2)) / hidden.sum((1, 2, 3))
-            values.append(-10 * errors.log10())
-        found[str(k)] = torch.cat(values).mean().item()
-    return found | {"all": sum(found.values()) / len(found)}
+    n, settings = len(photographs), [(k, kind, 1) for k in SERVERS for kind in KINDS]
+    settings.append((grid.count, "random", grid.count - 1))
+    found: dict[str, list[Tensor]] = {}
+    for k, kind, together in settings:
+        views = draw_views(grid, kind, k, together, n, derive(seed, "validation", kind))
+        seen = to_pixels(views, photographs.shape[-1]).to(photographs.device)
+        hidden = ~seen[:, None]
+        squares = (photographs - attack(photographs, seen)).square() * hidden
+        errors = squares.mean(1).sum((1, 2)) / hidden.sum((1, 2, 3))
+        found.setdefault("all but one" if together > 1 else str(k), []).append(-10 * errors.log10())
+    means = {name: torch.cat(each).mean().item() for name, each in found.items()}
+    means["all"] = sum(means[str(k)] for k in SERVERS) / len(SERVERS)
+    return {name: round(mean, 3) for name, mean in means.items()}
 
 
-def train_stages(network: str, options: argparse.Namespace) -> None:
-    """Train a network until a doubling gains little; every stage writes it with its card.
+@dataclass(frozen=True)
+class Material:
+    """What all networks are trained and measured on.
+
+    Attributes:
+        squares: for training.
+        photographs: held out, in [0, 1], at the size the attacks work on.
+        data, test: both in words.
+        told: options, as a card's command has them.
+    """
+
+    squares: UInt8[Tensor, "n 3 large large"]
+    photographs: Float[Tensor, "m 3 size size"]
+    data: str
+    test: str
+    told: argparse.Namespace
+
+
+def load_material(options: argparse.Namespace) -> Material:
+    """The photographs that the options name."""
+    sources = options.photographs
+    squares = load_squares(sources, options.seed, options.work)
+    held_out = shrink(load_held_out(sources[0], 2 * SIZE), SIZE)
+    data = f"{len(squares):,} squares of photographs: " + ", ".join(each.stem for each in sources)
+    test = (
+        f"{len(held_out)} photographs of {sources[0].stem}, each {EVERY}th, held out; PSNR (dB) "
+        "over what one server has not seen, by number of servers; all but one: of the windows"
+    )
+    names = " ".join(source.name for source in sources)
+    return Material(
+        squares, held_out, data, test, argparse.Namespace(**vars(options) | {"photographs": names})
+    )
+
+
+def fit_on(material: Material, seed: int) -> None:
+    """Fit the Gaussian and save it; its card has the other attacks beside it."""
+    name, model, half = checkpoint_name("gaussian"), build_attack("gaussian"), GaussianAttacker()
+    training = command.Training(
+        __spec__.name, name, model, GaussianRecipe(), material.data, material.told
+    )
+    training.resume.load()
+    fit_gaussian(model, material.squares)
+    fit_gaussian(half, material.squares[::2])
+
+    def measure() -> dict[str, Any]:
+        attacks = {
+            "": partial(rebuild, model),
+            "_half_the_photographs": partial(rebuild, half),
+            "_mean_fill": mean_fill,
+            "_biharmonic": partial(biharmonic_fill, shrink=2),
+            "_inpainting": partial(rebuild, load_attack("inpainting")),
+        }
+        found = {
+            f"test_psnr_unseen{name}": validation(attack, material.photographs, seed)
+            for name, attack in attacks.items()
+        }
+        return {"architecture": type(model).__name__, "test": material.test} | found
+
+    training.finish(measure)
+
+
+def train_stages(network: str, material: Material, seed: int, stages: int, folder: Path) -> None:
+    """Train a network until a doubling gains little; every stage saves it with its card.
 
     Raises:
         ValueError: the card that is there is of another training.
     """
-    seed, recipe, name = options.seed, PhotographRecipe(), checkpoint_name(network)
-    held_out, seed_of_views = options.photographs[0], derive(seed, "views")
-    squares = load_squares(options.photographs, seed, options.work)
-    photographs = shrink(load_held_out(held_out, 2 * SIZE), SIZE).to(device())
-    views = training_views(DRAWN, seed_of_views)
+    recipe, name, done = PhotographRecipe(), checkpoint_name(network), []
     torch.manual_seed(derive(seed, "weights"))
-    names = ", ".join(source.stem for source in options.photographs)
-    data = f"{len(squares):,} squares of photographs of {names}"
-    sources = " ".join(source.name for source in options.photographs)
-    told = argparse.Namespace(**vars(options) | {"photographs": sources})
-    model, stages = build_attack(network), []
-    if (options.folder / f"{name}.json").is_file():
-        card = load_card(name, options.folder)
-        if (card["recipe"], card["data"], card["seed"]) != (asdict(recipe), data, seed):
+    model = build_attack(network)
+    if (folder / f"{name}.json").is_file():
+        card = load_card(name, folder)
+        if (card["recipe"], card["data"], card["seed"]) != (asdict(recipe), material.data, seed):
             raise ValueError(
-                f"{options.folder / name}.json is of another training (recipe, data or seed): name "
-                "another --folder"
+                f"{folder / name}.json is of another training (recipe, data or seed): name another "
+                "--folder"
             )
-        model, stages = load_attack(network, options.folder), card["stages"]
+        model, done = load_attack(network, folder), card["stages"]
     model.to(device())
-    while len(stages) < options.stages and (len(stages) < 2 or _last_gain(stages) >= ENOUGH):
-        steps = recipe.steps * 2 ** max(len(stages) - 1, 0)
-        training = command.Training(__spec__.name, name, model, recipe, data, told)
-        stage = derive(seed, "stage", len(stages))
-        train_photographic(model, squares, views, recipe, steps, stage, training.resume)
-        seconds = training.resume.seconds
+    photographs, views = material.photographs.to(device()), training_views(DRAWN, seed)
+    while len(done) < stages and (len(done) < 2 or _last_gain(done) >= ENOUGH):
+        steps = recipe.steps * 2 ** max(len(done) - 1, 0)
+        training = command.Training(
+            __spec__.name, name, model, recipe, material.data, material.told
+        )
+        stage = derive(seed, "stage", len(done))
+        train_photographic(model, material.squares, views, recipe, steps, stage, training.resume)
+        seconds = round(training.resume.seconds)
 
-        def measure() -> dict[str, Any]:
-            guess = partial(rebuild, model)
-            found = {"mean fill": validation(mean_fill, photographs, seed)}
-            found["network"] = validation(guess, photographs, seed)
-            found = {who: {k: round(v, 3) for k, v in each.items()} for who, each in found.items()}
-            total = sum(each["steps"] for each in stages) + steps
-            stages.append(
-                {"steps": steps, "in_all": total, "seconds": round(seconds)}
-                | {"psnr_unseen": found["network"]["all"]}
-            )
+        def measure(steps: int = steps, seconds: int = seconds) -> dict[str, Any]:
+            found = validation(partial(rebuild, model), photographs, seed)
+            done.append({"steps": steps, "seconds": seconds, "psnr_unseen": found["all"]})
             return {
                 "architecture": type(model).__name__,
                 "seed": seed,
-                "views": f"one server, and coalitions, of {SERVERS}, all assignments",
-                "test": f"{len(photographs)} photographs of {held_out.stem}, every {EVERY}th, held "
-                "out; views of one server, dB over unseen pixels, by number of servers",
-                "stages": stages,
-                "last_doubling_gains": round(_last_gain(stages), 3) if stages[1:] else None,
-                "test_psnr_unseen": found["network"],
-                "test_psnr_unseen_mean_fill": found["mean fill"],
+                "test": material.test,
+                "stages": done,
+                "last_doubling_gains": round(_last_gain(done), 3) if done[1:] else None,
+                "test_psnr_unseen": found,
+                "test_psnr_unseen_mean_fill": validation(mean_fill, photographs, seed),
             }
 
         training.finish(measure)
@@ -235,7 +297,7 @@ def _last_gain(stages: list[dict[str, Any]]) -> float:
 
 
 def main() -> None:
-    parser = command.parser("Train attackers on photographs, with cards.", PhotographRecipe, ())
+    parser = command.parser("Attackers that learn from photographs, with cards.", object, ())
     parser.add_argument("--network", choices=PHOTOGRAPHIC, nargs="+", default=list(PHOTOGRAPHIC))
     parser.add_argument(
         "--photographs",
@@ -248,7 +310,12 @@ def main() -> None:
     options = parser.parse_args()
     set_threads()
     for network in options.network:
-        train_stages(network, argparse.Namespace(**vars(options) | {"network": network}))
+        chosen = argparse.Namespace(**vars(options) | {"network": network})
+        material = load_material(chosen)
+        if network == "gaussian":
+            fit_on(material, options.seed)
+        else:
+            train_stages(network, material, options.seed, options.stages, options.folder)
 
 
 if __name__ == "__main__":

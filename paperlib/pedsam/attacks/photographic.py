@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from paperlib.pedsam.attacks.gaussian import resize
 from paperlib.pedsam.attacks.reconstruction import Residual, smooth_fill
 
 SIDE = 60  # pixels that both networks work on
@@ -46,11 +47,11 @@ class PhotographAttacker(nn.Module):
         `images` in [0, 1]. Of the averages, those count as seen of which half or more is.
         """
         size, known = images.shape[-1], seen[:, None].to(images)
-        share = _resize(known, SIDE)
+        share = resize(known, SIDE)
         seen = share[:, 0] >= 0.5
-        fill = smooth_fill(_resize(images * known, SIDE) / share.clamp(min=1e-6), seen)
+        fill = smooth_fill(resize(images * known, SIDE) / share.clamp(min=1e-6), seen)
         x = torch.cat([fill - 0.5, seen[:, None].to(fill)], dim=1)
-        return _resize(fill + self.change(x).to(fill), size)
+        return resize(fill + self.change(x).to(fill), size)
 
     def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
         """What is added to the smooth filling, from it (less a half) and the mask."""
@@ -111,10 +112,3 @@ class PhotographTransformer(PhotographAttacker):
         x = self.head(self.layers(self.embed(x) + self.position))
         x = x.transpose(1, 2).unflatten(2, (SIDE // PATCH, SIDE // PATCH))
         return F.pixel_shuffle(x, PATCH)
-
-
-def _resize(images: Tensor, size: int) -> Tensor:
-    """Averaged down, or interpolated up, to `size` pixels."""
-    if images.shape[-1] >= size:
-        return F.interpolate(images, size=size, mode="area")
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)

@@ -46,8 +46,7 @@ from paperlib.intervals import student
 from paperlib.models.sam import IMAGE, load_sam
 from paperlib.notebook.figures import as_pixels
 from paperlib.notebook.words import compared, counted, number
-from paperlib.pedsam import plots
-from paperlib.pedsam.attacks import active, measures, privacy, recognition, unseen
+from paperlib.pedsam.attacks import active, measures, plots, privacy, recognition, unseen
 from paperlib.pedsam.attacks.images import targets_of
 from paperlib.pedsam.attacks.networks import GRID, SAM, load_attack
 from paperlib.pedsam.small_sam.scenes import DRAWN, load_draws, scale

@@ -94,7 +94,7 @@ for arch, title in ARCHITECTURES.items():
 # %%
 from paperlib.models.sam import load_sam
 from paperlib.notebook.figures import as_pixels
-from paperlib.pedsam import plots as pedsam_plots
+from paperlib.pedsam.attacks import plots as pedsam_plots
 from paperlib.pedsam.attacks import privacy
 from paperlib.pedsam.attacks.images import targets_of
 from paperlib.pedsam.attacks.networks import SAM

@@ -24,7 +24,8 @@
 #
 # The networks of the attacks run on CUDA where there is one; tested on the CPU alone.
 # For photographs, name a folder of images (BSDS500, or any other):
-# `PAPERLIB_PHOTOGRAPHS=/path/to/folder`. `run_all.sh` prints the time and the peak of memory.
+# `PAPERLIB_PHOTOGRAPHS=/path/to/folder`; profile paper takes detectors from
+# `PAPERLIB_DETECTORS=/path/to/folder` as well. `run_all.sh` prints the time and the peak of memory.
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
@@ -40,14 +41,23 @@ run = start("08_privacy", sizes, profile=profile, seed=seed, dataset=dataset)
 # %%
 import pandas as pd
 import torch
+from IPython.display import display
 
 from paperlib.data.photographs import free_squares
 from paperlib.intervals import student
 from paperlib.models.sam import IMAGE, load_sam
 from paperlib.notebook.figures import as_pixels
 from paperlib.notebook.words import compared, counted, number
-from paperlib.pedsam import plots
-from paperlib.pedsam.attacks import active, measures, privacy, recognition, unseen
+from paperlib.pedsam.attacks import (
+    active,
+    detection,
+    measures,
+    plots,
+    privacy,
+    recognition,
+    unseen,
+)
+from paperlib.pedsam.attacks.detectors import load_detectors
 from paperlib.pedsam.attacks.images import targets_of
 from paperlib.pedsam.attacks.networks import GRID, SAM, load_attack
 from paperlib.pedsam.small_sam.scenes import DRAWN, load_draws, scale
@@ -388,6 +398,33 @@ words = scale(run.sizes.segmented, run.sizes.draws)
 run.check("pedsam-sam-view", worse.tolist(), scale=words, source=DRAWN)
 
 # %% [markdown]
+# ## Detection
+#
+# A classifier that was trained here, and SAM that is told a box, stand in for a detector. On
+# photographs a published one can look (NanoDet-m, COCO's 80 categories), which nobody here trained.
+# What it finds in the whole photograph is the reference; recall is the share that it finds again,
+# of its kind and in its place, in what one server has: the view, the view filled with its mean
+# colour, and the reconstruction that came nearest. One server that gets everything is the positive
+# control, the view of another photograph the null control. It needs files that a user names
+# (`PAPERLIB_DETECTORS`), and is measured in profile paper.
+
+# %%
+if run.sizes.detected:
+    looked_at, chosen = detection.photographs(run.sizes.detected, seed), (1, *servers)
+    seen = detection.measure(sam.cpu(), looked_at, load_detectors(), chosen, "random", seed)
+    display(detection.summary(seen, seed).recall.unstack("servers").round(3))
+
+# %%
+if run.sizes.detected:
+    words = {"scale": f"{run.sizes.detected} photographs", "source": "photographs"}
+    fall, ends = detection.falls(seen, seed)
+    run.check("pedsam-detection", fall, interval=ends, over="photographs", **words)
+    more, ends = detection.over_fill(seen, seed)
+    run.check("pedsam-detection-fill", more, interval=ends, over="photographs", **words)
+
+# %% [markdown]
+# (Without detectors there is nothing to show.)
+#
 # ## Video
 #
 # Of a static scene, a server sees $1 - (1 - 1/k)^T$ of the windows in $T$ frames if each frame has

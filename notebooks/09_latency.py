@@ -46,8 +46,7 @@ import torch
 
 from paperlib.models.sam import RandomSams, prepared
 from paperlib.notebook.words import compared, counted, number
-from paperlib.pedsam import plots
-from paperlib.pedsam.remote import latency, network
+from paperlib.pedsam.remote import latency, network, plots
 from paperlib.pedsam.small_sam.scenes import unseen_scenes
 from paperlib.seeds import derive
 

@@ -48,6 +48,24 @@ def find_photographs(source: Path | None = None) -> list[Path]:
     return found
 
 
+def draw_photographs(count: int | None, seed: int, source: Path | None = None) -> list[Path]:
+    """Paths of `count` photographs, drawn without replacement, the same for the same seed.
+
+    Of all, in a random order, if `count` is None.
+
+    Raises:
+        FileNotFoundError: see `find_photographs`.
+        ValueError: there are fewer than `count`.
+    """
+    paths = find_photographs(source)
+    count = len(paths) if count is None else count
+    if not 1 <= count <= len(paths):
+        raise ValueError(f"count={count}: {paths[0].parent} has {len(paths)} photographs")
+    chosen = [paths[index] for index in draws(len(paths), count, 1, seed)[0]]
+    external.note("photographs", chosen)
+    return chosen
+
+
 def load_photographs(
     count: int, size: int, source: Path | None = None, seed: int = 0
 ) -> UInt8[Tensor, "count 3 size size"]:
@@ -59,13 +77,9 @@ def load_photographs(
         FileNotFoundError: see `find_photographs`.
         ValueError: there are fewer than `count`, or one of them cannot be decoded.
     """
-    paths = find_photographs(source)
-    if not 1 <= count <= len(paths):
-        raise ValueError(f"count={count}: {paths[0].parent} has {len(paths)} photographs")
     if size < 1:
         raise ValueError(f"size={size}: whole numbers from 1 are valid")
-    chosen = [paths[index] for index in draws(len(paths), count, 1, seed)[0]]
-    external.note("photographs", chosen)
+    chosen = draw_photographs(count, seed, source)
     return torch.stack([_square(open_picture(path, str(path)), size) for path in chosen])
 
 

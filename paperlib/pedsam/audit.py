@@ -64,12 +64,13 @@ from paperlib.pedsam.remote.network import (
     plain_cloud,
     plain_cloud_bytes,
 )
-from paperlib.pedsam.remote.picture import windows_in
 from paperlib.pedsam.remote.service import Limits, WindowService
-from paperlib.pedsam.segment import parser, read_secret, say
+from paperlib.pedsam.segment import parser, read_secret
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import area, bound
+from paperlib.pedsam.split.pixels import windows_in
 from paperlib.pedsam.split.worker import WindowBlocks
+from paperlib.terminal import say
 
 SHOWN = 512  # pixels of the longer side of a picture on the page
 CASCADE = {"faces": find_faces}

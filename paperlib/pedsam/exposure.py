@@ -17,12 +17,12 @@ from torch import Tensor
 from paperlib.pedsam.remote.edge import LOG, EdgeCompute
 from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.lying import LIES, LyingService
-from paperlib.pedsam.remote.picture import seen, windows_in
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.remote.service import Limits
 from paperlib.pedsam.small_sam.segmentation import replace_encoder
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import area, bound, patches
+from paperlib.pedsam.split.pixels import seen, windows_in
 from paperlib.pedsam.split.schedule import rounds
 from paperlib.pedsam.split.worker import WindowBlocks
 

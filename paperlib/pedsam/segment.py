@@ -17,11 +17,9 @@ unless ``--exposure-limit`` says less.
 import argparse
 import io
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import grpc
 import numpy as np
@@ -34,13 +32,14 @@ from paperlib.files import fingerprint, write_files
 from paperlib.models.sam import SAMS, load_sam
 from paperlib.pedsam.remote.edge import LEAST_SECRET, EdgeCompute, Fallback
 from paperlib.pedsam.remote.ledger import ExposureError
-from paperlib.pedsam.remote.picture import seen
 from paperlib.pedsam.remote.session import ServerFailedError
 from paperlib.pedsam.remote.wire import FORMATS
 from paperlib.pedsam.small_sam.segmentation import replace_encoder
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import KINDS, Box
+from paperlib.pedsam.split.pixels import seen
 from paperlib.pedsam.split.worker import PRECISIONS, WindowBlocks, cast
+from paperlib.terminal import Parser, say
 
 # run: from 1; picture: fingerprint of its pixels; top to right: the pixels of the picture that the
 # window is made of, bottom and right outside; the others as in `Ledger.table`
@@ -48,22 +47,6 @@ COLUMNS = (
     *("run", "picture", "image", "round", "server", "window", "pixels"),
     *("top", "left", "bottom", "right"),
 )
-
-
-class Parser(argparse.ArgumentParser):
-    """One whose errors are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say it and end."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def say(*lines: object) -> None:
-    """Print lines; if nobody reads them any more (``| head``), that is no error."""
-    try:
-        print(*lines, sep="\n", flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(name: str, description: str) -> Parser:

@@ -52,6 +52,7 @@ class PrivacySizes:
         frames: of the video.
         trials: secrets that its assignments are drawn from.
         taught: drawn scenes that the decoder of an active server is fitted to.
+        detected: photographs that detectors look at, with files that a user gives.
         sharing: numbers of servers that an image is shared among, 4 among them.
     """
 
@@ -62,6 +63,7 @@ class PrivacySizes:
     frames: int
     trials: int
     taught: int
+    detected: int
     sharing: tuple[int, ...]
 
 
@@ -100,9 +102,9 @@ SIZES = {
         "paper": SegmentationSizes("vit_b", (), 100, 3, (1, 4, 25)),
     },
     "08_privacy": {
-        "smoke": PrivacySizes(4, 20, 4, 1, 8, 20, 10, SHARING),
-        "default": PrivacySizes(16, 200, 24, 3, 16, 200, 150, SHARING),
-        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 150, SHARING),
+        "smoke": PrivacySizes(4, 20, 4, 1, 8, 20, 10, 0, SHARING),
+        "default": PrivacySizes(16, 200, 24, 3, 16, 200, 150, 0, SHARING),
+        "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 150, 100, SHARING),
     },
     "09_latency": {
         "smoke": LatencySizes(

@@ -64,8 +64,19 @@ OUTSIDE = {
         ("sam_vit_b_01ec64.*",),
         fetched=True,
     ),
+    "detectors": Outside(
+        "detectors, nanodet_m.onnx and yunet_n_320_320.onnx",
+        5,
+        "https://github.com/hpc203/nanodet-opncv-dnn-cpp-python (NanoDet-m at 416 pixels) and "
+        "https://github.com/ShiqiYu/libfacedetection.train (YuNet), both into one folder",
+        ("nanodet_m.onnx",),
+        fetched=False,
+    ),
 }
-WEIGHTS = {("07_segmentation", "paper"): ("sam",)}  # beside the data set
+WEIGHTS = {
+    ("07_segmentation", "paper"): ("sam",),
+    ("08_privacy", "paper"): ("detectors",),
+}  # beside the data set
 
 
 def variable(name: str) -> str:

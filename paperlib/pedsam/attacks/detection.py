@@ -16,12 +16,13 @@ number of servers one of them is drawn, of those that are sent something. One se
 control: it has the picture, and both are 1. The null control is the view of another picture: what
 there is in most photographs (a person in the middle) is found in it too.
 
-The command prints the table and writes the counts to ``detection.csv``.
+A server sees what its windows are made of, the pixels that resizing reads for them among it
+(`paperlib.pedsam.split.pixels`), as the exposure ledger counts. The command prints the table and
+writes the counts to ``detection.csv``.
 """
 
-import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from paperlib.data.photographs import find_photographs
+from paperlib.data.photographs import draw_photographs
 from paperlib.data.picture import read_picture
 from paperlib.files import write_files
 from paperlib.intervals import LEVEL
@@ -42,11 +43,14 @@ from paperlib.pedsam.attacks.detectors import Detector, Found, load_detectors
 from paperlib.pedsam.attacks.nearest import look
 from paperlib.pedsam.attacks.networks import GRID, SAM
 from paperlib.pedsam.split.partition import KINDS, SERVERS, area, assign
+from paperlib.pedsam.split.pixels import seen, windows_in
 from paperlib.runtime import progress
-from paperlib.seeds import derive, draws, generator
+from paperlib.seeds import derive, generator
+from paperlib.terminal import Parser, say
 
 OVERLAP = 0.5  # of two boxes, intersection over union, from which they are of one object
 RESAMPLES = 2000
+MANY = 8  # servers, and more
 VIEW, FILLED, REBUILT, OTHER = "view", "mean fill", "reconstruction", "view of another"
 
 
@@ -75,6 +79,13 @@ def counts(found: Found, reference: Found) -> dict[str, int]:
     return {"reference": len(reference), "found": len(found), "right": hits}
 
 
+def photographs(
+    count: int | None, seed: int, source: Path | None = None
+) -> Iterator[UInt8[np.ndarray, "_height _width 3"]]:
+    """Photographs as they are, one by one (see `draw_photographs`)."""
+    return map(read_picture, progress(draw_photographs(count, seed, source), "photographs"))
+
+
 def measure(
     sam: Sam,
     pictures: Iterable[UInt8[np.ndarray, "_height _width 3"]],
@@ -96,14 +107,19 @@ def measure(
     Returns:
         A row for each picture, number of servers, image and detector: picture, servers, image,
         detector, share (of the picture's pixels, that the server sees), reference, found, right.
+
+    Raises:
+        ValueError: one picture alone, which leaves nothing for the null control; no valid number of
+            servers.
     """
     side, secret = sam.image_encoder.img_size, derive(seed, "secret").to_bytes(8)
-    rows, references, seen = [], [], []
+    rows, references, alone = [], [], []
     for number, picture in enumerate(pictures):
         resized = ResizeLongestSide(side).apply_image(picture)
         x = sam.preprocess(torch.as_tensor(resized).permute(2, 0, 1)[None].float())
         boxes = GRID.contents(*resized.shape[:2], side // GRID.tokens)
-        content = [area(box) for box in boxes]
+        content, whole = [area(box) for box in boxes], (0, 0, *picture.shape[:2])
+        places = windows_in(GRID, side // GRID.tokens, whole)
         windows = []
         for k in servers:
             owners = assign(assignment, GRID.count, k, GRID, secret, number, sizes=content)
@@ -113,10 +129,10 @@ def measure(
             windows.append([window for window, owner in enumerate(owners) if owner == mine])
         sight = look(sam, x, resized, GRID, windows, committed=True)
         references.append({name: detect(resized) for name, detect in detectors.items()})
-        seen.append({})
+        alone.append({})
         images = {VIEW: sight.views, FILLED: sight.filled, REBUILT: sight.rebuilt}
         for place, k in enumerate(servers):
-            share = sum(content[window] for window in windows[place]) / sum(content)
+            share = seen([places[window] for window in windows[place]]) / area(whole)
             for image, each in images.items():
                 for name, detect in detectors.items():
                     found = detect(each[place])
@@ -124,9 +140,11 @@ def measure(
                     row |= {"share": share} | counts(found, references[number][name])
                     rows.append(row)
                     if image == VIEW:
-                        seen[number][k, name] = share, found
+                        alone[number][k, name] = share, found
+    if len(references) < 2:
+        raise ValueError("pictures: one alone has no other for the null control, give two or more")
     for number, reference in enumerate(references):  # the null control: the view of the one before
-        for (k, name), (share, found) in seen[number - 1].items():
+        for (k, name), (share, found) in alone[number - 1].items():
             row = {"picture": number, "servers": k, "image": OTHER, "detector": name}
             rows.append(row | {"share": share} | counts(found, reference[name]))
     return pd.DataFrame(rows)
@@ -157,6 +175,31 @@ def summary(measured: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(keys)
 
 
+def falls(measured: pd.DataFrame, seed: int) -> tuple[float, tuple[float, float]]:
+    """Smallest fall of the recall of objects on reconstructions to the next number of servers.
+
+    Args:
+        measured: of `measure`.
+        seed: of the bootstrap.
+
+    Returns:
+        The fall, and the ends of its interval at `LEVEL` over the pictures; in each resample the
+        smallest one counts.
+    """
+    recall = _recalls(measured, seed)[REBUILT]
+    return _with_interval(-recall[sorted(recall)].diff(axis=1).max(axis=1))
+
+
+def over_fill(measured: pd.DataFrame, seed: int) -> tuple[float, tuple[float, float]]:
+    """Largest recall of objects on reconstructions minus on the mean fill, from `MANY` servers on.
+
+    Args and returns as for `falls`; in each resample the largest one counts.
+    """
+    recall = _recalls(measured, seed)
+    more = recall[REBUILT] - recall[FILLED]
+    return _with_interval(more[[k for k in more if k >= MANY]].max(axis=1))
+
+
 def bootstrap(
     parts: Num[np.ndarray, " n"], wholes: Num[np.ndarray, " n"], seed: int
 ) -> tuple[float, float]:
@@ -166,19 +209,49 @@ def bootstrap(
         parts, wholes: of each picture.
         seed: of the draws; the same pictures for all that has as many.
     """
-    n = len(parts)
-    chosen = torch.randint(n, (RESAMPLES, n), generator=generator(seed, "bootstrap")).numpy()
-    above, below = parts[chosen].sum(1), wholes[chosen].sum(1)
+    weights = _resampled(len(parts), seed)
+    above, below = weights @ parts, weights @ wholes
     ratios = above[below > 0] / below[below > 0]
     if not len(ratios):
         return np.nan, np.nan
-    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return _ends(ratios)
+
+
+def _resampled(pictures: int, seed: int) -> Num[np.ndarray, "resamples pictures"]:
+    """How often each picture stands in each resample."""
+    draw = generator(seed, "bootstrap")
+    chosen = torch.randint(pictures, (RESAMPLES, pictures), generator=draw).numpy()
+    return np.stack([np.bincount(each, minlength=pictures) for each in chosen])
+
+
+def _ends(values: Num[np.ndarray, " resamples"]) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def _recalls(measured: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Recall of objects, first over all pictures, then over each resample, by image and servers."""
+    objects, columns = measured[measured.detector == "objects"], ["image", "servers"]
+    right, reference = (
+        objects.pivot(index="picture", columns=columns, values=what)
+        for what in ("right", "reference")
+    )
+    weights = np.vstack([np.ones(len(right), int), _resampled(len(right), seed)])
+    weights = weights[weights @ reference.to_numpy()[:, 0] > 0]
+    hits, there = (
+        pd.DataFrame(weights @ each.to_numpy(), columns=each.columns) for each in (right, reference)
+    )
+    return hits / there
+
+
+def _with_interval(values: pd.Series) -> tuple[float, tuple[float, float]]:
+    """The first value, and the interval of the others."""
+    return float(values.iloc[0]), _ends(values.iloc[1:].to_numpy())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure on a folder of photographs; what is wrong is one sentence."""
-    command = argparse.ArgumentParser(
+    command = Parser(
         prog="python -m paperlib.pedsam.attacks.detection",
         description="What detectors find in what one server has of photographs.",
     )
@@ -193,12 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = command.parse_args(arguments)
     torch.set_num_threads(1)
     try:
-        detectors, files = load_detectors(options.detectors), find_photographs(options.photographs)
-        count = len(files) if options.count is None else options.count
-        if not 2 <= count <= len(files):
-            raise ValueError(f"count={count}: 2 to {len(files)}, what is there, are valid")
-        chosen = [files[index] for index in draws(len(files), count, 1, options.seed)[0]]
-        pictures = (read_picture(file) for file in progress(chosen, "photographs"))
+        detectors = load_detectors(options.detectors)
+        pictures = photographs(options.count, options.seed, options.photographs)
         how = options.servers, options.assignment, options.seed
         measured = measure(load_sam(SAM), pictures, detectors, *how)
     except (ValueError, OSError) as error:
@@ -206,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place = options.folder / "detection.csv"
     write_files({place: measured.to_csv(index=False).encode()})
     table = summary(measured, options.seed)
-    print(table.round(3).to_string(), place, sep="\n")
+    say(table.round(3).to_string(), place)
 
 
 if __name__ == "__main__":

@@ -26,13 +26,20 @@ from torch import Tensor
 from paperlib.pedsam.split.partition import WindowGrid, assign
 from paperlib.seeds import derive
 
+MEASURES = {  # of `quality`, with what an axis of them says
+    "PSNR unseen": "PSNR, unseen (dB)",
+    "SSIM unseen": "SSIM, unseen",
+    "PSNR image": "PSNR, image (dB)",
+    "SSIM image": "SSIM, image",
+}
+
 
 def quality(
     images: Float[Tensor, "n 3 height width"],
     guesses: Float[Tensor, "n 3 height width"],
     seen: Bool[Tensor, "n height width"],
 ) -> dict[str, Float[Tensor, " n"]]:
-    """PSNR (dB) and SSIM over the unseen pixels and over the image, by name.
+    """PSNR (dB) and SSIM over the unseen pixels and over the image: `MEASURES`, by name.
 
     Both in [0, 1], at least 11 pixels high and wide. PSNR is infinite where they are equal; what is
     over unseen pixels is NaN for an image that has none.

@@ -62,6 +62,7 @@ TOGETHER: list[Coalition] = [
     *(("random", 16, colluding) for colluding in (2, 4, 8, 12)),
 ]
 KEYS = ["assignment", "servers", "colluding"]
+SHOWN = ("PSNR unseen", "SSIM image")
 
 
 def coalitions(servers: Sequence[int]) -> list[Coalition]:
@@ -115,7 +116,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
     Attacks that do not use the seen pixels have no place in a comparison over the whole image.
     """
-    table = table.melt([*KEYS, "attack"], ["PSNR unseen", "SSIM image"], "measure")
+    table = table.melt([*KEYS, "attack"], [*SHOWN], "measure")
     blind = [name for name, each in ATTACKS.items() if not each.pixels]
     return table[~(table.attack.isin(blind) & (table.measure == "SSIM image"))]
 

@@ -28,7 +28,7 @@ from paperlib.pedsam.attacks.views import draw_views, to_pixels
 from paperlib.seeds import derive
 
 BEST, OTHERS, WHOLE = "best attack", "a view of another picture", "the whole picture"
-MEASURES = ("PSNR unseen", "SSIM unseen")
+UNSEEN = ("PSNR unseen", "SSIM unseen")
 SETTING = ["assignment", "servers", "attack"]
 PICTURE = ["draw", "picture"]
 RESAMPLES = 2000
@@ -44,7 +44,7 @@ def over_fill(measured: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns of `SETTING` and `PICTURE`, "PSNR unseen" (dB) and "SSIM unseen".
     """
-    alone = measured[measured.colluding == 1].set_index([*PICTURE, *SETTING])[[*MEASURES]]
+    alone = measured[measured.colluding == 1].set_index([*PICTURE, *SETTING])[[*UNSEEN]]
     fill = alone.xs("mean_fill", level="attack")
     others = alone.drop(index="mean_fill", level="attack")
     places = others.index.droplevel("attack")
@@ -78,7 +78,7 @@ def controls(draws: Sequence[Targets], servers: Sequence[int], seed: int) -> pd.
                     torch.where(seen[:, None], images, x) for x in (guess, mean_fill(known, seen))
                 )
                 found, fill = (quality(images, each, seen) for each in fills)
-                gain = {what: (found[what] - fill[what]).tolist() for what in MEASURES}
+                gain = {what: (found[what] - fill[what]).tolist() for what in UNSEEN}
                 parts.append(pd.DataFrame(row | {"attack": name} | gain))
     return pd.concat(parts, ignore_index=True)
 
@@ -97,7 +97,7 @@ def summary(gained: pd.DataFrame, controlled: pd.DataFrame, seed: int) -> pd.Dat
     parts = [gained.assign(fill=BEST), controlled.assign(fill=controlled.attack)]
     keys, rows = ["fill", "assignment", "servers"], []
     for names, part in pd.concat(parts).groupby(keys, sort=False):
-        for measure in MEASURES:
+        for measure in UNSEEN:
             by_setting = _by_setting(part, measure)
             row = {"measure": measure} | dict(zip(keys, names, strict=True))
             low, high = _interval(by_setting, seed)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from paperlib.pedsam.remote.picture import Found, Picture, seen
+from paperlib.pedsam.remote.picture import Found, Picture
 from paperlib.pedsam.split.partition import EDGE, Box, area, bound
+from paperlib.pedsam.split.pixels import seen
 
 COLUMNS = ("image", "round", "server", "window", "pixels")
 

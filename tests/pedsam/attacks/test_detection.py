@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.ops import box_iou
 
-from paperlib.models.sam import load_sam
+from paperlib.models.sam import PATCH, load_sam
 from paperlib.pedsam.attacks.detection import (
     FILLED,
     OTHER,
@@ -20,13 +20,17 @@ from paperlib.pedsam.attacks.detection import (
     VIEW,
     bootstrap,
     counts,
+    falls,
     main,
     measure,
+    over_fill,
     right,
     summary,
 )
 from paperlib.pedsam.attacks.detectors import ENVIRONMENT, Found, load_detectors
-from paperlib.pedsam.attacks.networks import SAM
+from paperlib.pedsam.attacks.networks import GRID, SAM
+from paperlib.pedsam.split.partition import area
+from paperlib.pedsam.split.pixels import windows_in
 
 
 def found(*rows):
@@ -145,6 +149,38 @@ def test_sums_over_pictures_not_means():
     assert (row["precision from"], row["precision to"]) == (0.5, 0.5)
 
 
+def test_what_a_claim_says_is_the_smallest_fall_and_the_largest_gain():
+    """Ten pictures of ten objects: recall by number of servers; all alike, so no interval."""
+    recall = {
+        REBUILT: {1: 1.0, 2: 0.4, 8: 0.3, 16: 0.1},
+        FILLED: {1: 1.0, 2: 0.0, 8: 0.2, 16: 0.1},
+    }
+    rows = [
+        {"picture": n, "servers": k, "image": image, "detector": "objects", "found": 9}
+        | {"reference": 10, "right": 10 * share}
+        for n in range(10)
+        for image, shares in recall.items()
+        for k, share in shares.items()
+    ]
+    faces = [row | {"detector": "faces", "right": 0} for row in rows]
+    for measured in (pd.DataFrame(rows), pd.DataFrame(faces + rows[::-1])):
+        fall, ends = falls(measured, 0)
+        assert (fall, *ends) == pytest.approx((0.1,) * 3)
+        gain, ends = over_fill(measured, 0)
+        assert (gain, *ends) == pytest.approx((0.1,) * 3)
+    for row in rows[3:24:8]:  # three pictures, rebuilt by one of 16: more than one of 8 finds
+        row["right"] = 8
+    fall, (low, high) = falls(pd.DataFrame(rows), 0)
+    assert fall == pytest.approx(-0.01) and low < fall < high
+
+
+def test_a_server_sees_what_resizing_reads(detectors):
+    pictures = [squares(seed, 417, 657) for seed in (0, 1)]
+    found = measure(load_sam(SAM), pictures, load_detectors(detectors), (16,), "random", seed=1)
+    boxes = windows_in(GRID, PATCH, (0, 0, 417, 657))
+    assert set(found.share) <= {area(box) / (417 * 657) for box in boxes}
+
+
 def test_the_command(detectors, tmp_path, capsys, monkeypatch):
     (tmp_path / "photographs").mkdir()
     for k in range(3):
@@ -157,9 +193,11 @@ def test_the_command(detectors, tmp_path, capsys, monkeypatch):
     for more, said in [
         ([], f"{ENVIRONMENT}="),
         (["--detectors", str(tmp_path)], "nanodet_m.onnx: no such file"),
-        (["--detectors", str(detectors), "--count", "4"], "count=4: 2 to 3"),
+        (["--detectors", str(detectors), "--count", "4"], "has 3 photographs"),
+        (["--detectors", str(detectors), "--count", "1"], "one alone has no other"),
         (["--detectors", str(detectors), "--servers", "17"], "17 servers for 16 windows"),
     ]:
         with pytest.raises(SystemExit):
             main([*words, *more])
-        assert said in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert said in told and told.count("\n") == 1

@@ -6,6 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from paperlib.pedsam.attacks.measures import (
+    MEASURES,
     exposure,
     quality,
     seen_in_a_video,
@@ -27,6 +28,7 @@ def test_the_image_is_measured_as_by_scikit_image(pair):
     inner = torch.zeros(3, 24, 24, dtype=torch.bool)
     inner[:, 5:-5, 5:-5] = True  # scikit-image's own mean leaves the window's radius out
     found, of_inner = quality(images, guesses, inner), quality(images, guesses, ~inner)
+    assert set(found) == set(MEASURES)
     how = {"channel_axis": 0, "gaussian_weights": True, "sigma": 1.5}
     for k, (x, y) in enumerate(zip(images.numpy(), guesses.numpy(), strict=True)):
         psnr = peak_signal_noise_ratio(x, y, data_range=1)

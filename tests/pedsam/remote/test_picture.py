@@ -16,10 +16,11 @@ from paperlib.models.sam import IMAGE, PATCH, build_small_sam
 from paperlib.pedsam.remote import edge as edge_module
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.ledger import ExposureError
-from paperlib.pedsam.remote.picture import AutomaticMasks, reach, seen, windows_in
+from paperlib.pedsam.remote.picture import AutomaticMasks
 from paperlib.pedsam.remote.session import ServerFailedError
 from paperlib.pedsam.split.encoder import PartitionedEncoder
-from paperlib.pedsam.split.partition import KINDS, WindowGrid
+from paperlib.pedsam.split.partition import KINDS
+from paperlib.pedsam.split.pixels import seen
 from paperlib.pedsam.split.worker import WindowBlocks
 
 SECRET = b"sixteen random b"
@@ -268,22 +269,6 @@ def test_what_resizing_mixes_into_a_window_counts(unconnected, size, side, serve
     assert compute.ledger.pictures().share.max() > 0.8 / servers
 
 
-@pytest.mark.parametrize("size", [(7, 30), (33, 20), (500, 700), (320, 200)])
-def test_a_pixel_is_read_by_the_windows_that_it_changes(worker, size):
-    """Through the function that SAM's predictor calls, in whole numbers of colour."""
-    resize, grid = ResizeLongestSide(IMAGE), worker.grid
-    boxes, places = grid.contents(*resize.get_preprocess_shape(*size, IMAGE), PATCH), []
-    places = windows_in(grid, PATCH, (0, 0, *size))
-    draw = np.random.default_rng(0)
-    for y, x in zip(draw.integers(0, size[0], 60), draw.integers(0, size[1], 60), strict=True):
-        picture = np.zeros((*size, 3), np.uint8)
-        picture[y, x] = 255
-        changed = resize.apply_image(picture).any(2)
-        for (a, b, c, d), (top, left, bottom, right) in zip(boxes, places, strict=True):
-            inside = top <= y < bottom and left <= x < right
-            assert inside or not changed[a:c, b:d].any()
-
-
 def test_equal_pixels_are_one_picture(unconnected):
     x = torch.randn(1, 3, IMAGE, IMAGE, generator=torch.Generator())
     with unconnected(4, assignment="random") as compute:
@@ -457,14 +442,3 @@ def test_wrong_pictures_are_named(unconnected):
                     pass
         with pytest.raises(ValueError, match="is another one"), compute.picture("it", 20, 10):
             pass
-
-
-def test_boxes_reach_as_far_as_resizing_reads():
-    assert reach((10, 20, 30, 40), (0, 0, 100, 100), (5, 5, 105, 105)) == (15, 25, 35, 45)
-    assert reach((10, 20, 30, 40), (0, 0, 100, 100), (0, 0, 50, 200)) == (4, 39, 16, 81)
-    assert reach((10, 20, 10, 40), (0, 0, 100, 100), (0, 0, 50, 50)) == (0, 0, 0, 0)
-    assert reach((0, 0, 9, 9), (10, 0, 20, 20), (3, 4, 50, 50)) == (3, 4, 3, 4)  # beside it
-    boxes = windows_in(WindowGrid(20, 6), PATCH, (0, 0, 203, 320))
-    assert sum(seen([box]) for box in boxes) == seen(boxes) == 203 * 320  # nothing is resized
-    boxes = windows_in(WindowGrid(20, 6), PATCH, (0, 0, 417, 657))
-    assert seen(boxes) == 417 * 657 < sum(seen([box]) for box in boxes)

@@ -53,9 +53,10 @@ from paperlib.seeds import derive
 Attack = Callable[[Tensor, Tensor], Tensor]
 ENOUGH = 0.05  # dB: a doubling that gains less ends the training
 OTHER_GRID = WindowGrid(GRID.tokens, 4)  # 5 × 5 windows, as ViT-B has
+VIEWS = 8  # in a step: the Gaussian computes all pictures of a view at once
 DRAWN = 128  # views of each kind, drawn once, then shared by all steps
 FILLING = (123.675 / 255, 116.28 / 255, 103.53 / 255)  # what SAM's filling to a square looks like
-FILLED = 1 / 4  # share of the training pictures that are not square
+FILLED = 1 / 4  # share of the steps in which pictures are not square
 
 
 @dataclass(frozen=True)
@@ -98,22 +99,22 @@ def training_views(drawn: int, seed: int) -> Bool[Tensor, "views tokens tokens"]
 def varied(
     squares: UInt8[Tensor, "n 3 large large"], views: Bool[Tensor, "n tokens tokens"]
 ) -> tuple[Float[Tensor, "n 3 60 60"], Bool[Tensor, "n 60 60"]]:
-    """Pictures and what is seen of them: shifted, mirrored, and some of them not square.
+    """Pictures and what is seen of them: shifted, mirrored, and in some steps not square.
 
-    What fills a picture up to the square, at the right or at the bottom, everybody knows.
+    What fills pictures up to the square, at the right or at the bottom, everybody knows.
     """
-    n, place = len(squares), squares.device
+    place = squares.device
     top, left = torch.randint(squares.shape[-1] - SIDE + 1, (2,)).tolist()
     images = squares[:, :, top : top + SIDE, left : left + SIDE].float() / 255
-    turned = torch.rand(n, 1, 1, 1) < 0.5
+    turned = torch.rand(len(squares), 1, 1, 1) < 0.5
     images = torch.where(turned.to(place), images.flip(-1), images)
-    ends = (SIDE * (0.4 + 0.6 * torch.rand(n))).round()
-    ends = torch.where(torch.rand(n) < FILLED, ends, SIDE)
-    beyond = torch.arange(SIDE) >= ends[:, None]  # (n, 60)
-    right = torch.rand(n, 1, 1) < 0.5
-    filling = torch.where(right, beyond[:, None, :], beyond[:, :, None]).to(place)
+    filling = torch.zeros(SIDE, SIDE, dtype=torch.bool, device=place)
+    share, end, side = torch.rand(3).tolist()
+    if share < FILLED:
+        filling[round(SIDE * (0.4 + 0.6 * end)) :] = True
+        filling = filling.T if side < 0.5 else filling
     grey = images.new_tensor(FILLING).view(3, 1, 1)
-    return torch.where(filling[:, None], grey, images), to_pixels(views, SIDE) | filling
+    return torch.where(filling, grey, images), to_pixels(views, SIDE) | filling
 
 
 def negative_psnr(
@@ -141,14 +142,15 @@ def train_photographic(
     """One stage of the training, on the model's device, in bfloat16."""
     place = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)
-    optimiser = adamw(list(model.parameters()), recipe.learning_rate, recipe.weight_decay)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = adamw(learning, recipe.learning_rate, recipe.weight_decay)
     on_cpu = place.type == "cpu"
     kernels = [SDPBackend.MATH] if on_cpu else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
     def loss(step: int) -> Tensor:
         chosen = batch(len(squares), recipe.batch_size, step, seed)
-        drawn = torch.randint(len(views), (recipe.batch_size,))
-        images, seen = varied(squares[chosen].to(place), views[drawn].to(place))
+        drawn = torch.randint(len(views), (VIEWS,)).repeat(recipe.batch_size // VIEWS + 1)
+        images, seen = varied(squares[chosen].to(place), views[drawn[: len(chosen)]].to(place))
         with sdpa_kernel(kernels), torch.autocast(place.type, torch.bfloat16):
             guesses = model(images, seen)
         return negative_psnr(images, guesses.float(), seen)
@@ -256,6 +258,7 @@ def train_stages(network: str, material: Material, seed: int, stages: int, folde
     recipe, name, done = PhotographRecipe(), checkpoint_name(network), []
     torch.manual_seed(derive(seed, "weights"))
     model = build_attack(network)
+    model.prior.load_state_dict(load_attack("gaussian").state_dict())
     if (folder / f"{name}.json").is_file():
         card = load_card(name, folder)
         if (card["recipe"], card["data"], card["seed"]) != (asdict(recipe), material.data, seed):

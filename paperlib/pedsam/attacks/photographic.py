@@ -1,10 +1,12 @@
 r"""Attackers that know photographs: two networks that guess what a view of a photograph hides.
 
 Of a photograph $x$ and the seen pixels $m$ both take $x \odot m$ and $m$, averaged down to 60 × 60
-pixels (three for a token of the small SAM), and add to `smooth_fill` of the view; the guess is
-interpolated to the size of the image. What lies deep in a window that was not seen is a matter of
-light and colour, not of detail, and a small image is rebuilt many times as fast: more photographs
-are seen in the same time of training. What is lost is detail at the edge of what is seen.
+pixels (three for a token of the small SAM), and what `paperlib.pedsam.attacks.gaussian` expects of
+the rest, to which they add; they start as that attacker, so that all they learn is more than it
+knows. The guess is interpolated to the size of the image. What lies deep in a window that was not
+seen is a matter of light and colour, not of detail, and a small image is rebuilt many times as
+fast: more photographs are seen in the same time of training. What is lost is detail at the edge of
+what is seen.
 
 - `PhotographUNet`: convolutions at 20 × 20, 10 × 10 and 5 × 5 cells, the mask a channel of its own
   (after Ronneberger et al., arXiv 1505.04597);
@@ -21,8 +23,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from paperlib.pedsam.attacks.gaussian import resize
-from paperlib.pedsam.attacks.reconstruction import Residual, smooth_fill
+from paperlib.pedsam.attacks.gaussian import GaussianAttacker, resize
+from paperlib.pedsam.attacks.reconstruction import Residual
 
 SIDE = 60  # pixels that both networks work on
 CELL = 3  # pixels of a cell of the U-Net's finest level
@@ -33,11 +35,16 @@ class PhotographAttacker(nn.Module):
     """What both share: their input, and what their output is added to.
 
     Attributes:
+        prior: the Gaussian, which is not trained; a copy of the committed one in what is trained.
         pixels: the seen pixels are part of the input.
         tokens: no tokens of a later round are.
     """
 
     pixels, tokens = True, None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prior = GaussianAttacker()
 
     def forward(
         self, images: Float[Tensor, "n 3 size size"], seen: Bool[Tensor, "n size size"]
@@ -49,17 +56,19 @@ class PhotographAttacker(nn.Module):
         size, known = images.shape[-1], seen[:, None].to(images)
         share = resize(known, SIDE)
         seen = share[:, 0] >= 0.5
-        fill = smooth_fill(resize(images * known, SIDE) / share.clamp(min=1e-6), seen)
+        small = resize(images * known, SIDE) / share.clamp(min=1e-6)
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            fill = torch.where(seen[:, None], small, self.prior(small, seen))
         x = torch.cat([fill - 0.5, seen[:, None].to(fill)], dim=1)
         return resize(fill + self.change(x).to(fill), size)
 
     def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
-        """What is added to the smooth filling, from it (less a half) and the mask."""
+        """What is added to the filled image, from it (less a half) and the mask."""
         raise NotImplementedError
 
 
 class PhotographUNet(PhotographAttacker):
-    """Convolutions at three scales; 1.6 million parameters with these `channels` of each."""
+    """Convolutions at three scales; 1.6 million of its own with these `channels` of each."""
 
     def __init__(self, channels: tuple[int, int, int] = (64, 96, 128)) -> None:
         super().__init__()
@@ -77,6 +86,8 @@ class PhotographUNet(PhotographAttacker):
         self.up = nn.ConvTranspose2d(middle, fine, 2, 2)
         self.fine_up = nn.Sequential(nn.Conv2d(2 * fine, fine, 1), Residual(fine))
         self.head = nn.Conv2d(fine, 3 * CELL**2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
         x = F.pixel_unshuffle(x, CELL).contiguous(memory_format=torch.channels_last)
@@ -89,7 +100,7 @@ class PhotographUNet(PhotographAttacker):
 
 
 class PhotographTransformer(PhotographAttacker):
-    """Self-attention over 10 × 10 patches; 1.6 million parameters with these sizes.
+    """Self-attention over 10 × 10 patches; 1.6 million of its own with these sizes.
 
     Args:
         width, depth, heads: of the layers.
@@ -106,6 +117,8 @@ class PhotographTransformer(PhotographAttacker):
             layer, depth, nn.LayerNorm(width), enable_nested_tensor=False
         )
         self.head = nn.Linear(width, 3 * PATCH**2)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
         x = F.pixel_unshuffle(x, PATCH).flatten(2).transpose(1, 2)  # (n, patches, 4 · 36)

@@ -4,9 +4,9 @@ The mean fill knows the colours of a view and nothing else. What an attack gains
 view, picture by picture, is what it has found of the windows behind the view. Two controls are
 scored in the same way, over the same pixels:
 
-- null: the network that gets pixels looks at the view of another picture, and is compared with the
-  mean fill of that view; what it gains there it has not found in the picture;
-- positive: the same network is given the whole picture, as plain cloud is (k = 1), and its answer
+- null: `CONTROL` looks at the view of another picture, and is compared with the mean fill of that
+  view; what it gains there it has not found in the picture;
+- positive: the same attack is given the whole picture, as plain cloud is (k = 1), and its answer
   is taken as it comes, without the pixels that it was given put in place.
 
 Intervals are percentiles (95 %) of the bootstrap over pictures. A picture stands for itself under
@@ -31,6 +31,7 @@ BEST, OTHERS, WHOLE = "best attack", "a view of another picture", "the whole pic
 UNSEEN = ("PSNR unseen", "SSIM unseen")
 SETTING = ["assignment", "servers", "attack"]
 PICTURE = ["draw", "picture"]
+CONTROL = "gaussian"  # of the attacks that get pixels the best one on the validation of its card
 RESAMPLES = 2000
 ENDS = (2.5, 97.5)  # percentiles
 
@@ -59,7 +60,7 @@ def controls(draws: Sequence[Targets], servers: Sequence[int], seed: int) -> pd.
         servers: numbers of them.
         seed: as for `paperlib.pedsam.attacks.privacy.measure`, whose views these are.
     """
-    parts, model = [], load_attack("inpainting").to(draws[0].images.device)
+    parts, model = [], load_attack(CONTROL).to(draws[0].images.device)
     for draw, targets in enumerate(draws):
         images, others = targets.images, targets.images.roll(1, 0)
         with frozen(model), torch.inference_mode():

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from paperlib.models.checkpoints import load_card
 from paperlib.pedsam.attacks.images import Targets
 from paperlib.pedsam.attacks.measures import quality
-from paperlib.pedsam.attacks.networks import GRID, load_attack
+from paperlib.pedsam.attacks.networks import GRID, checkpoint_name, load_attack
 from paperlib.pedsam.attacks.reconstruction import biharmonic_fill, mean_fill, rebuild
 from paperlib.pedsam.attacks.views import draw_views, to_pixels
 from paperlib.pedsam.split.partition import KINDS
@@ -112,6 +113,21 @@ def means(measured: pd.DataFrame) -> pd.DataFrame:
     """Means over images and draws, a row for each coalition and attack."""
     numbers = measured.columns.difference([*KEYS, "draw", "picture", "attack"], sort=False)
     return measured.groupby([*KEYS, "attack"], sort=False)[[*numbers]].mean().reset_index()
+
+
+def held_out_photographs() -> pd.DataFrame:
+    """PSNR (dB) over unseen pixels of photographs that no attack has learnt from, as a card has it.
+
+    Means over photographs and assignments, a row an attack; columns: numbers of servers, all of
+    them, and what is said of a single window by a coalition that has all others.
+    """
+    card = load_card(checkpoint_name("gaussian"))
+    names = {f"_{name}": each.title for name, each in ATTACKS.items()}
+    names |= {"_half_the_photographs": f"{ATTACKS['gaussian'].title}, half of them"}
+    names[""] = names.pop("_gaussian")
+    rows = {title: card.get(f"test_psnr_unseen{name}") for name, title in names.items()}
+    rows = {title: row for title, row in rows.items() if row}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def training_views(drawn: int, seed: int) -> Bool[Tensor, "views tokens tokens"]
     for grid, count in ((GRID, drawn), (OTHER_GRID, drawn // 4)):
         for kind in KINDS:
             for k in SERVERS:
-                views.append(draw_views(grid, kind, k, 1, count, derive(seed, kind, k)))
+                views.append(draw_views(grid, kind, k, 1, count, derive(seed, kind)))
     views.append(draw_mixed_views(GRID, SERVERS, len(views) * drawn // 4, derive(seed, "mixed")))
     return torch.cat(views)
 
@@ -170,22 +170,23 @@ def validation(
         seed: of the views.
 
     Returns:
-        By number of servers, over all assignments; the mean of these ("all"); and, as an upper
+        By number of servers, the assignments in turn; the mean of these ("all"); and, as an upper
         bound, over the window of a view of all windows but one ("all but one").
     """
-    n, settings = len(photographs), [(k, kind, 1) for k in SERVERS for kind in KINDS]
-    settings.append((grid.count, "random", grid.count - 1))
-    found: dict[str, list[Tensor]] = {}
-    for k, kind, together in settings:
-        views = draw_views(grid, kind, k, together, n, derive(seed, "validation", kind))
+    found, n = {}, len(photographs)
+    for k, together in [*((k, 1) for k in SERVERS), (grid.count, grid.count - 1)]:
+        drawn = [
+            draw_views(grid, kind, k, together, n, derive(seed, "validation")) for kind in KINDS
+        ]
+        views = torch.stack([drawn[each % len(KINDS)][each] for each in range(n)])
         seen = to_pixels(views, photographs.shape[-1]).to(photographs.device)
         hidden = ~seen[:, None]
         squares = (photographs - attack(photographs, seen)).square() * hidden
         errors = squares.mean(1).sum((1, 2)) / hidden.sum((1, 2, 3))
-        found.setdefault("all but one" if together > 1 else str(k), []).append(-10 * errors.log10())
-    means = {name: torch.cat(each).mean().item() for name, each in found.items()}
-    means["all"] = sum(means[str(k)] for k in SERVERS) / len(SERVERS)
-    return {name: round(mean, 3) for name, mean in means.items()}
+        name = "all but one" if together > 1 else str(k)
+        found[name] = -10 * errors.log10().mean().item()
+    found["all"] = sum(found[str(k)] for k in SERVERS) / len(SERVERS)
+    return {name: round(mean, 3) for name, mean in found.items()}
 
 
 @dataclass(frozen=True)

@@ -153,13 +153,16 @@ class Rebuilder(nn.Module):
 
 
 def rebuild(
-    model: Rebuilder,
+    model: nn.Module,
     images: Float[Tensor, "n 3 size size"],
     seen: Bool[Tensor, "n size size"],
     tokens: Float[Tensor, "n channels grid grid"] | None = None,
     batch: int = 50,
 ) -> Float[Tensor, "n 3 size size"]:
-    """The network's guess, clipped to [0, 1], with the seen pixels (if it gets pixels) in place."""
+    """The network's guess, clipped to [0, 1], with the seen pixels (if it gets pixels) in place.
+
+    `model` is one of `paperlib.pedsam.attacks.networks` that says the whole image.
+    """
     guesses = []
     with frozen(model), torch.inference_mode():
         for start in range(0, len(images), batch):

@@ -21,8 +21,9 @@ def drawn():
     """A small distribution, and pictures that are drawn from it."""
     torch.manual_seed(0)
     model = GaussianAttacker(side=6, factors=4)
-    model.mean.data.normal_(0.5, 0.1)
-    model.factors.data.normal_(0, 0.1)
+    model.mean.data.normal_(0, 0.03)
+    model.mean.data[0] += 0.75**0.5  # grey
+    model.factors.data.normal_(0, 0.03)
     model.noise.data[:] = torch.tensor([0.03, 0.02, 0.01])
     z = torch.randn(4000, 3, 4, 1)
     clean = model.mean + (model.factors @ z)[..., 0]

@@ -111,7 +111,7 @@ def test_a_stage_trains_all_but_the_gaussian(network):
     squares = torch.randint(256, (8, 3, 64, 64), dtype=torch.uint8)
     before = {name: value.clone() for name, value in model.named_parameters()}
     recipe = training.PhotographRecipe(batch_size=4)
-    training.train_photographic(model, squares, training.training_views(1, 0), recipe, 3, seed=0)
+    training.train_photographic(model, squares, training.training_views(4, 0), recipe, 3, seed=0)
     same = {n for n, value in model.named_parameters() if torch.equal(value, before[n])}
     assert same == {"prior.mean", "prior.factors", "prior.noise"} and not model.training
 
@@ -129,7 +129,7 @@ def test_validation_knows_a_perfect_attacker_from_the_mean():
 def test_the_command_goes_on_from_its_card(sources, tmp_path, monkeypatch, capsys):
     few = training.PhotographRecipe(steps=1, batch_size=4)
     monkeypatch.setattr(training, "PhotographRecipe", lambda: few)
-    monkeypatch.setattr(training, "DRAWN", 1)
+    monkeypatch.setattr(training, "DRAWN", 4)
     monkeypatch.setattr(training, "ENOUGH", -100.0)
     command = ["--network", "unet", "--folder", str(tmp_path), "--work", str(tmp_path)]
     command += ["--photographs", *map(str, sources)]

@@ -143,8 +143,9 @@ run.say(f"To know photographs is worth {number(more['all'])} dB over a network o
 # %% [markdown]
 # The Gaussian is learnt to the end: twice the photographs change little. It is the best of all
 # guesses that are linear in what is seen, and no more: an attacker with a large network, who
-# knows what faces and cups look like, comes nearer. The upper bound is near enough to say what
-# matters. Even with 15 windows of 16 the last one is guessed at in its colours, not in its detail.
+# knows what faces and cups look like, comes nearer. The bound is what any of these attackers
+# loses by the number of windows alone: how far a column lies below it is owed to windows that went
+# to other servers. A narrow hole is the one case that the biharmonic surface is made for.
 #
 # ## Reconstruction by one server
 #
@@ -500,8 +501,8 @@ for k in (min(servers), max(servers)):
 # **Deviations and limits.** The attacks are ours and small: networks of a million parameters,
 # trained for minutes on drawn scenes, and a Gaussian of photographs, which is learnt to the end but
 # linear. A command (`paperlib.pedsam.attacks.photograph_training`) also trains a U-Net and a
-# transformer that start from it; their weights are not here. A stronger attacker (these, or a large
-# generative model) would
+# transformer that start from it; they have not been trained, and nothing here says what they would
+# gain. A stronger attacker (a large generative model, say) would
 # rebuild more; the numbers are lower bounds of what leaks, and a small gain from the tokens is no
 # proof of a small leak. The decoder of the active server is linear, what it returns is drawn at
 # random, and one view a number of servers is measured. A coalition is drawn at random for each

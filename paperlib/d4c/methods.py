@@ -23,9 +23,10 @@ from paperlib.d4c.natural import (
     published_spectrum,
     scrambled,
 )
+from paperlib.d4c.optimiser import Optimised, Part
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import PerturbationSettings, Settings
-from paperlib.d4c.synthesis import Optimised, Part, synthesise
+from paperlib.d4c.synthesis import synthesise
 from paperlib.data import LabelledImages
 from paperlib.models.clip import Tokenizer, denormalise, image_size, normalise
 

@@ -33,10 +33,10 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from paperlib import intervals
 from paperlib.data.photographs import find_photographs
 from paperlib.data.picture import read_picture
 from paperlib.files import write_files
-from paperlib.intervals import LEVEL
 from paperlib.models.sam import load_sam
 from paperlib.pedsam.attacks.detectors import Detector, Found, load_detectors
 from paperlib.pedsam.attacks.nearest import look
@@ -166,13 +166,13 @@ def bootstrap(
         parts, wholes: of each picture.
         seed: of the draws; the same pictures for all that has as many.
     """
-    n = len(parts)
-    chosen = torch.randint(n, (RESAMPLES, n), generator=generator(seed, "bootstrap")).numpy()
-    above, below = parts[chosen].sum(1), wholes[chosen].sum(1)
-    ratios = above[below > 0] / below[below > 0]
-    if not len(ratios):
-        return np.nan, np.nan
-    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+
+    def ratio(pictures: np.ndarray) -> float:
+        whole = wholes[pictures].sum()
+        return parts[pictures].sum() / whole if whole else np.nan
+
+    draws = RESAMPLES, derive(seed, "bootstrap")
+    low, high = intervals.bootstrap(ratio, [len(parts)], *draws)
     return float(low), float(high)
 
 

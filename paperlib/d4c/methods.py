@@ -138,7 +138,8 @@ METHODS = {
     "scrambled": Method("scrambled real", _scrambled),
 }
 ABLATION = tuple(name for name, method in METHODS.items() if method.parts is not None)
-TITLES = {name: method.title for name, method in METHODS.items()}
+AGAIN = "pgsi_again"  # PGSI's images of another draw, a control of the ablation
+TITLES = {name: method.title for name, method in METHODS.items()} | {AGAIN: "PGSI, other draw"}
 
 
 def data_free_baseline(model: nn.Module) -> str:

@@ -187,7 +187,7 @@ def _search(
 def _sorted(x: Tensor) -> Tensor:
     """Rows of `x` in rising order; on a CPU by NumPy, whose sort is vectorised."""
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        return torch.from_numpy(np.sort(x.detach().numpy(), axis=1))
+        return torch.from_numpy(np.sort(x.detach().contiguous().numpy(), axis=1))
     return x.sort(1).values.contiguous()
 
 

@@ -34,13 +34,14 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import baseline_parts
+from paperlib.d4c.optimiser import Part
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import GENERIC_NAMES, calibration_texts, photo, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.reconstruction import reconstruct
 from paperlib.d4c.reported import reported
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import Part, synthesise
+from paperlib.d4c.synthesis import synthesise
 from paperlib.freq.occlusion import component_changes
 from paperlib.freq.rct import rct_map
 from paperlib.models.checkpoints import load_checkpoint

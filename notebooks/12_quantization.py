@@ -128,7 +128,8 @@ images = calibration_sets(dataset, clips, methods, run.sizes, seed, real, kept)
 # Each plan is one quantization: an encoder, bit-widths, a draw. First come the weights and the text
 # tower; every method's images then give that CLIP the ranges of its image tower, and the result
 # classifies the test images of the draw. At the decisive bit-widths the same CLIP is also measured
-# without any calibration images.
+# without any calibration images. Our control, natural-spectrum noise, stands where images decide;
+# at the paper's bit-widths white noise alone says what any images are worth.
 
 # %%
 plans = quantization_plans(run.sizes, seed)
@@ -209,7 +210,8 @@ for name, row in alone.join(beside.d4c).groupby("encoder", sort=False).mean().it
 # %%
 gains = gain_table(wide, baselines)
 by_bits = gains.drop(columns="draw").groupby(["encoder", "bits"], sort=False)
-by_bits.agg(["mean", "std"]).rename(index=ENCODERS).round(1)
+table = by_bits.agg(["mean", "std"]).rename(index=ENCODERS).round(1)
+table.astype(object).fillna("")
 
 # %% [markdown]
 # The gains that the abstract reports at W4A8, of **other models and data** and with the full

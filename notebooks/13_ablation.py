@@ -48,6 +48,14 @@ import pandas as pd
 import torch
 
 from paperlib.d4c import cost, plots
+from paperlib.d4c.ablation import (
+    ablation_means,
+    ablation_table,
+    control_gains,
+    of_the_next_draw,
+    part_factors,
+    part_gains,
+)
 from paperlib.d4c.claimed import part_claims
 from paperlib.d4c.comparison import compare, decisive_plans
 from paperlib.d4c.encoders import ENCODERS, load_encoders
@@ -55,14 +63,7 @@ from paperlib.d4c.methods import ABLATION, TITLES
 from paperlib.d4c.published import calibration_sets, iterations_in_words
 from paperlib.d4c.reported import reported
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.tables import (
-    ablation_means,
-    ablation_table,
-    by_method,
-    over_draws,
-    part_factors,
-    part_gains,
-)
+from paperlib.d4c.tables import by_method, over_draws
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.notebook.words import beside_zero, compared, ranked
 from paperlib.paths import outputs_dir
@@ -77,16 +78,18 @@ from paperlib.runtime import device
 #
 # Because start and prompts are shared, two sets of one draw can be compared image by image: what
 # differs is the part alone. The draws are the repetition that says how much of a difference is
-# chance.
+# chance. Two controls say whether the comparison can tell: PGSI's set of the next draw, to which
+# nothing was added (null), and noise, to which PGSI surely adds something (positive).
 
 # %%
 clips = load_encoders(dataset, run.sizes.encoders)
 tests = load_draws(dataset, "test", run.sizes.test_images, run.sizes.seeds, seed)
 
 # %%
-methods, no_real = dict.fromkeys(clips, ABLATION), [None] * run.sizes.seeds
+methods, no_real = dict.fromkeys(clips, ("gaussian", *ABLATION)), [None] * run.sizes.seeds
 kept = outputs_dir() / "calibration_images"
 images = calibration_sets(dataset, clips, methods, run.sizes, seed, no_real, kept)
+images |= of_the_next_draw(images)
 
 # %% [markdown]
 # ## Accuracy
@@ -110,21 +113,25 @@ table.replace({"encoder": ENCODERS, "method": TITLES}).round(1)
 #
 # A part can be worth something alone and nothing beside the other, or the other way round, so both
 # are given. A gain above zero in every draw would speak for the part; gains of both signs do not
-# speak against it, they say that these draws are too few.
+# speak against it, they say that these draws are too few. Below them the two controls: a gain that
+# is not larger than the null control's spread is nothing that this comparison can see, and the
+# positive control is what it looks like when something was added.
 
 # %%
 gains = part_gains(by_method(measured, ["encoder", "draw"]))
-gains.groupby("encoder").agg(["mean", "std"]).T.unstack().rename(columns=ENCODERS).round(1)
+every = gains.join(control_gains(measured))
+every.groupby("encoder").agg(["mean", "std"]).T.unstack().rename(columns=ENCODERS).round(1)
 
 # %%
 run.save_figure(plots.ablation, measured)
 
 # %% [markdown]
 # A point a draw, a line for the mean. Where the points of two rows overlap, so few draws do not
-# tell them apart.
+# tell them apart. PGSI and PGSI with the sets of other draws should overlap, noise should lie below
+# both.
 
 # %%
-for (name, mine), gain in itertools.product(gains.groupby("encoder", sort=False), gains):
+for (name, mine), gain in itertools.product(every.groupby("encoder", sort=False), every):
     words = beside_zero(*(over_draws(mine[gain]) or (np.nan, np.nan)))
     run.say(f"{ENCODERS[name]}, {gain}: {mine[gain].mean():+.1f} points, {words}.")
 
@@ -224,7 +231,8 @@ run.claims_table()
 # decides nothing.
 #
 # **The question answered.** The gains of each part, alone and on top of the other, are in the
-# table; the lines above say whether all of them are gains. The cost is that of the iterations: a
+# table, beside what the comparison shows of nothing and of something; the lines above say whether
+# all of them are gains. The cost is that of the iterations: a
 # part makes each of them longer, and there are thousands, where images that ask no network need
 # none.
 #

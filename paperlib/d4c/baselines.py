@@ -29,8 +29,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paperlib.d4c.optimiser import Optimised, Part, optimise
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import Optimised, Part, optimise, total_variation
+from paperlib.d4c.synthesis import total_variation
 from paperlib.data import LabelledImages
 from paperlib.files import fingerprint
 from paperlib.models.clip import image_size, preprocess

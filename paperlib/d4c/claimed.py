@@ -85,7 +85,7 @@ def part_claims(gains: pd.DataFrame, images: int) -> Iterator[Claimed]:
     """What each part of D4C adds, alone and to the other.
 
     Args:
-        gains: of `paperlib.d4c.tables.part_gains`, by encoder and draw.
+        gains: of `paperlib.d4c.ablation.part_gains`, by encoder and draw.
         images: tested for each draw.
     """
     for encoder, mine in gains.groupby("encoder", sort=False):

@@ -3,7 +3,9 @@
 A plan is one quantization: an encoder, bit-widths, a draw. Weights and text tower do not see the
 calibration images, so they are quantized once a plan (`text_towers`), and every method's images
 continue from there (`compare`). The ranges of the weights do not even depend on the draw, nor on
-the bits of the activations: they are searched once for all plans that share them.
+the bits of the activations: they are searched once for all plans that share them. So are the
+ranges of the image tower's activations, which the bits of the weights do not change: they are those
+of the model in floating point.
 """
 
 import itertools
@@ -23,7 +25,13 @@ from paperlib.d4c.pipeline import (
     quantize_without_images,
 )
 from paperlib.d4c.prompts import zero_shot_task
-from paperlib.d4c.quantized_clip import ModuleError, QuantizedClip, weight_search
+from paperlib.d4c.quantized_clip import (
+    ImageRanges,
+    ModuleError,
+    QuantizedClip,
+    activation_search,
+    weight_search,
+)
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.sizes import DecisiveSizes, DeploymentSizes, QuantizationSizes
 from paperlib.d4c.zero_shot import task_features, top1
@@ -47,6 +55,7 @@ class Plan:
         decisive: whether calibration images decide at these bits.
         plain: whether figures and claims take it; False where a plan with less reconstruction
             stands beside it, which they take.
+        without: methods whose images it does not take.
     """
 
     encoder: str
@@ -55,10 +64,11 @@ class Plan:
     settings: Settings
     decisive: bool = False
     plain: bool = True
+    without: tuple[str, ...] = ()
 
 
 def plans_at(
-    encoder: str, bits: str, changes: Mapping[str, Any], draws: Iterable[int], seed: int, **of: bool
+    encoder: str, bits: str, changes: Mapping[str, Any], draws: Iterable[int], seed: int, **of: Any
 ) -> list[Plan]:
     """A plan for each of the draws.
 
@@ -89,6 +99,8 @@ def decisive_plans(sizes: DecisiveSizes, seed: int) -> list[Plan]:
 def quantization_plans(sizes: QuantizationSizes, seed: int) -> list[Plan]:
     """Encoder by encoder the `decisive_plans`, then the paper's bit-widths with some of the draws.
 
+    At the paper's, noise says what any images are worth; our other control, where images decide.
+
     Where those do not have the encoder's own reconstruction, some of the draws have it at the
     decisive bit-widths too; they are not `plain`.
     """
@@ -98,7 +110,7 @@ def quantization_plans(sizes: QuantizationSizes, seed: int) -> list[Plan]:
         plans += [plan for plan in decisive_plans(sizes, seed) if plan.encoder == name]
         for bits, few in sizes.bits.items():
             if bits != decisive:
-                plans += plans_at(name, bits, changes, draws[:few], seed)
+                plans += plans_at(name, bits, changes, draws[:few], seed, without=("spectrum",))
         if changes != own:
             learned = name, decisive, own, draws[: sizes.learned], seed
             plans += plans_at(*learned, decisive=True, plain=False)
@@ -179,14 +191,20 @@ def compare(
             calibration images.
     """
     rows, steps, errors, alone = [], {}, {}, {}
+    ranges: dict[tuple[Any, ...], ImageRanges] = {}  # by what decides them
     for plan, text_done in text_towers(clips, plans, dataset):
         name, k, iterations = plan.encoder, plan.draw, plan.settings.reconstruction_iterations
         texts = task_features(text_done, clips[name][1], dataset)
         for kind in ALONE if without_images and plan.decisive and plan.plain else ():
             model = quantize_without_images(text_done, kind)
             alone[name, k, ALONE[kind]] = 100 * top1(model, texts, tests[k])
-        for method in (method for *of, method in images if of == [name, k]):
-            quantized = quantize_image(text_done, images[name, k, method], folder)
+        own = [method for *of, method in images if of == [name, k]]
+        for method in (method for method in own if method not in plan.without):
+            key = name, k, method, activation_search(plan.settings)
+            given = images[name, k, method], folder, ranges.get(key)
+            quantized = quantize_image(text_done, *given)
+            if iterations == 0:  # nothing learned has changed them
+                ranges.setdefault(key, quantized.image_ranges())
             row = [name, plan.bits, iterations, k, method, 100 * top1(quantized, texts, tests[k])]
             rows.append([*row, plan.plain, plan.decisive])
             if plan.plain:

@@ -6,9 +6,10 @@ import pandas as pd
 from torch import nn
 
 from paperlib.d4c.methods import settings_of
+from paperlib.d4c.optimiser import Part
 from paperlib.d4c.set_store import PublishedSet, card_settings, trajectory
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import Part, synthesise_parts
+from paperlib.d4c.synthesis import synthesise_parts
 from paperlib.models.clip import Tokenizer
 
 CHECKED = (10, 25, 50)  # iterations that are made again to compare

@@ -23,9 +23,10 @@ from paperlib.d4c.natural import (
     published_spectrum,
     scrambled,
 )
+from paperlib.d4c.optimiser import Optimised, Part
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import PerturbationSettings, Settings
-from paperlib.d4c.synthesis import Optimised, Part, synthesise
+from paperlib.d4c.synthesis import synthesise
 from paperlib.data import LabelledImages
 from paperlib.models.clip import Tokenizer, denormalise, image_size, normalise
 
@@ -137,7 +138,8 @@ METHODS = {
     "scrambled": Method("scrambled real", _scrambled),
 }
 ABLATION = tuple(name for name, method in METHODS.items() if method.parts is not None)
-TITLES = {name: method.title for name, method in METHODS.items()}
+AGAIN = "pgsi_again"  # PGSI's images of another draw, a control of the ablation
+TITLES = {name: method.title for name, method in METHODS.items()} | {AGAIN: "PGSI, other draw"}
 
 
 def data_free_baseline(model: nn.Module) -> str:

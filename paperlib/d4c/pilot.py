@@ -22,12 +22,13 @@ from torch import Tensor, nn
 
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import calibration_images
+from paperlib.d4c.optimiser import Part
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import GENERIC_NAMES, zero_shot_task
 from paperlib.d4c.set_store import FOLDER
 from paperlib.d4c.sets import PART
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.synthesis import Part, synthesise_parts
+from paperlib.d4c.synthesis import synthesise_parts
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
 from paperlib.data import LabelledImages
 from paperlib.files import write_files

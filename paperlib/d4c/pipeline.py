@@ -16,9 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.cache import cache_path, cached
-from paperlib.d4c.baselines import gaussian_images
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, calibration_texts
-from paperlib.d4c.quantized_clip import ModuleError, QuantizedClip
+from paperlib.d4c.quantized_clip import ImageRanges, ModuleError, QuantizedClip
 from paperlib.d4c.quantized_layers import Tower
 from paperlib.d4c.quantizers import ActivationQuantizer, DynamicQuantizer
 from paperlib.d4c.reconstruction import ReconstructionWarning, reconstruct
@@ -38,7 +37,8 @@ def quantize_text(
 ) -> QuantizedClip:
     """All weights to their nearest codes, and the text tower reconstructed.
 
-    The image tower has ranges of noise until `quantize_image` gives it those of calibration images.
+    The activations of the image tower stay in floating point until `quantize_image` gives them
+    the ranges of calibration images.
 
     Args:
         model: a CLIP of open_clip, in float32; left as it is.
@@ -55,15 +55,18 @@ def quantize_text(
     device = next(model.parameters()).device
     texts = calibration_texts(templates, settings.prompts, settings.seed, names)
     tokens = tokenizer(texts).to(device)
-    noise = gaussian_images(model, 1, settings.seed).to(device)
     quantized = QuantizedClip(model, settings).to(device)
-    quantized.set_ranges(noise, tokens, weights_of)
-    quantized.errors = _reconstruct(quantized, noise, tokens, "text")
+    quantized.set_ranges(None, tokens, weights_of)
+    quantized.errors = _reconstruct(quantized, None, tokens, "text")
+    quantized.free_images()  # the reconstruction switches all on
     return quantized
 
 
 def quantize_image(
-    text_done: QuantizedClip, images: Float[Tensor, "n 3 size size"], folder: Path | None = None
+    text_done: QuantizedClip,
+    images: Float[Tensor, "n 3 size size"],
+    folder: Path | None = None,
+    ranges: ImageRanges | None = None,
 ) -> QuantizedClip:
     """A copy with the ranges and the reconstruction of the image tower from calibration images.
 
@@ -72,6 +75,7 @@ def quantize_image(
         images: normalised as the model takes them.
         folder: where what was found is kept (see `paperlib.cache.cached`); an interrupted
             reconstruction continues there. None keeps nothing.
+        ranges: found before, as for `QuantizedClip.set_image_ranges`.
     """
     quantized = copy.deepcopy(text_done)
     device = next(quantized.parameters()).device
@@ -80,7 +84,7 @@ def quantize_image(
     before = text_done.visual.state_dict()
 
     def make() -> dict[str, Tensor]:
-        quantized.set_image_ranges(images.to(device))
+        quantized.set_image_ranges(images.to(device), ranges)
         errors = _reconstruct(quantized, images.to(device), None, "image", unfinished)
         after = quantized.visual.state_dict().items()
         changed = {name: value for name, value in after if not torch.equal(value, before[name])}
@@ -90,6 +94,7 @@ def quantize_image(
     found = cached(folder, make, *decides, made_by=quantize_image)
     rows = found.pop(ERRORS).tolist()  # of every part, or none where nothing was learned
     quantized.visual.load_state_dict(before | found)
+    quantized.switch(True)
     parts = [part for stage in quantized.stages("image") for part in stage.parts() if rows]
     errors = [ModuleError(name, *row) for (name, _), row in zip(parts, rows, strict=True)]
     quantized.errors = [*text_done.errors, *errors]
@@ -120,7 +125,7 @@ def quantize_without_images(
 
 def _reconstruct(
     model: QuantizedClip,
-    images: Tensor,
+    images: Tensor | None,
     tokens: Tensor | None,
     tower: Tower,
     checkpoint: Path | None = None,
@@ -135,5 +140,4 @@ def _reconstruct(
 
 def image_steps(quantized: QuantizedClip) -> Float[Tensor, " quantizers"]:
     """The step of every activation quantizer in the image tower; of channels, their mean."""
-    tower = set(quantized.visual.modules())
-    return torch.stack([q.scale.detach().mean() for _, q in quantized.activations() if q in tower])
+    return torch.stack([q.scale.detach().mean() for _, q in quantized.activations("image")])

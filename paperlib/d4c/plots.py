@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from paperlib.d4c.ablation import CONTROLS
 from paperlib.d4c.encoders import ENCODERS
-from paperlib.d4c.methods import ABLATION, METHODS, TITLES
+from paperlib.d4c.methods import ABLATION, AGAIN, METHODS, TITLES
 from paperlib.notebook.figures import (
     BLACK,
     BLUE,
@@ -28,8 +29,9 @@ PALETTE = (  # in the order of METHODS
     *(BLACK, GREY, ORANGE, SKY, GREEN, PURPLE, VERMILION, BLUE, BROWN),
     *("#7f3c8d", "#6b7a1f", "#b22f5b"),
 )
-COLOURS = dict(zip(METHODS, cycle(PALETTE)))
+COLOURS = dict(zip(METHODS, cycle(PALETTE))) | {AGAIN: "0.5"}
 BROKEN = {name: title.replace(" + ", "\n+ ") for name, title in TITLES.items()}  # in two lines
+BROKEN |= {"gaussian": "noise", AGAIN: "PGSI,\nother\ndraw"}
 
 
 def examples(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
@@ -182,7 +184,8 @@ def accuracy(table: pd.DataFrame) -> Figure:
             style = {"color": COLOURS[method], "label": TITLES[method], "markersize": 8}
             groups = beside[beside.method == method].groupby("bits", sort=False).top1
             at = [x + 0.13 * (place - (len(methods) - 1) / 2) for x in range(len(widths))]
-            right.errorbar(at, groups.mean(), groups.std().fillna(0), fmt="o", **style)
+            mean, deviation = (each.reindex(widths) for each in (groups.mean(), groups.std()))
+            right.errorbar(at, mean, deviation.fillna(0), fmt="o", **style)
         for ax in (left, right):
             ax.axhline(mine["float"].mean(), color="0.4", linestyle="--", linewidth=1)
         names = [TITLES[method].replace(" ", "\n") for method in methods]
@@ -218,15 +221,16 @@ def gains(table: pd.DataFrame) -> Figure:
 
 
 def ablation(table: pd.DataFrame) -> Figure:
-    """Zero-shot accuracy with each part of D4C on or off, a point a seed and a line for their mean,
-    a panel an encoder."""
+    """Zero-shot accuracy with noise and with each part of D4C on or off, PGSI also with the images
+    of another draw; a point a seed and a line for their mean, a panel an encoder."""
     encoders = table.encoder.unique()
-    figure, axes = plt.subplots(1, len(encoders), figsize=(7.5, 3.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(encoders), figsize=(8, 4), squeeze=False)
+    methods = [method for method in (*CONTROLS, *ABLATION) if method in set(table.method)]
     for ax, encoder in zip(axes[0], encoders, strict=True):
         mine = table[table.encoder == encoder]
-        for place, method in enumerate(ABLATION):
+        for place, method in enumerate(methods):
             _points(ax, place, mine[mine.method == method].top1, COLOURS[method])
-        names = [BROKEN[method] for method in ABLATION]
+        names = [BROKEN[method] for method in methods]
         ax.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
         title = f"{ENCODERS[encoder]}, {mine.bits.iloc[0]}"
         ax.set(title=title, ylabel="zero-shot Top-1 (%)")

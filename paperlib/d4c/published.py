@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.d4c.methods import ABLATION, TITLES, calibration_images, settings_of
+from paperlib.d4c.optimiser import Part
 from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.set_store import (
     LOSSES_EVERY,
@@ -22,7 +23,7 @@ from paperlib.d4c.set_store import (
 )
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import EncoderSizes
-from paperlib.d4c.synthesis import Part, Synthesis, draw_beginning, synthesise
+from paperlib.d4c.synthesis import Synthesis, draw_beginning, synthesise
 from paperlib.data import LabelledImages
 from paperlib.models.clip import Tokenizer, image_size
 from paperlib.seeds import derive

@@ -6,7 +6,7 @@ Source: Zhang et al., arXiv 2511.15411, and its official code.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,8 @@ from paperlib.d4c.ranges import Range, search_range
 from paperlib.d4c.settings import Settings
 from paperlib.models.clip import image_size
 from paperlib.runtime import progress
+
+ImageRanges = Mapping[str, tuple[Tensor, Tensor]]  # scale and zero point by quantizer
 
 
 class Stage(NamedTuple):
@@ -116,9 +118,12 @@ class QuantizedClip(nn.Module):
         """Names and quantized layers."""
         return ((n, m) for n, m in self.named_modules() if isinstance(m, QuantizedLayer))
 
-    def activations(self) -> Iterator[tuple[str, ActivationQuantizer]]:
-        """Names and quantizers of activations."""
-        return ((n, m) for n, m in self.named_modules() if isinstance(m, ActivationQuantizer))
+    def activations(self, tower: Tower | None = None) -> Iterator[tuple[str, ActivationQuantizer]]:
+        """Names and quantizers of activations; None gives those of both towers."""
+        for name, module in self.named_modules():
+            of = "image" if name.startswith("clip.visual.") else "text"
+            if isinstance(module, ActivationQuantizer) and tower in (None, of):
+                yield name, module
 
     def switch(self, on: bool) -> None:
         """Quantize, or compute what the float model does."""
@@ -133,7 +138,7 @@ class QuantizedClip(nn.Module):
     @torch.no_grad()
     def set_ranges(
         self,
-        images: Float[Tensor, "n 3 height width"],
+        images: Float[Tensor, "n 3 height width"] | None,
         tokens: Int[Tensor, "m context"],
         weights_of: "QuantizedClip | None" = None,
     ) -> None:
@@ -142,7 +147,8 @@ class QuantizedClip(nn.Module):
         Activations are those of the float model on the first `range_images` and `range_prompts`.
 
         Args:
-            images: calibration images, normalised as the model takes them.
+            images: calibration images, normalised as the model takes them; None leaves the
+                activations of the image tower in floating point, until `set_image_ranges`.
             tokens: of calibration prompts.
             weights_of: a copy of the same CLIP whose ranges of the weights are taken, as images and
                 prompts do not change them; None searches them.
@@ -160,10 +166,19 @@ class QuantizedClip(nn.Module):
                 layer.weight_quantizer.set_range(layer.weight, scale, zero_point)
         else:
             self._take_weight_ranges(weights_of)
-        self._observe(list(self.activations()), images, tokens)
+        self._observe(
+            list(self.activations(None if images is not None else "text")), images, tokens
+        )
+        if images is None:
+            self.free_images()
+
+    def free_images(self) -> None:
+        """Leave the activations of the image tower in floating point."""
+        for _, quantizer in self.activations("image"):
+            quantizer.active = False
 
     def _take_weight_ranges(self, other: "QuantizedClip") -> None:
-        other.check_ranges()
+        other.check_ranges(["text"])
         if weight_search(other.settings) != weight_search(self.settings):
             raise ValueError("weights_of: the ranges of its weights were searched otherwise")
         theirs = dict(other.layers())
@@ -173,19 +188,40 @@ class QuantizedClip(nn.Module):
             found = theirs[name].weight_quantizer
             layer.weight_quantizer.set_range(layer.weight, found.scale, found.zero_point)
 
-    def set_image_ranges(self, images: Float[Tensor, "n 3 height width"]) -> None:
+    def set_image_ranges(
+        self, images: Float[Tensor, "n 3 height width"], found: ImageRanges | None = None
+    ) -> None:
         """Search the ranges of the activations in the image tower anew; the others stay.
 
         Args:
             images: as for `set_ranges`, which must have been called before.
+            found: what `image_ranges` gave of the same CLIP after the same images at the same bits
+                of activations; None searches it.
 
         Raises:
-            ValueError: the model has no ranges yet, there are no images, or they have another size.
+            ValueError: the model has no ranges yet, there are no images, or they have another size;
+                or `found` is of another CLIP.
         """
         self.check_inputs(images)
-        self.check_ranges()
-        tower = set(self.visual.modules())
-        self._observe([(n, q) for n, q in self.activations() if q in tower], images, None)
+        self.check_ranges(["text"])
+        quantizers = dict(self.activations("image"))
+        if found is None:
+            self._observe(list(quantizers.items()), images, None)
+            return
+        if found.keys() != quantizers.keys():
+            raise ValueError("found: these ranges are of another model")
+        with torch.no_grad():
+            for name, (scale, zero_point) in found.items():
+                quantizers[name].scale.copy_(scale)
+                quantizers[name].zero_point.copy_(zero_point)
+        self.switch(True)
+
+    def image_ranges(self) -> ImageRanges:
+        """Scale and zero point of every activation in the image tower, by its name."""
+        return {
+            name: (quantizer.scale.detach().clone(), quantizer.zero_point.clone())
+            for name, quantizer in self.activations("image")
+        }
 
     def _search(self, rows: Tensor, bits: int) -> Range:
         return search_range(rows, bits, self.settings.range_exponent, self.settings.range_fractions)
@@ -194,7 +230,7 @@ class QuantizedClip(nn.Module):
     def _observe(
         self,
         quantizers: list[tuple[str, ActivationQuantizer]],
-        images: Tensor,
+        images: Tensor | None,
         tokens: Tensor | None,
     ) -> None:
         """Search ranges of activations that the float model has, and switch quantization on.
@@ -225,7 +261,8 @@ class QuantizedClip(nn.Module):
         self.switch(False)
         hooks = [q.register_forward_pre_hook(observe) for _, q in quantizers]
         try:
-            self.encode_image(images[: self.settings.range_images])
+            if images is not None:
+                self.encode_image(images[: self.settings.range_images])
             if tokens is not None:
                 self.encode_text(tokens[: self.settings.range_prompts])
         finally:
@@ -234,13 +271,25 @@ class QuantizedClip(nn.Module):
                 hook.remove()
         self.switch(True)
 
-    def check_ranges(self) -> None:
-        """Raise ValueError where the model has no ranges yet, or is switched off."""
-        if not all(quantizer.active for _, quantizer in self.activations()):
+    def check_ranges(self, towers: Sequence[Tower] = ("image", "text")) -> None:
+        """Raise ValueError where towers have no ranges yet, or are switched off."""
+        if not all(q.active for tower in towers for _, q in self.activations(tower)):
             raise ValueError("model: it has no ranges, or is switched off; call set_ranges first")
 
-    def check_inputs(self, images: Tensor, tokens: Tensor | None = None) -> None:
-        """Raise ValueError where images or tokens are not what the model takes."""
+    def check_inputs(self, images: Tensor | None, tokens: Tensor | None = None) -> None:
+        """Raise ValueError where images or tokens, if given, are not what the model takes."""
+        if images is not None:
+            self._check_images(images)
+        if tokens is None:
+            return
+        context = getattr(self.clip, "text", self.clip).context_length
+        if len(tokens) == 0 or tokens.shape[1:] != (context,):
+            raise ValueError(
+                f"tokens of shape {tuple(tokens.shape)}: the model takes (m, {context}) with m "
+                "from 1"
+            )
+
+    def _check_images(self, images: Tensor) -> None:
         size = image_size(self)
         if len(images) == 0 or images.shape[1:] != (3, size, size):
             raise ValueError(
@@ -251,14 +300,12 @@ class QuantizedClip(nn.Module):
             raise ValueError(f"images of {images.dtype}: the model takes torch.float32")
         if (broken := first_not_finite(images)) is not None:
             raise ValueError(f"images[{broken}]: it has values that are not finite numbers")
-        if tokens is None:
-            return
-        context = getattr(self.clip, "text", self.clip).context_length
-        if len(tokens) == 0 or tokens.shape[1:] != (context,):
-            raise ValueError(
-                f"tokens of shape {tuple(tokens.shape)}: the model takes (m, {context}) with m "
-                "from 1"
-            )
+
+
+def activation_search(settings: Settings) -> tuple[float, ...]:
+    """What of the settings decides the ranges of the activations in the image tower."""
+    searched = settings.range_exponent, settings.range_fractions
+    return settings.activation_bits, *searched, settings.range_images
 
 
 def weight_search(settings: Settings) -> tuple[float, ...]:

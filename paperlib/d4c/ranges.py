@@ -42,7 +42,8 @@ from paperlib.d4c.quantizers import largest_code
 CELLS = 2**20  # pairs, or values, at once: some 100 MB
 PIECES = 1024  # of equal counts of values that a long row is cut into, and as many of equal width
 LONG = 8 * PIECES  # values above which a row is long
-SLACK = 1 + 1e-7  # of the bounds, above their rounding
+FEW = 8  # so many values a code, and a search for the ends of codes is faster than counting
+SLACK = 1 + 3e-5  # of the bounds, above their rounding: their powers are taken in float32
 
 
 class Range(NamedTuple):
@@ -186,7 +187,7 @@ def _search(
 def _sorted(x: Tensor) -> Tensor:
     """Rows of `x` in rising order; on a CPU by NumPy, whose sort is vectorised."""
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        return torch.from_numpy(np.sort(x.detach().numpy(), axis=1))
+        return torch.from_numpy(np.sort(x.detach().contiguous().numpy(), axis=1))
     return x.sort(1).values.contiguous()
 
 
@@ -196,18 +197,28 @@ WithinCodes = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def _by_values(x: Tensor, q_max: int, p: float) -> WithinCodes:
-    """Exact sums, with a pass over sorted values (rows, n) for each scale."""
-    codes, running = torch.empty_like(x), x.new_zeros(len(x), x.shape[1] + 1)  # kept for all passes
+    """Sums, with a pass over sorted values (rows, n) for each scale; up to float32 exact."""
+    ratio, running = torch.empty_like(x), x.new_zeros(len(x), x.shape[1] + 1)  # kept for all passes
+    ends_of_codes = _ends_of_codes(x, q_max)
+    few = len(ends_of_codes) * FEW <= x.shape[1]
 
     def within_codes(s: Tensor) -> tuple[Tensor, Tensor]:
-        torch.div(x, s, out=codes).round_()
-        places = codes.clamp(-q_max - 1, q_max + 1).add_(q_max + 1).to(torch.int64)
-        counts = places.new_zeros(len(x), 2 * q_max + 3)
-        up_to = counts.scatter_add_(1, places, torch.ones_like(places)).cumsum_(1)[:, :-1]
-        torch.cumsum(_power(codes.mul_(s).sub_(x), p), 1, out=running[:, 1:])
-        return up_to, running.gather(1, up_to)
+        codes = torch.div(x, s, out=ratio).round()
+        if few:
+            up_to = torch.searchsorted(x, ends_of_codes * s, right=True)
+        else:
+            places = codes.clamp(-q_max - 1, q_max + 1).add_(q_max + 1).to(torch.int64)
+            counts = places.new_zeros(len(x), 2 * q_max + 3)
+            up_to = counts.scatter_add_(1, places, torch.ones_like(places)).cumsum_(1)[:, :-1]
+        torch.cumsum(_power(codes.sub_(ratio).float(), p), 1, dtype=x.dtype, out=running[:, 1:])
+        return up_to, running.gather(1, up_to).mul_(s**p)
 
     return within_codes
+
+
+def _ends_of_codes(x: Tensor, q_max: int) -> Tensor:
+    """Where codes -q_max - 1 to q_max end, in steps."""
+    return torch.arange(-q_max - 1, q_max + 1, dtype=x.dtype, device=x.device) + 0.5
 
 
 def _by_pieces(x: Tensor, q_max: int, p: float) -> WithinCodes:
@@ -224,7 +235,7 @@ def _by_pieces(x: Tensor, q_max: int, p: float) -> WithinCodes:
     T1, T2 = (x.new_zeros(len(x), n + 1) for _ in range(2))
     torch.cumsum(x - first, 1, out=T1[:, 1:])
     torch.cumsum((x - first).square_(), 1, out=T2[:, 1:])
-    ends_of_codes = torch.arange(-q_max - 1, q_max + 1, dtype=x.dtype, device=x.device) + 0.5
+    ends_of_codes = _ends_of_codes(x, q_max)
 
     def within_codes(s: Tensor) -> tuple[Tensor, Tensor]:
         up_to = torch.searchsorted(x, ends_of_codes * s, right=True)
@@ -249,4 +260,5 @@ def _least(b: Tensor, count: Tensor, S1: Tensor, S2: Tensor, p: float) -> Tensor
     """Lower bound of Σ|x - b|^p over `count` values on one side of b, of sums S1 and S2 = Σx²."""
     M1 = S1 - b * count
     M2 = (S2 - (S1 + M1).mul_(b)).clamp_(min=0)
-    return (M2 / M1.abs_().clamp_(min=torch.finfo(M1.dtype).tiny)).pow_(p - 2).mul_(M2)
+    mean = M2 / M1.abs_().clamp_(min=torch.finfo(M1.dtype).tiny)
+    return _power(mean.float(), p - 2) * M2

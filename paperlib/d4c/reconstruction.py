@@ -48,7 +48,7 @@ class ReconstructionWarning(UserWarning):
 
 def reconstruct(
     model: QuantizedClip,
-    images: Float[Tensor, "n 3 height width"],
+    images: Float[Tensor, "n 3 height width"] | None,
     tokens: Int[Tensor, "m context"] | None,
     towers: Sequence[Tower] = ("image", "text"),
     checkpoint: Path | None = None,
@@ -60,23 +60,26 @@ def reconstruct(
 
     Args:
         model: its `settings` say how.
-        images: calibration images, normalised as the model takes them.
+        images: calibration images, normalised as the model takes them; None where the image tower
+            is not reconstructed.
         tokens: of calibration prompts; None where the text tower is not reconstructed.
         towers: which to reconstruct, in this order.
         checkpoint: file that keeps what was learned of finished modules; an interrupted run goes on
             from it (see `Resume`). It is deleted at the end.
 
     Raises:
-        ValueError: the model has no ranges yet, images or tokens have another size than the model
-            takes, there are no tokens for the text tower, the file is of another run, the
+        ValueError: such a tower has no ranges yet, images or tokens have another size than the
+            model takes, there are none for a tower, the file is of another run, the
             activations are too large for `memory_budget` even in half precision, or the text
             tower has a mask a prompt.
     """
     model.check_inputs(images, tokens)
     if tokens is None and "text" in towers:
         raise ValueError("tokens=None: the text tower is reconstructed with tokens of prompts")
-    model.check_ranges()
-    samples = [images] if tokens is None else [images, tokens]
+    if images is None and "image" in towers:
+        raise ValueError("images=None: the image tower is reconstructed with images")
+    model.check_ranges(towers)
+    samples = [given for given in (images, tokens) if given is not None]
     key = checkpoint and fingerprint(model, model.settings, samples, list(towers))
     resume = Resume(checkpoint, {"model, settings, images, prompts or towers": key})
     done = resume.load() or {}  # by module: what was learned, and the errors

@@ -19,9 +19,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from paperlib.d4c.optimiser import Optimised
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import Optimised, total_variation
+from paperlib.d4c.synthesis import total_variation
 from paperlib.files import FileError, fingerprint
 from paperlib.paths import DATA
 

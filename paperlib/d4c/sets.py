@@ -6,7 +6,7 @@ The recipe takes hours of a CPU. So a set is made by a command, and notebooks re
 
 A set of N images has the settings of the paper's released configuration. The first set of D4C and
 of the baseline is whole, of the others the first `PART` images are kept, which are those that the
-whole set would have (`paperlib.d4c.synthesis.Part`). The card says how the first mini-batch came
+whole set would have (`paperlib.d4c.optimiser.Part`). The card says how the first mini-batch came
 about (loss, standard deviation, total variation, values out of range by iteration), so that a few
 iterations made again tell whether the code still makes this set (`paperlib.d4c.made_again`).
 """
@@ -26,6 +26,7 @@ from paperlib.d4c.baselines import baseline_parts
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.made_again import CHECKED
 from paperlib.d4c.methods import ABLATION, SYNTHESIS, settings_of
+from paperlib.d4c.optimiser import Optimised, Part
 from paperlib.d4c.set_store import (
     DRAWS,
     FOLDER,
@@ -36,7 +37,7 @@ from paperlib.d4c.set_store import (
     trajectory,
 )
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import Optimised, Part, synthesise_parts
+from paperlib.d4c.synthesis import synthesise_parts
 from paperlib.files import fingerprint, write_files
 from paperlib.models.clip import Tokenizer
 from paperlib.runtime import device_name

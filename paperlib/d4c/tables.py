@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
-from paperlib.d4c.methods import ABLATION, METHODS, TITLES
+from paperlib.d4c.methods import METHODS, TITLES
 from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.quantized_clip import ModuleError
 from paperlib.d4c.semantics import embed, prompt_similarities, share_out_of_range
@@ -267,51 +267,6 @@ def rounding_table(
     return table.round({"undecided roundings (%)": 0, "modules": 0}).round(1)
 
 
-def ablation_table(
-    top1: pd.DataFrame, images: Mapping[tuple[str, int, str], Float[Tensor, "n 3 size size"]]
-) -> pd.DataFrame:
-    """A row an encoder, draw and method: Top-1 (%), and the share of values that no image has (%).
-
-    Args:
-        top1: of `paperlib.d4c.comparison.compare`.
-        images: that calibrate, normalised, by encoder, draw and method.
-    """
-    keys = ["encoder", "draw", "method"]
-    rows = top1[keys].itertuples(index=False)
-    beyond = [100 * share_out_of_range(images[tuple(row)]) for row in rows]
-    columns = {"out of range (%)": beyond, "bits": top1.bits}
-    return top1[[*keys, "top1"]].assign(**columns)
-
-
-def ablation_means(measured: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation of Top-1 over draws, with SCG and PAE ticked, by encoder."""
-    groups = measured.groupby(["encoder", "bits", "method"], sort=False)
-    beyond = groups["out of range (%)"].mean()
-    return with_parts(groups.top1.agg(["mean", "std"]).join(beyond).reset_index())
-
-
-def part_gains(wide: pd.DataFrame) -> pd.DataFrame:
-    """What SCG and PAE each add to PGSI, alone and to the other, in percentage points."""
-    return pd.DataFrame(
-        {
-            "SCG to PGSI": wide.pgsi_scg - wide.pgsi,
-            "PAE to PGSI": wide.pgsi_pae - wide.pgsi,
-            "SCG to PGSI + PAE": wide.d4c - wide.pgsi_pae,
-            "PAE to PGSI + SCG": wide.d4c - wide.pgsi_scg,
-        }
-    )
-
-
-def part_factors(cost: pd.DataFrame) -> pd.DataFrame:
-    """How many times longer an iteration is with SCG, and with PAE, than PGSI's, by encoder.
-
-    Args:
-        cost: of `paperlib.d4c.cost.synthesis_cost`.
-    """
-    wide = cost.pivot(index="encoder", columns="method", values="ms an iteration")
-    return pd.DataFrame({"SCG": wide.pgsi_scg / wide.pgsi, "PAE": wide.pgsi_pae / wide.pgsi})
-
-
 def widening(steps: Mapping[Hashable, Tensor], key: Sequence[Hashable], method: str) -> float:
     """Geometric mean of a method's quantizer steps as multiples of those with real images."""
     return (steps[(*key, method)] / steps[(*key, "real")]).log().mean().exp().item()
@@ -340,11 +295,3 @@ def range_table(
         for (name, k, method), x in images.items()
     ]
     return pd.DataFrame(rows)
-
-
-def with_parts(table: pd.DataFrame) -> pd.DataFrame:
-    """With a column for SCG and one for PAE that tick the methods that have them."""
-    for place, part in enumerate(("SCG", "PAE")):
-        has = {method: "✓" if METHODS[method].parts[place] else "" for method in ABLATION}
-        table = table.assign(**{part: table.method.map(has)})
-    return table

@@ -34,7 +34,7 @@ def top1(
     model: nn.Module,
     texts: Float[Tensor, "classes features"],
     data: LabelledImages,
-    batch: int = 250,
+    batch: int = 100,
 ) -> float:
     """Share of the images that are recognised, 0 to 1.
 

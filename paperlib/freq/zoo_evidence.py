@@ -22,6 +22,7 @@ from paperlib.data import LabelledImages
 from paperlib.freq.variants import ARCHITECTURES
 from paperlib.freq.zoo_recipes import RECIPES, VARIANTS
 from paperlib.freq.zoo_training import Job, measure
+from paperlib.intervals import Cells, bootstrap, bootstrap_clusters
 from paperlib.models.checkpoints import load_checkpoint
 from paperlib.names import DATASETS
 from paperlib.names import LABELLED as NAMES
@@ -190,17 +191,18 @@ def beyond_null(
     """
     measured = np.stack(list(differences.values()), 1)  # (images, architectures)
     nulls = [null_networks(dataset, name) for name in differences]
-    draw = np.random.default_rng(derive(seed, "images of the null"))
 
     def smallest(own: np.ndarray, null: list[pd.DataFrame]) -> float:
         largest = [above_natural(shares).max() for shares in null]
         return float((own.mean(0) - largest).min())
 
-    found = []
-    for _ in range(resamples):
-        some = [shares.iloc[draw.integers(len(shares), size=len(shares))] for shares in nulls]
-        found.append(smallest(measured[draw.integers(len(measured), size=len(measured))], some))
-    return Correlation(smallest(measured, nulls), *map(float, np.percentile(found, [2.5, 97.5])))
+    def again(*images: np.ndarray) -> float:
+        some = [shares.iloc[own] for shares, own in zip(nulls, images[:-1], strict=True)]
+        return smallest(measured[images[-1]], some)
+
+    counts = [*map(len, nulls), len(measured)]
+    ends = bootstrap(again, counts, resamples, derive(seed, "images of the null"))
+    return Correlation(smallest(measured, nulls), *map(float, ends))
 
 
 def permuted(table: pd.DataFrame, robust: str, shuffles: int, seed: int) -> np.ndarray:
@@ -240,20 +242,13 @@ def associate(
     ]
     if len(variants) < 3:
         raise ValueError(f"{len(variants)} variants: a correlation needs at least three")
-    draw = np.random.default_rng(derive(seed, "variants and trainings"))
 
-    def points(some: list, resampled: bool) -> np.ndarray:  # (variants x architectures, 3)
-        cells = [cell for variant in some for cell in variant]
-        if resampled:
-            cells = [cell[draw.integers(len(cell), size=len(cell))] for cell in cells]
-        return np.stack([cell.mean(0) for cell in cells])
+    def of_means(cells: Cells) -> np.ndarray:
+        return correlations(np.stack([cell.mean(0) for cell in cells]))
 
-    found = []
-    for _ in range(resamples):
-        some = [variants[i] for i in draw.integers(len(variants), size=len(variants))]
-        found.append(correlations(points(some, resampled=True)))
-    ends = np.nanpercentile(np.stack(found), [2.5, 97.5], axis=0)
-    values = correlations(points(variants, resampled=False))
+    draws = resamples, derive(seed, "variants and trainings")
+    ends = bootstrap_clusters(of_means, variants, *draws)
+    values = of_means([cell for variant in variants for cell in variant])
     each = (Correlation(*map(float, row)) for row in zip(values, *ends, strict=True))
     return Association(len(variants), len(table), *each)
 

@@ -148,7 +148,7 @@ def publish(entry: Entry, profile: str, because: Sequence[str] = ()) -> None:
             raise PublishError(f"{entry.name}: the results in {run} are of other inputs")
         if made["threads"] != 1:
             raise PublishError(f"{entry.name}: ran with {made['threads']} threads: valid is 1")
-        before = changelog.means(target)
+        before = changelog.means(target, changelog.stated_then(target))
         replace_folder(run / entry.name, target)
         said = changelog.differences(before, changelog.means(target))
         changelog.note(entry.name, profile, found.changed + found.data, said, because)

@@ -187,17 +187,22 @@ def git_state(parts: Mapping[str, str]) -> tuple[str, bool]:
     files = [part for part in parts if "/" in part]
     files += {f"{Path(file).parent}/sizes.py" for file in files if file.startswith("paperlib/")}
     try:
-        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").split()
+        top, commit = git("rev-parse", "--show-toplevel", "HEAD").split()
         if Path(top).resolve() != ROOT:
             return provenance.NONE, False
-        return commit, not _git("status", "--porcelain", "--", *sorted(files))
+        return commit, not git("status", "--porcelain", "--", *sorted(files))
     except (OSError, subprocess.CalledProcessError, ValueError):
         return provenance.NONE, False
 
 
-def _git(*words: str) -> str:
+def git(*words: str) -> str:
+    """What git prints of the project, without the blanks around it.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: there is no git, or it fails.
+    """
     command = ["git", "-C", str(ROOT), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 def read_table(table: Path = TABLE) -> dict[str, Entry]:

@@ -18,8 +18,8 @@ from paperlib.d4c.baselines import (
     real_images,
     similarity_entropy,
 )
+from paperlib.d4c.optimiser import Part
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import Part
 from paperlib.data import LabelledImages
 from paperlib.models.clip import build_small_clip, preprocess
 

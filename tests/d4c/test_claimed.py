@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from paperlib.d4c import claimed
-from paperlib.d4c.tables import over_draws, part_gains
+from paperlib.d4c.ablation import part_gains
+from paperlib.d4c.tables import over_draws
 from paperlib.notebook.claims import load_claims
 
 

@@ -63,6 +63,8 @@ def test_plans_of_the_notebooks():
     others += [("vit", "W8A8", k, 0, False, True) for k in range(3)]
     assert in_short(plans) == [*decisive, *others, ("vit", "W4A3", 0, 2, True, False)]
     assert decisive_plans(sizes, 5) == plans[:3]
+    assert {p.without for p in plans if not p.decisive} == {("spectrum",)}
+    assert {p.without for p in plans if p.decisive} == {()}
     assert [p.settings.seed for p in plans[:3]] == [derive(5, "draw", k) for k in range(3)]
     assert (plans[0].settings.weight_bits, plans[0].settings.activation_bits) == (4, 3)
     whole = in_short(quantization_plans(replace(sizes, rounding={}), 5))
@@ -100,14 +102,14 @@ def test_ranges_of_weights_are_searched_once_for_all_draws(vit_clip, monkeypatch
 def test_what_is_compared_is_what_a_plain_loop_finds(vit_clip, images, tests, tmp_path):
     nearest = {**TINY, **NEAREST}
     plans = plans_at("vit", "W4A3", nearest, range(2), 0, decisive=True)
-    plans += plans_at("vit", "W4A8", nearest, [1], 0)
+    plans += plans_at("vit", "W4A8", nearest, [1], 0, without=("real",))
     plans += plans_at("vit", "W4A3", TINY, [0], 0, decisive=True, plain=False)
     found = compare(vit_clip, plans, images, tests, "openmoji", tmp_path, without_images=True)
     rows, templates = [], zero_shot_task("openmoji").templates
     for plan in plans:
         text_done = quantize_text(*vit_clip["vit"], plan.settings, templates)
         texts = task_features(text_done, vit_clip["vit"][1], "openmoji")
-        for method in ("real", "d4c"):
+        for method in ("d4c",) if plan.without else ("real", "d4c"):
             model = quantize_image(text_done, images["vit", plan.draw, method])
             share = 100 * top1(model, texts, tests[plan.draw])
             iterations = plan.settings.reconstruction_iterations
@@ -124,8 +126,31 @@ def test_what_is_compared_is_what_a_plain_loop_finds(vit_clip, images, tests, tm
             share = 100 * top1(model, texts, tests[plan.draw])
             assert found.alone["dynamic activations"]["vit", plan.draw] == share
     pd.testing.assert_frame_equal(found.top1, pd.DataFrame(rows, columns=list(found.top1)))
-    assert len(found.steps) == 6 and len(found.errors) == 2
+    assert len(found.steps) == 5 and len(found.errors) == 2
     assert list(found.alone) == [*comparison.ALONE.values()] and len(found.alone) == 2
+
+
+def test_ranges_of_the_same_images_are_searched_once(vit_clip, images, tests, monkeypatch):
+    """At the same bits of activations, whatever those of the weights; other bits are searched."""
+    nearest, searched = {**TINY, **NEAREST}, []
+    plans = [plan for w in ("W4A8", "W8A8", "W8A4") for plan in plans_at("vit", w, nearest, [0], 0)]
+    whole = quantized_clip.QuantizedClip._observe
+
+    def counting(model, quantizers, given, tokens):
+        searched.append(given is not None)
+        whole(model, quantizers, given, tokens)
+
+    monkeypatch.setattr(quantized_clip.QuantizedClip, "_observe", counting)
+    found = compare(vit_clip, plans, images, tests, "openmoji")
+    assert sum(searched) == 2 * 2  # two methods, once at 8 bits and once at 4
+    for method in ("real", "d4c"):
+        at = [found.steps["vit", bits, 0, method] for bits in ("W4A8", "W8A8", "W8A4")]
+        assert torch.equal(at[0], at[1]) and not torch.equal(at[0], at[2])
+        fresh = quantize_text(
+            *vit_clip["vit"], plans[1].settings, zero_shot_task("openmoji").templates
+        )
+        fresh = quantize_image(fresh, images["vit", 0, method])
+        assert torch.equal(at[1], image_steps(fresh))
 
 
 def test_without_asking_nothing_is_measured_without_images(vit_clip, images, tests):

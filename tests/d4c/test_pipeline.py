@@ -61,6 +61,25 @@ def test_towers_one_after_the_other_give_the_model_that_both_at_once_give(
     assert not torch.equal(image_steps(ours), image_steps(text))
 
 
+def test_the_text_tower_alone_has_no_ranges_of_images(text, images):
+    with pytest.raises(ValueError, match="no ranges"):
+        text.check_ranges()
+    text.check_ranges(["text"])
+    assert all(not quantizer.active for _, quantizer in text.activations("image"))
+    quantize_image(text, images).check_ranges()
+
+
+def test_ranges_that_were_found_before_are_taken(model, tokenizer, images):
+    nearest = replace(FAST, reconstruction_iterations=0)
+    text = quantize_text(model, tokenizer, nearest, zero_shot_task("openmoji").templates)
+    first = quantize_image(text, images)
+    again = quantize_image(text, images.flip(0), ranges=first.image_ranges())
+    before = first.state_dict()
+    assert all(torch.equal(value, before[k]) for k, value in again.state_dict().items())
+    with pytest.raises(ValueError, match="ranges are of another model"):
+        quantize_image(text, images, ranges={})
+
+
 def test_without_iterations_the_nearest_rounding_stays_and_nothing_is_learned(
     model, tokenizer, images, tmp_path
 ):

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from paperlib.d4c import plots
+from paperlib.d4c.ablation import CONTROLS
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
 from paperlib.d4c.plots import PALETTE
 from paperlib.notebook.figures import alt_text
@@ -68,7 +69,7 @@ TABLES = {
         ]
     ),
     "ablation": lambda: rows(
-        ["encoder", "bits", "method", "top1"], ENCODERS, ["W4A3"], ABLATION, (50, 60)
+        ["encoder", "bits", "method", "top1"], ENCODERS, ["W4A3"], (*CONTROLS, *ABLATION), (50, 60)
     ),
     "cost": lambda: rows(
         ["where", "encoder", "method", "s an image"], ("here", "there"), ENCODERS, ("d4c",), [3.0]

@@ -11,13 +11,14 @@ from paperlib.d4c import made_again, sets
 from paperlib.d4c.baselines import baseline_parts
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import ABLATION, calibration_images, data_free_baseline
+from paperlib.d4c.optimiser import Part
 from paperlib.d4c.pilot import MARGIN, PAPER, chosen, imagenet_names
 from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.published import calibration_set, calibration_sets, course, iterations_in_words
 from paperlib.d4c.set_store import DRAWS, decode, encode, load_set
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import EncoderSizes
-from paperlib.d4c.synthesis import Part, synthesise
+from paperlib.d4c.synthesis import synthesise
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.files import FileError
 from paperlib.seeds import derive

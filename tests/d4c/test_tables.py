@@ -110,19 +110,6 @@ def test_the_interval_over_draws_is_student_s():
     assert tables.over_draws([3.0]) is None and tables.over_draws([]) is None
 
 
-def test_each_part_is_added_to_pgsi_alone_and_to_the_other():
-    wide = pd.DataFrame({"pgsi": [10.0], "pgsi_scg": [13.0], "pgsi_pae": [8.0], "d4c": [20.0]})
-    gains = tables.part_gains(wide).iloc[0].to_dict()
-    assert gains == {
-        "SCG to PGSI": 3,
-        "PAE to PGSI": -2,
-        "SCG to PGSI + PAE": 12,
-        "PAE to PGSI + SCG": 7,
-    }
-    ticked = tables.with_parts(pd.DataFrame({"method": list(wide)}))
-    assert ticked.SCG.tolist() == ["", "✓", "", "✓"] and ticked.PAE.tolist() == ["", "", "✓", "✓"]
-
-
 def test_steps_are_multiples_of_those_with_real_images():
     steps = {("vit", "real"): torch.tensor([1.0, 2.0]), ("vit", "d4c"): torch.tensor([2.0, 16.0])}
     assert tables.widening(steps, ["vit"], "d4c") == pytest.approx(4)
@@ -134,13 +121,6 @@ def test_means_are_over_draws_and_without_the_reference():
     assert list(table) == ["real", "d4c"] and list(table.index) == ["resnet", "vit"]
     both = [VALUES["vit", 0, "d4c"], VALUES["vit", 1, "d4c"]]
     assert table.d4c["vit"] == pytest.approx(np.mean(both))
-
-
-def test_what_a_part_costs_is_beside_pgsi():
-    times = {"bns": 9.0, "pgsi": 2.0, "pgsi_scg": 4.0, "pgsi_pae": 3.0, "d4c": 5.0}
-    cost = pd.DataFrame({"method": times.keys(), "ms an iteration": times.values()})
-    found = tables.part_factors(cost.assign(encoder="resnet"))
-    assert found.loc["resnet"].to_dict() == {"SCG": 2.0, "PAE": 1.5}
 
 
 def test_a_range_has_its_steps_beside_those_of_real_images():
@@ -156,19 +136,3 @@ def test_a_range_has_its_steps_beside_those_of_real_images():
     assert table["values out of range (%)"].to_dict() == {"real": 0, "d4c": 100}
     found = table["steps, × those of real images"].to_dict()
     assert found == pytest.approx({"real": 1, "d4c": 3})
-
-
-def test_the_ablation_has_the_values_out_of_range_of_each_set():
-    images = {("vit", k, "pgsi"): torch.zeros(1, 3, 4, 4) for k in (0, 1)}
-    images |= {("vit", k, "d4c"): 9 * torch.ones(1, 3, 4, 4) for k in (0, 1)}
-    rows = [["vit", "W4A3", 0, k, m, 50.0 + 2 * k] for k in (0, 1) for m in ("pgsi", "d4c")]
-    top1 = pd.DataFrame(rows, columns=["encoder", "bits", "iterations", "draw", "method", "top1"])
-    table = tables.ablation_table(top1, images)
-    columns = ["encoder", "draw", "method", "top1", "out of range (%)", "bits"]
-    assert list(table) == columns and table["out of range (%)"].tolist() == [0, 100, 0, 100]
-    means = tables.ablation_means(table).set_index("method")
-    assert means["mean"].tolist() == [51, 51] and means["std"].tolist() == pytest.approx(
-        [2**0.5] * 2
-    )
-    assert means["out of range (%)"].to_dict() == {"pgsi": 0, "d4c": 100}
-    assert means.SCG.to_dict() == {"pgsi": "", "d4c": "✓"}

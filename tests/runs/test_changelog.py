@@ -26,6 +26,8 @@ def test_only_what_is_not_as_it_was_is_told():
         "`c`: 3, disagrees → no longer measured",
         "`d`: not measured → 4, disagrees",
     ]
+    unknown = {"a": "1", "b": "3", "d": "4, disagrees"}
+    assert changelog.differences(unknown, now) == ["`b`: 3 → 2, disagrees"]
 
 
 def test_means_are_those_of_a_folder(tmp_path):
@@ -33,6 +35,7 @@ def test_means_are_those_of_a_folder(tmp_path):
     measure("freq-1-linear", [0.7, 0.8], folder=tmp_path, **ABOUT)
     (tmp_path / "claims/gone.json").write_text("{}")
     assert changelog.means(tmp_path) == {"freq-1-linear": "0.75, scaled-down"}
+    assert changelog.means(tmp_path, {}) == {"freq-1-linear": "0.75"}
     (tmp_path / "claims/freq-1-linear.json").write_text("{}")
     assert changelog.means(tmp_path) == {"freq-1-linear": "in a form that is no longer read"}
 

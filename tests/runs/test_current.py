@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 BOTH = {"01_one", "02_two"}
+EVENS = 'Even numbers are positive., quantity: the last,\n     unit: ones, check: {op: ">", value: '
 
 
 def stale(project):
@@ -99,6 +100,21 @@ def test_what_is_not_committed_is_not_published(copy):
     assert "→ 6, scaled-down; three times, not twice\n" in (copy / "CHANGELOG.md").read_text()
     claim = json.loads((copy / "figures/default/01_one/claims/toy-evens.json").read_text())
     assert claim["values"] == [6]
+
+
+def test_an_old_value_has_the_status_that_was_published_with_it(copy):
+    """The check is raised above an old value before the value itself changes."""
+    copy.edit("data/claims/toy.yaml", f"{EVENS}0", f"{EVENS}5")
+    copy.edit("paperlib/toy/arithmetic.py", "2 *", "3 *")
+    copy.commit()
+    copy.publish("--only", "01_one")
+    told = "`toy-evens`: 4, scaled-down (the check was > 0) → 6, scaled-down\n"
+    assert told in (copy / "CHANGELOG.md").read_text()
+    copy.edit("paperlib/toy/arithmetic.py", "3 *", "2 *")
+    copy.commit()
+    copy.publish("--only", "01_one")
+    told = "`toy-evens`: 6, scaled-down → 4, disagrees\n"
+    assert told in (copy / "CHANGELOG.md").read_text()
 
 
 def test_looks_and_words_are_published_without_running(copy):

@@ -22,7 +22,7 @@ writes the counts to ``detection.csv``.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +34,10 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from paperlib import intervals
 from paperlib.data.photographs import draw_photographs
 from paperlib.data.picture import read_picture
 from paperlib.files import write_files
-from paperlib.intervals import LEVEL
 from paperlib.models.sam import load_sam
 from paperlib.pedsam.attacks.detectors import Detector, Found, load_detectors
 from paperlib.pedsam.attacks.nearest import look
@@ -186,8 +186,7 @@ def falls(measured: pd.DataFrame, seed: int) -> tuple[float, tuple[float, float]
         The fall, and the ends of its interval at `LEVEL` over the pictures; in each resample the
         smallest one counts.
     """
-    recall = _recalls(measured, seed)[REBUILT]
-    return _with_interval(-recall[sorted(recall)].diff(axis=1).max(axis=1))
+    return _of_recalls(lambda recall: -recall[REBUILT].sort_index().diff().max(), measured, seed)
 
 
 def over_fill(measured: pd.DataFrame, seed: int) -> tuple[float, tuple[float, float]]:
@@ -195,58 +194,54 @@ def over_fill(measured: pd.DataFrame, seed: int) -> tuple[float, tuple[float, fl
 
     Args and returns as for `falls`; in each resample the largest one counts.
     """
-    recall = _recalls(measured, seed)
-    more = recall[REBUILT] - recall[FILLED]
-    return _with_interval(more[[k for k in more if k >= MANY]].max(axis=1))
+
+    def largest(recall: pd.Series) -> float:
+        more = recall[REBUILT] - recall[FILLED]
+        return more[more.index >= MANY].max()
+
+    return _of_recalls(largest, measured, seed)
 
 
 def bootstrap(
     parts: Num[np.ndarray, " n"], wholes: Num[np.ndarray, " n"], seed: int
 ) -> tuple[float, float]:
-    """Ends of the interval at `LEVEL` of sum over sum, by drawing pictures with replacement.
+    """Ends of the interval of sum over sum at the papers' level, by drawing pictures anew.
 
     Args:
         parts, wholes: of each picture.
         seed: of the draws; the same pictures for all that has as many.
     """
-    weights = _resampled(len(parts), seed)
-    above, below = weights @ parts, weights @ wholes
-    ratios = above[below > 0] / below[below > 0]
-    if not len(ratios):
-        return np.nan, np.nan
-    return _ends(ratios)
+
+    def ratio(pictures: np.ndarray) -> float:
+        whole = wholes[pictures].sum()
+        return parts[pictures].sum() / whole if whole else np.nan
+
+    return _interval(ratio, len(parts), seed)
 
 
-def _resampled(pictures: int, seed: int) -> Num[np.ndarray, "resamples pictures"]:
-    """How often each picture stands in each resample."""
-    draw = generator(seed, "bootstrap")
-    chosen = torch.randint(pictures, (RESAMPLES, pictures), generator=draw).numpy()
-    return np.stack([np.bincount(each, minlength=pictures) for each in chosen])
-
-
-def _ends(values: Num[np.ndarray, " resamples"]) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def _interval(
+    statistic: Callable[[np.ndarray], float], pictures: int, seed: int
+) -> tuple[float, float]:
+    draws = RESAMPLES, derive(seed, "bootstrap")
+    low, high = intervals.bootstrap(statistic, [pictures], *draws)
     return float(low), float(high)
 
 
-def _recalls(measured: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Recall of objects, first over all pictures, then over each resample, by image and servers."""
+def _of_recalls(
+    statistic: Callable[[pd.Series], float], measured: pd.DataFrame, seed: int
+) -> tuple[float, tuple[float, float]]:
+    """A statistic of the recall of objects by image and servers, with its interval."""
     objects, columns = measured[measured.detector == "objects"], ["image", "servers"]
     right, reference = (
         objects.pivot(index="picture", columns=columns, values=what)
         for what in ("right", "reference")
     )
-    weights = np.vstack([np.ones(len(right), int), _resampled(len(right), seed)])
-    weights = weights[weights @ reference.to_numpy()[:, 0] > 0]
-    hits, there = (
-        pd.DataFrame(weights @ each.to_numpy(), columns=each.columns) for each in (right, reference)
-    )
-    return hits / there
 
+    def value(pictures: np.ndarray) -> float:
+        hits, there = (each.to_numpy()[pictures].sum(0) for each in (right, reference))
+        return statistic(pd.Series(hits / there, right.columns)) if there.all() else np.nan
 
-def _with_interval(values: pd.Series) -> tuple[float, tuple[float, float]]:
-    """The first value, and the interval of the others."""
-    return float(values.iloc[0]), _ends(values.iloc[1:].to_numpy())
+    return float(value(np.arange(len(right)))), _interval(value, len(right), seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

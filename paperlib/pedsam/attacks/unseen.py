@@ -15,10 +15,10 @@ every setting, and the best attack is chosen anew in each resample.
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 
+from paperlib.intervals import bootstrap
 from paperlib.models.frozen import frozen
 from paperlib.pedsam.attacks.images import Targets
 from paperlib.pedsam.attacks.measures import quality
@@ -33,7 +33,6 @@ SETTING = ["assignment", "servers", "attack"]
 PICTURE = ["draw", "picture"]
 CONTROL = "gaussian"  # of the attacks that get pixels the best one on the validation of its card
 RESAMPLES = 2000
-ENDS = (2.5, 97.5)  # percentiles
 
 
 def over_fill(measured: pd.DataFrame) -> pd.DataFrame:
@@ -129,8 +128,6 @@ def _by_setting(gained: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 def _interval(by_setting: pd.DataFrame, seed: int) -> tuple[float, float]:
     """Ends of the interval of the largest mean of a column, whole rows resampled."""
-    count = len(by_setting)
-    draw = np.random.default_rng(derive(seed, "resamples"))
-    weights = draw.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
-    low, high = np.percentile((weights @ by_setting.to_numpy()).max(axis=1), ENDS)
+    values, draws = by_setting.to_numpy(), (RESAMPLES, derive(seed, "resamples"))
+    low, high = bootstrap(lambda rows: values[rows].mean(0).max(), [len(values)], *draws)
     return float(low), float(high)

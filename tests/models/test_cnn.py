@@ -95,6 +95,6 @@ def test_other_sizes_of_images(name, randomised, images):
 
 def test_unknown_name():
     with pytest.raises(
-        ValueError, match="'resnet18' is unknown: valid are resnet20, resnet32, vgg_small"
+        ValueError, match="'resnet18' is unknown: valid are resnet20, resnet32, resnet14"
     ):
         build_cnn("resnet18")

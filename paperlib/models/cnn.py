@@ -51,10 +51,11 @@ class BasicBlock(nn.Module):
         self.stride, self.pad = stride, (channels - channels_in) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
-        shortcut = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(out + F.pad(shortcut, (0, 0, 0, 0, self.pad, self.pad)))
+        if self.pad or self.stride > 1:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+        return F.relu(out.add_(x), inplace=True)
 
 
 class ResNet20(Normalised):
@@ -77,7 +78,7 @@ class ResNet20(Normalised):
         return nn.Sequential(first, *others)
 
     def logits(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         if self.stem > 1:
             x = F.max_pool2d(x, self.stem)
         x = self.layer3(self.layer2(self.layer1(x)))
@@ -111,7 +112,7 @@ class SmallVGG(Normalised):
             if step == "pool":
                 layers.append(nn.MaxPool2d(2))
             else:
-                layers += [_conv(channels, step), nn.BatchNorm2d(step), nn.ReLU()]
+                layers += [_conv(channels, step), nn.BatchNorm2d(step), nn.ReLU(inplace=True)]
                 channels = step
         self.features = nn.Sequential(*layers)
         self.linear = nn.Linear(channels, classes)

@@ -20,10 +20,9 @@ from paperlib.freq.variants import (
     VARIANTS,
     checkpoint_name,
     load_images,
-    load_variant,
 )
 from paperlib.models import command
-from paperlib.models.checkpoints import read_weights
+from paperlib.models.checkpoints import load_checkpoint, read_weights
 from paperlib.models.cnn import CNNS, build_cnn
 from paperlib.models.frozen import frozen
 from paperlib.models.resume import Resume
@@ -138,7 +137,7 @@ CHANGEABLE = ("epochs", "learning_rate")  # of a recipe
 def load_start(dataset: str, architecture: str, start: str, classes: int = 10) -> nn.Module:
     """What training starts from: a variant that is committed, or a file of published weights."""
     if start in VARIANTS:
-        return load_variant(dataset, architecture, start)
+        return load_checkpoint(checkpoint_name(dataset, architecture, start))
     return read_weights(build_cnn(architecture, classes), Path(start))
 
 

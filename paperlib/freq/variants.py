@@ -26,7 +26,7 @@ from paperlib.data.openmoji import openmoji10
 from paperlib.data.tiny_imagenet import load_tiny_imagenet
 from paperlib.freq.cutoffs import high_passed, low_passed
 from paperlib.models.checkpoints import CheckpointError, load_checkpoint
-from paperlib.models.cnn import build_cnn
+from paperlib.models.cnn import build_cnn, folded
 from paperlib.models.training import accuracy
 from paperlib.names import LABELLED
 from paperlib.paths import CHECKPOINTS
@@ -76,9 +76,10 @@ def checkpoint_name(dataset: str, architecture: str, variant: str, seed: int = 0
 
 
 def load_variant(dataset: str, architecture: str, variant: str, seed: int = 0) -> nn.Module:
-    """The committed model of a variant, in eval mode.
+    """The committed model of a variant, for measuring: in eval mode, and as fast as a CPU takes it.
 
-    Its weights lie so that the channels of a pixel are side by side: a sixth faster on a CPU.
+    Its BatchNorms are folded into the convolutions, and its weights lie so that the channels of a
+    pixel are side by side.
 
     Raises:
         CheckpointError: it was never trained, with the command that does it, or is damaged.
@@ -89,7 +90,7 @@ def load_variant(dataset: str, architecture: str, variant: str, seed: int = 0) -
             f"no checkpoint {name}: train it with `python -m paperlib.freq.training --dataset "
             f"{dataset} --architecture {architecture} --variant {variant} --seed {seed}`"
         )
-    return load_checkpoint(name).to(memory_format=torch.channels_last)
+    return folded(load_checkpoint(name)).to(memory_format=torch.channels_last)
 
 
 def untrained(architecture: str, seed: int, index: int = 0) -> nn.Module:
@@ -103,7 +104,7 @@ def untrained(architecture: str, seed: int, index: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "untrained", index))
         model = build_cnn(architecture)
-    return model.eval().to(memory_format=torch.channels_last)
+    return folded(model).to(memory_format=torch.channels_last)
 
 
 def trained(dataset: str) -> list[tuple[str, str]]:

@@ -9,12 +9,15 @@ names of the checkpoints published in akamaster/pytorch_resnet_cifar10); Simonya
 arXiv 1409.1556 (VGG); the stem of ResNet-14 halves the image twice, as those for ImageNet do.
 """
 
+import copy
+import itertools
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -152,3 +155,18 @@ def build_cnn(name: str, classes: int = 10) -> Normalised:
     if name not in CNNS:
         raise ValueError(f"model {name!r} is unknown: valid are {', '.join(CNNS)}")
     return CNNS[name](classes)
+
+
+def folded(model: Normalised) -> Normalised:
+    """A copy in eval mode whose BatchNorms are folded into the convolutions before them.
+
+    Logits are the same but for rounding, at about seven eighths of the time on a CPU, gradients of
+    the pixels included. For measuring alone: it has nothing left to train a BatchNorm with.
+    """
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        for (name, first), (norm, second) in itertools.pairwise(list(module.named_children())):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(first, second))
+                setattr(module, norm, nn.Identity())
+    return model

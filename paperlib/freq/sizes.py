@@ -82,7 +82,7 @@ class CutoffSizes:
     Attributes:
         images: classified at every cut-off, for each seed.
         seeds: draws of the images.
-        step: from one cut-off to the next, in component indices.
+        step: from one cut-off to the next, in component indices; twice that beyond half of them.
         few: images under waves and under attacks within a band.
         wave_step: from one wave to the next, in periods an image.
         bootstrap: resamples of the confidence intervals.

@@ -78,6 +78,14 @@ def test_the_table_of_cutoffs_has_a_row_a_point(striped):
     assert table[table["filter"] == "high-pass"].seed.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("step", [1, 2, 8])
+def test_cut_offs_are_dense_where_networks_fall_and_end_with_the_whole_image(step):
+    cuts = cutoffs.grid(step)
+    below = [cut for cut in cuts if cut <= 16]
+    assert below == list(range(step, 17, step)) and cuts[-1] == 32
+    assert {b - a for a, b in zip(cuts, cuts[1:], strict=False) if b > 16} == {2 * step}
+
+
 def test_the_table_of_jpeg_has_the_plain_accuracy_first(striped):
     faint = replace(striped, images=96 + striped.images // 4)  # stripes 16 apart
     table = cutoffs.jpeg_table({("contrast", "natural"): Contrast()}, [faint], [100, 5])

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_cut_offs_are_dense_where_networks_fall_and_end_with_the_whole_image(ste
     cuts = cutoffs.grid(step)
     below = [cut for cut in cuts if cut <= 16]
     assert below == list(range(step, 17, step)) and cuts[-1] == 32
-    assert {b - a for a, b in zip(cuts, cuts[1:], strict=False) if b > 16} == {2 * step}
+    assert {b - a for a, b in itertools.pairwise(cuts) if b > 16} == {2 * step}
 
 
 def test_the_table_of_jpeg_has_the_plain_accuracy_first(striped):

@@ -134,10 +134,10 @@ loop = occlusion.changes_loop(model, images[0], int(labels[0]), masks).view(32, 
 print("largest difference below 1e-4:", bool((loop - changes).abs().max() < 1e-4))
 
 # %% [markdown]
-# ## A fifth of the forward passes
+# ## A seventh of the forward passes
 #
 # A map needs a forward pass for each of 1,024 components. From here on all of the 64 low ones are
-# removed and a random 15 % of the others, stratified by radius, another sample for each image; what
+# removed and a random 8 % of the others, stratified by radius, another sample for each image; what
 # is drawn stands for its ring, scaled so that the sample's first-order changes
 # $X \cdot \partial s / \partial X$, which one backward pass gives for all components, add up to
 # their known sum. On the same images, beside the exact maps:
@@ -239,10 +239,10 @@ for arch, title in ARCHITECTURES.items():
 
 # %%
 masks, by_score = bands.band_masks(32, 8, "square").to(device()), {}
-for (arch, variant), score in itertools.product(panels, ("logit", "probability")):
+for arch, variant in panels:
     net = load_variant(dataset, arch, variant).to(device())
-    of = occlusion.occluded_bands(net, images, labels, masks, score)
-    by_score[ARCHITECTURES[arch], VARIANTS[variant], score] = of.mean(0)
+    for score, of in occlusion.band_changes_by_score(net, images, labels, masks).items():
+        by_score[ARCHITECTURES[arch], VARIANTS[variant], score] = occlusion.normalise(of).mean(0)
 
 # %%
 band_table(by_score, 32).round(3)

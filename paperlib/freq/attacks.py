@@ -21,6 +21,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import eagerpy
@@ -78,6 +79,7 @@ def attack(
     steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    path: list[Tensor] | None = None,
 ) -> Float[Tensor, "n channels height width"]:
     """Adversarial images, the same for the same seed and batch size.
 
@@ -95,6 +97,8 @@ def attack(
         steps: see `Attack`; None takes the default.
         seed: of the run; every attack derives its own.
         batch_size: images attacked together; None takes the default.
+        path: of HopSkipJump alone: each batch adds the L2 norms of its changes (steps + 1, n), from
+            before the first step on; NaN for an image on which it finds nothing.
 
     Returns:
         Images in [0, 1], float32, on the device of `images`.
@@ -110,6 +114,7 @@ def attack(
     check_labels(labels, len(images), model.classes(images))
     epsilon = chosen.epsilon if epsilon is None else epsilon
     steps = steps or chosen.steps
+    call = chosen.call if path is None else partial(chosen.call, path=path)
     batches = list(
         zip(
             images.split(batch_size or chosen.batch_size),
@@ -120,7 +125,7 @@ def attack(
     with _seeded(derive(seed, name)), frozen(model), _with_gradients(), _quiet():
         return torch.cat(
             [
-                chosen.call(model, x.clone(), y.clone(), epsilon, steps).detach()
+                call(model, x.clone(), y.clone(), epsilon, steps).detach()
                 for x, y in progress(batches, chosen.title)
             ]
         )
@@ -159,7 +164,20 @@ def _carlini_wagner(steps: int) -> foolbox.attacks.base.Attack:
 
 
 class _HopSkipJump(foolbox.attacks.HopSkipJumpAttack):
-    """foolbox's, with the gradient of each image normalised by itself, not by the batch."""
+    """foolbox's, with the gradient of each image normalised by itself, not by the batch.
+
+    It keeps the L2 norms before the first step and after each, which foolbox computes and drops.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(steps=steps)
+        self.norms: list[Tensor] = []
+        self.distance = self._measured
+
+    def _measured(self, originals, changed):  # foolbox's types
+        found = foolbox.distances.l2(originals, changed)
+        self.norms.append(found.raw)
+        return found
 
     def approximate_gradients(self, *arguments, **options):
         gradients = super().approximate_gradients(*arguments, **options).raw
@@ -168,7 +186,12 @@ class _HopSkipJump(foolbox.attacks.HopSkipJumpAttack):
 
 
 def _hop_skip_jump(
-    model: nn.Module, x: Tensor, y: Tensor, epsilon: float | None, steps: int
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    epsilon: float | None,
+    steps: int,
+    path: list[Tensor] | None = None,
 ) -> Tensor:
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=x.device)
     start = foolbox.attacks.LinearSearchBlendedUniformNoiseAttack(directions=100, steps=50)
@@ -180,6 +203,10 @@ def _hop_skip_jump(
         _, adversarial[found], _ = algorithm(
             wrapped, x[found], y[found], starting_points=starts[found], epsilons=epsilon
         )
+        if path is not None:
+            norms = x.new_full((steps + 1, len(x)), torch.nan)
+            norms[:, found] = torch.stack(algorithm.norms[: steps + 1])
+            path.append(norms)
     return adversarial.clamp(0, 1)
 
 

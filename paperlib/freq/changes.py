@@ -3,8 +3,9 @@
 A change is a pair of images (n, 3, height, width) in [0, 1]: before and after.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ def attack_all(
     epsilon: Mapping[str, float],
     steps: Mapping[str, int],
     seed: int,
+    path: list[Tensor] | None = None,
 ) -> tuple[dict[str, Float[Tensor, "_ channels height width"]], dict[str, Bool[Tensor, " _"]]]:
     """Images after every attack of `ATTACKS`, by its name, and whether it fools the model on each.
 
@@ -49,6 +51,7 @@ def attack_all(
             "black-box"), or of an attack by its name.
         epsilon, steps: by name; an attack that is not there takes its usual one.
         seed: of the run.
+        path: gets how far HopSkipJump was after each step (see `attack`).
 
     Raises:
         ValueError: an epsilon or a number of steps out of its range.
@@ -57,7 +60,8 @@ def attack_all(
     for name, kind in ATTACKS.items():
         count = counts.get(name, counts[kind.access])
         x, y = images[:count], labels[:count]
-        after[name] = attack(name, model, x, y, epsilon.get(name), steps.get(name), seed)
+        more = {} if path is None or name != "hopskipjump" else {"path": path}
+        after[name] = attack(name, model, x, y, epsilon.get(name), steps.get(name), seed, **more)
         fools[name] = predict(model, after[name]) != y
     return after, fools
 
@@ -87,6 +91,46 @@ def attack_table(
             "mean L2": norms(change).mean().item(),
         }
     return pd.DataFrame.from_dict(rows, "index")
+
+
+CONVERGED = 0.05  # most that the last quarter of the steps may take off the median
+
+
+def path_table(
+    path: Float[Tensor, "steps n"], smallest: Float[Tensor, " n"], shown: Sequence[int]
+) -> pd.DataFrame:
+    """How far HopSkipJump is after some of its steps, beside C&W on the same images.
+
+    Args:
+        path: L2 norms of its changes, from before the first step on; NaN where it found nothing.
+        smallest: of C&W's changes; NaN where it does not fool.
+        shown: numbers of steps.
+
+    Returns:
+        One row a number of steps: queries, of one image, that estimate gradients (foolbox's
+        100 √k in step k; searches along a line take a few more); median L2; and its median ratio to
+        C&W's L2.
+    """
+    queries = np.concatenate([[0], np.cumsum([int(100 * k**0.5) for k in range(1, len(path))])])
+    rows = {
+        step: {
+            "queries": queries[step],
+            "median L2": path[step].nanmedian().item(),
+            "times C&W's": (path[step] / smallest).nanmedian().item(),
+        }
+        for step in shown
+    }
+    return pd.DataFrame.from_dict(rows, "index").rename_axis("steps")
+
+
+def late_fall(path: Float[Tensor, "steps n"]) -> float:
+    """Share of the median L2 that the last quarter of HopSkipJump's steps takes off.
+
+    Above `CONVERGED` it has not come to rest.
+    """
+    last = len(path) - 1
+    before, after = (path[step].nanmedian().item() for step in (last - (last + 3) // 4, last))
+    return 1 - after / before
 
 
 def excess_words(table: pd.DataFrame) -> str:

@@ -151,6 +151,18 @@ def band_changes(
     batch: int = 64,
 ) -> Float[Tensor, "n bands"]:
     """Fall δ of the true class's score when each band is removed; arguments as above."""
+    return band_changes_by_score(model, images, labels, masks, (score,), batch)[score]
+
+
+def band_changes_by_score(
+    model: nn.Module,
+    images: Images,
+    labels: Int[Tensor, " n"],
+    masks: Bool[Tensor, "bands height width"],
+    scores: Sequence[Score] = ("logit", "probability"),
+    batch: int = 64,
+) -> dict[Score, Float[Tensor, "n bands"]]:
+    """`band_changes` of several scores, from the same forward passes."""
     images = floats(images)
     coefficients, kept = dct2(images), ~masks
 
@@ -158,8 +170,8 @@ def band_changes(
         return idct2(coefficients[image] * kept[band][:, None])
 
     pairs = _all_pairs(images, len(masks))
-    changes = changes_of_pairs(model, images, labels, without, *pairs, (score,), batch)[score]
-    return changes.view(len(images), len(masks))
+    changes = changes_of_pairs(model, images, labels, without, *pairs, scores, batch)
+    return {score: change.view(len(images), -1) for score, change in changes.items()}
 
 
 def normalise(changes: Float[Tensor, "n *components"]) -> Float[Tensor, "n *components"]:

@@ -82,7 +82,7 @@ class CutoffSizes:
     Attributes:
         images: classified at every cut-off, for each seed.
         seeds: draws of the images.
-        step: from one cut-off to the next, in component indices.
+        step: from one cut-off to the next, in component indices; twice that beyond half of them.
         few: images under waves and under attacks within a band.
         wave_step: from one wave to the next, in periods an image.
         bootstrap: resamples of the confidence intervals.
@@ -131,6 +131,7 @@ EPSILONS = {
     "simba_dct": 0.2,
 }
 QUERIES = {"cw_l2": 30, "hopskipjump": 20, "square": 3000}
+MANY = QUERIES | {"hopskipjump": 64}  # 34,000 queries an image
 SIZES = {
     "01_spectrum": {
         "smoke": SpectrumSizes(100, 1, 16),
@@ -139,8 +140,8 @@ SIZES = {
     },
     "02_rct": {
         "smoke": RctSizes(4, 2, 2, 2, 50, FEW_STEPS, EPSILONS),
-        "default": RctSizes(120, 20, 12, 10, 1000, QUERIES, EPSILONS),
-        "paper": RctSizes(200, 20, 20, 10, 1000, QUERIES, EPSILONS),
+        "default": RctSizes(120, 20, 10, 10, 1000, QUERIES, EPSILONS),
+        "paper": RctSizes(200, 20, 10, 10, 1000, MANY, EPSILONS),
     },
     "03_occlusion": {
         "smoke": OcclusionSizes(6, 1, 2, 16, 50),

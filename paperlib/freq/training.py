@@ -16,18 +16,17 @@ from paperlib.data import LabelledImages
 from paperlib.freq.variants import (
     EPSILON,
     FILTERS,
+    TRAINED_ON,
     VARIANTS,
     checkpoint_name,
     load_images,
-    load_variant,
 )
 from paperlib.models import command
-from paperlib.models.checkpoints import read_weights
+from paperlib.models.checkpoints import load_checkpoint, read_weights
 from paperlib.models.cnn import CNNS, build_cnn
 from paperlib.models.frozen import frozen
 from paperlib.models.resume import Resume
 from paperlib.models.training import Prepare, Recipe, accuracy, train
-from paperlib.names import LABELLED
 from paperlib.runtime import device, set_threads
 from paperlib.seeds import derive
 
@@ -118,7 +117,7 @@ def train_variant(
     if variant not in VARIANTS:
         raise ValueError(f"variant {variant!r} is unknown: valid are {', '.join(VARIANTS)}")
     torch.manual_seed(derive(seed, "weights"))
-    model = start if start is not None else build_cnn(architecture)
+    model = start if start is not None else build_cnn(architecture, len(data.classes))
     return train(model, data, recipe, seed, PREPARE[variant], resume=resume)
 
 
@@ -130,15 +129,16 @@ RECIPES = {
     ("cifar10", "resnet20"): Recipe(20, 0.2),
     ("cifar10", "vgg_small"): Recipe(15, 0.1),
     ("cifar10", "linear"): Recipe(10, 0.01, shift=2),
+    ("tiny_imagenet", "resnet14"): Recipe(8, 0.2),
 }
 CHANGEABLE = ("epochs", "learning_rate")  # of a recipe
 
 
-def load_start(dataset: str, architecture: str, start: str) -> nn.Module:
+def load_start(dataset: str, architecture: str, start: str, classes: int = 10) -> nn.Module:
     """What training starts from: a variant that is committed, or a file of published weights."""
     if start in VARIANTS:
-        return load_variant(dataset, architecture, start)
-    return read_weights(build_cnn(architecture), Path(start))
+        return load_checkpoint(checkpoint_name(dataset, architecture, start))
+    return read_weights(build_cnn(architecture, classes), Path(start))
 
 
 def robust_accuracy_pgd(model: nn.Module, data: LabelledImages, steps: int = 20) -> float:
@@ -153,7 +153,7 @@ def robust_accuracy_pgd(model: nn.Module, data: LabelledImages, steps: int = 20)
 
 def main() -> None:
     parser = command.parser("Train one variant and save it with its card.", Recipe, CHANGEABLE)
-    parser.add_argument("--dataset", choices=LABELLED, required=True)
+    parser.add_argument("--dataset", choices=TRAINED_ON, required=True)
     parser.add_argument("--architecture", choices=list(CNNS), required=True)
     parser.add_argument("--variant", choices=list(VARIANTS), required=True)
     parser.add_argument(
@@ -163,21 +163,25 @@ def main() -> None:
     options = parser.parse_args()
     set_threads()
     dataset, architecture, variant = options.dataset, options.architecture, options.variant
+    if (dataset, architecture) not in RECIPES:
+        known = ", ".join(f"{arch} of {name}" for name, arch in RECIPES)
+        parser.error(f"no recipe for {architecture} of {dataset}: there are {known}")
     recipe = command.changed(RECIPES[dataset, architecture], options, CHANGEABLE)
     data, test = (load_images(dataset, split).to(device()) for split in ("train", "test"))
     torch.manual_seed(derive(options.seed, "weights"))
-    model = build_cnn(architecture)
+    model = build_cnn(architecture, len(data.classes))
     if options.start:
-        model = load_start(dataset, architecture, options.start)
+        model = load_start(dataset, architecture, options.start, len(data.classes))
         options.start = Path(options.start).name
     model.to(device())
-    name = checkpoint_name(dataset, architecture, variant)
+    name = checkpoint_name(dataset, architecture, variant, options.seed)
     images = f"{data.source}, {len(data):,} training images"
     training = command.Training(__spec__.name, name, model, recipe, images, options)
     train_variant(architecture, variant, data, recipe, options.seed, model, training.resume)
     training.finish(
         lambda: {
             "architecture": architecture,
+            "classes": len(data.classes),
             "variant": variant,
             "recipe": {"start": options.start or "random weights"},
             "test": f"{test.source}, {len(test):,} test images",

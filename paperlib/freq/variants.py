@@ -23,9 +23,10 @@ from torch import nn
 from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import openmoji10
+from paperlib.data.tiny_imagenet import load_tiny_imagenet
 from paperlib.freq.cutoffs import high_passed, low_passed
 from paperlib.models.checkpoints import CheckpointError, load_checkpoint
-from paperlib.models.cnn import build_cnn
+from paperlib.models.cnn import build_cnn, folded
 from paperlib.models.training import accuracy
 from paperlib.names import LABELLED
 from paperlib.paths import CHECKPOINTS
@@ -49,6 +50,7 @@ FILTERS = {
     "low_pass": partial(low_passed, cutoff=LOW_CUTOFF),
     "high_pass": partial(high_passed, cutoff=HIGH_CUTOFF),
 }
+TRAINED_ON = (*LABELLED, "tiny_imagenet")  # data sets
 OPENMOJI_IMAGES = {"train": 12_000, "test": 2_000}
 
 
@@ -57,35 +59,38 @@ def load_images(dataset: str, split: str) -> LabelledImages:
 
     Raises:
         ValueError: unknown data set.
-        FileNotFoundError: CIFAR-10 is not there; the message says where to put it.
+        FileNotFoundError: CIFAR-10 or Tiny ImageNet is not there; the message says where to put it.
     """
     if dataset == "openmoji":
         return openmoji10(split, OPENMOJI_IMAGES[split])
     if dataset == "cifar10":
         return load_cifar("cifar10", split)
-    raise ValueError(f"dataset {dataset!r} is unknown: valid are {', '.join(LABELLED)}")
+    if dataset == "tiny_imagenet":
+        return load_tiny_imagenet({"train": "train", "test": "validation"}[split])
+    raise ValueError(f"dataset {dataset!r} is unknown: valid are {', '.join(TRAINED_ON)}")
 
 
-def checkpoint_name(dataset: str, architecture: str, variant: str) -> str:
+def checkpoint_name(dataset: str, architecture: str, variant: str, seed: int = 0) -> str:
     """Name of the checkpoint in ``data/checkpoints``, such as ``cifar10-resnet20-pgd``."""
-    return f"{dataset}-{architecture}-{variant}"
+    return f"{dataset}-{architecture}-{variant}" + (f"-seed{seed}" if seed else "")
 
 
-def load_variant(dataset: str, architecture: str, variant: str) -> nn.Module:
-    """The committed model of a variant, in eval mode.
+def load_variant(dataset: str, architecture: str, variant: str, seed: int = 0) -> nn.Module:
+    """The committed model of a variant, for measuring: in eval mode, and as fast as a CPU takes it.
 
-    Its weights lie so that the channels of a pixel are side by side: a sixth faster on a CPU.
+    Its BatchNorms are folded into the convolutions, and its weights lie so that the channels of a
+    pixel are side by side.
 
     Raises:
         CheckpointError: it was never trained, with the command that does it, or is damaged.
     """
-    name = checkpoint_name(dataset, architecture, variant)
+    name = checkpoint_name(dataset, architecture, variant, seed)
     if not (CHECKPOINTS / f"{name}.json").is_file():
         raise CheckpointError(
             f"no checkpoint {name}: train it with `python -m paperlib.freq.training --dataset "
-            f"{dataset} --architecture {architecture} --variant {variant}`"
+            f"{dataset} --architecture {architecture} --variant {variant} --seed {seed}`"
         )
-    return load_checkpoint(name).to(memory_format=torch.channels_last)
+    return folded(load_checkpoint(name)).to(memory_format=torch.channels_last)
 
 
 def untrained(architecture: str, seed: int, index: int = 0) -> nn.Module:
@@ -99,7 +104,7 @@ def untrained(architecture: str, seed: int, index: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "untrained", index))
         model = build_cnn(architecture)
-    return model.eval().to(memory_format=torch.channels_last)
+    return folded(model).to(memory_format=torch.channels_last)
 
 
 def trained(dataset: str) -> list[tuple[str, str]]:

@@ -78,7 +78,8 @@ def load_checkpoint(name: str, folder: Path = CHECKPOINTS) -> nn.Module:
         CheckpointError: a file is missing, the weights are not those of the card, or they do not
             fit the architecture that the card names.
     """
-    return load_weights(name, build_cnn(load_card(name, folder)["architecture"]), folder)
+    card = load_card(name, folder)
+    return load_weights(name, build_cnn(card["architecture"], card.get("classes", 10)), folder)
 
 
 def load_weights(name: str, model: nn.Module, folder: Path = CHECKPOINTS) -> nn.Module:

@@ -1,19 +1,23 @@
-"""Small CNNs for 32 × 32 images: ResNet-20 and -32, a VGG with BatchNorm, a linear classifier.
+"""Small CNNs: ResNet-20 and -32, a VGG with BatchNorm and a linear classifier for 32 × 32 images,
+ResNet-14 for 64 × 64.
 
 Every model takes RGB in [0, 1], normalises it itself and returns logits, so that attacks and
 filters work in pixel space.
 
 Sources: He et al., arXiv 1512.03385, section 4.2 (ResNets with option A shortcuts; parameter
 names of the checkpoints published in akamaster/pytorch_resnet_cifar10); Simonyan and Zisserman,
-arXiv 1409.1556 (VGG).
+arXiv 1409.1556 (VGG); the stem of ResNet-14 halves the image twice, as those for ImageNet do.
 """
 
+import copy
+import itertools
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -50,24 +54,26 @@ class BasicBlock(nn.Module):
         self.stride, self.pad = stride, (channels - channels_in) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
-        shortcut = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(out + F.pad(shortcut, (0, 0, 0, 0, self.pad, self.pad)))
+        if self.pad or self.stride > 1:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+        return F.relu(out.add_(x), inplace=True)
 
 
 class ResNet20(Normalised):
     """Three stages of three blocks, 16, 32 and 64 channels; 269,722 parameters for ten classes."""
 
-    blocks = 3
+    blocks, width, stem = 3, 16, 1  # blocks a stage, channels of the first, stride of the stem
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(3, 16), nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, 1)
-        self.layer2 = self._stage(16, 32, 2)
-        self.layer3 = self._stage(32, 64, 2)
-        self.linear = nn.Linear(64, classes)
+        width = self.width
+        self.conv1, self.bn1 = _conv(3, width, self.stem), nn.BatchNorm2d(width)
+        self.layer1 = self._stage(width, width, 1)
+        self.layer2 = self._stage(width, 2 * width, 2)
+        self.layer3 = self._stage(2 * width, 4 * width, 2)
+        self.linear = nn.Linear(4 * width, classes)
 
     def _stage(self, channels_in: int, channels: int, stride: int) -> nn.Sequential:
         first = BasicBlock(channels_in, channels, stride)
@@ -75,7 +81,9 @@ class ResNet20(Normalised):
         return nn.Sequential(first, *others)
 
     def logits(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        if self.stem > 1:
+            x = F.max_pool2d(x, self.stem)
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean((2, 3)))
 
@@ -84,6 +92,16 @@ class ResNet32(ResNet20):
     """The same with five blocks a stage; 464,154 parameters for ten classes."""
 
     blocks = 5
+
+
+class ResNet14(ResNet20):
+    """For 64 × 64 images: a convolution and a pooling of stride 2, then two blocks a stage.
+
+    32, 64 and 128 channels; 685,994 parameters for ten classes. An epoch is cheap, as the stages
+    work on a sixteenth of the pixels.
+    """
+
+    blocks, width, stem = 2, 32, 2
 
 
 class SmallVGG(Normalised):
@@ -97,7 +115,7 @@ class SmallVGG(Normalised):
             if step == "pool":
                 layers.append(nn.MaxPool2d(2))
             else:
-                layers += [_conv(channels, step), nn.BatchNorm2d(step), nn.ReLU()]
+                layers += [_conv(channels, step), nn.BatchNorm2d(step), nn.ReLU(inplace=True)]
                 channels = step
         self.features = nn.Sequential(*layers)
         self.linear = nn.Linear(channels, classes)
@@ -119,20 +137,36 @@ class Linear(Normalised):
         return self.linear(x.flatten(1))
 
 
-CNNS: dict[str, Callable[[], Normalised]] = {
+CNNS: dict[str, Callable[[int], Normalised]] = {
     "resnet20": ResNet20,
     "resnet32": ResNet32,
+    "resnet14": ResNet14,
     "vgg_small": SmallVGG,
     "linear": Linear,
 }
 
 
-def build_cnn(name: str) -> Normalised:
-    """A model with random weights for ten classes.
+def build_cnn(name: str, classes: int = 10) -> Normalised:
+    """A model with random weights.
 
     Raises:
         ValueError: `name` is not in `CNNS`.
     """
     if name not in CNNS:
         raise ValueError(f"model {name!r} is unknown: valid are {', '.join(CNNS)}")
-    return CNNS[name]()
+    return CNNS[name](classes)
+
+
+def folded(model: Normalised) -> Normalised:
+    """A copy in eval mode whose BatchNorms are folded into the convolutions before them.
+
+    Logits are the same but for rounding, at about seven eighths of the time on a CPU, gradients of
+    the pixels included. For measuring alone: it has nothing left to train a BatchNorm with.
+    """
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        for (name, first), (norm, second) in itertools.pairwise(list(module.named_children())):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(first, second))
+                setattr(module, norm, nn.Identity())
+    return model

@@ -139,6 +139,31 @@ def test_steps_of_hopskipjump_do_not_shrink_with_the_batch(trained, colours):
     assert together.mean() < 1.3 * alone.mean()  # foolbox's own: 1.7 times as far
 
 
+def test_the_path_of_hopskipjump_ends_where_it_ends_and_begins_farther_out(trained, eight):
+    path = []
+    found = attack("hopskipjump", trained, *eight, steps=4, batch_size=5, path=path)
+    assert [norms.shape for norms in path] == [(5, 5), (5, 3)]
+    norms = torch.cat(path, 1)
+    size = (found - eight[0]).flatten(1).norm(dim=1)
+    torch.testing.assert_close(norms[-1], size)
+    assert norms[0].mean() > 1.2 * norms[-1].mean()
+    assert torch.equal(found, attack("hopskipjump", trained, *eight, steps=4, batch_size=5))
+    shorter = []
+    attack("hopskipjump", trained, *eight, steps=2, batch_size=5, path=shorter)
+    assert torch.equal(shorter[0], path[0][:3])  # fewer steps are the first of more
+
+
+def test_the_path_says_where_nothing_was_found(eight):
+    class Stubborn(nn.Module):
+        def forward(self, x):
+            return torch.tensor([[9.0, 0, 0, 0]]).expand(len(x), 4) + 0 * x.mean()
+
+    path = []
+    labels = torch.tensor([0, 1])
+    attack("hopskipjump", Stubborn(), eight[0][:2], labels, steps=2, path=path)
+    assert path[0][:, 0].isnan().all() and not path[0][:, 1].isnan().any()
+
+
 def test_simba_walks_along_pixels_or_cosines(trained, eight):
     x, y = eight
     for name, transform in (("simba_pixel", torch.clone), ("simba_dct", dct2)):

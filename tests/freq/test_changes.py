@@ -57,6 +57,19 @@ def test_the_first_images_that_are_right():
     assert share == 0.75 and some.images[:, 0, 0, 0].tolist() == [0, 255]
 
 
+def test_how_far_hopskipjump_has_come():
+    path = torch.tensor([[8.0, 4, 6], [4, 4, 6], [2, 2, 6], [1.5, 1.5, 6], [1, 1.8, 6]])
+    path[:, 2] = torch.nan  # nothing found
+    smallest = torch.tensor([1.0, 0.5, 2.0])
+    table = changes.path_table(path, smallest, [0, 2, 4])
+    assert table.index.tolist() == [0, 2, 4]
+    assert table.queries.tolist() == [0, 100 + 141, 100 + 141 + 173 + 200]
+    assert table["median L2"].tolist() == [4, 2, 1]  # the lower of two
+    assert table["times C&W's"].tolist() == pytest.approx([8, 2, 1])
+    assert changes.late_fall(path) == pytest.approx(1 - 1 / 1.5)
+    assert changes.late_fall(path[[0, 1, 2, 2, 2]]) == 0 < changes.CONVERGED
+
+
 def test_rows_in_words():
     row = {"title": "PGD", "difference": 1.24, "from": -0.5, "to": 3.0, "images": 7}
     table = pd.DataFrame([row, row | {"title": "FGSM", "difference": -1.0}])

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,14 @@ def test_the_table_of_cutoffs_has_a_row_a_point(striped):
     assert low.seed.tolist() == [0, 0, 1, 1] and low.cutoff.tolist() == [8, 32] * 2
     assert set(table.variant) == {"natural"} and len(table) == 6
     assert table[table["filter"] == "high-pass"].seed.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("step", [1, 2, 8])
+def test_cut_offs_are_dense_where_networks_fall_and_end_with_the_whole_image(step):
+    cuts = cutoffs.grid(step)
+    below = [cut for cut in cuts if cut <= 16]
+    assert below == list(range(step, 17, step)) and cuts[-1] == 32
+    assert {b - a for a, b in itertools.pairwise(cuts) if b > 16} == {2 * step}
 
 
 def test_the_table_of_jpeg_has_the_plain_accuracy_first(striped):

@@ -8,6 +8,7 @@ from paperlib.freq.bands import band_masks, low_mask
 from paperlib.freq.dct import dct2, idct2
 from paperlib.freq.occlusion import (
     band_changes,
+    band_changes_by_score,
     component_changes,
     low_share,
     normalise,
@@ -57,6 +58,16 @@ def test_bands_equal_the_plain_loop(trained, colours, score):
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
     shares = occluded_bands(trained, images, labels, masks, score)
     torch.testing.assert_close(shares.sum(1), torch.ones(6))
+
+
+def test_two_scores_of_bands_take_the_passes_of_one(trained, colours):
+    images, labels, masks = colours[0][:4], colours[1][:4], band_masks(16, 5)
+    trained.batches.clear()
+    found = band_changes_by_score(trained, images, labels, masks)
+    assert sum(trained.batches) == 4 * 5 + 4 + 1
+    assert list(found) == ["logit", "probability"]
+    for score, changes in found.items():
+        torch.testing.assert_close(changes, band_changes(trained, images, labels, masks, score))
 
 
 def test_rectangular_images(trained):

@@ -17,6 +17,7 @@ from paperlib.freq.sampled import (
 )
 from paperlib.freq.variants import load_images, load_variant
 from paperlib.models.training import predict
+from paperlib.seeds import derive
 
 SAMPLE = Sample(cutoff=4, share=0.2, rings=8)
 
@@ -113,6 +114,18 @@ def test_beside_the_exact_share_the_sample_is_cheaper_and_hardly_biased(trained,
     assert abs(found["bias"]) < 0.01
     assert found["passes"] == pytest.approx((16 + 0.2 * 240) / 256, abs=0.02)
     assert found["passes"] ** 0.5 < found["standard error"] < 0.6
+
+
+def test_further_draws_beside_the_exact_share_are_those_that_would_be_run(trained, colours):
+    images, labels = colours[0][:6], colours[1][:6]
+    found = beside_exact(trained, images, labels, repeats=3, sample=SAMPLE, seed=5)
+    seeds = [derive(5, "beside", repeat) for repeat in range(3)]
+    draws = [sampled_frequency(trained, images, labels, "logit", SAMPLE, seed) for seed in seeds]
+    shares = torch.stack([low_share(maps, 4) for maps in draws])
+    expected = shares.std(0).square().mean().sqrt().item()
+    assert found["deviation, draws"] == pytest.approx(expected, rel=1e-3)
+    exact = low_share(occluded_frequency(trained, images, labels), 4)
+    assert found["bias"] == pytest.approx((shares - exact).mean().item(), abs=1e-6)
 
 
 def test_a_mean_map_does_not_show_how_often_a_component_was_drawn():

@@ -88,16 +88,16 @@ def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
     work = ["--work", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["training", *words.split(), "--folder", str(tmp_path), *work])
     training.main()
-    card = json.loads((tmp_path / "openmoji-linear-natural.json").read_text())
+    card = json.loads((tmp_path / "openmoji-linear-natural-seed3.json").read_text())
     for word in re.findall("--[a-z]+ [a-z0-9]+", words):
         assert word in card["command"]
     assert card["data"] == "OpenMoji-10 (drawn), 256 training images"
     assert card["recipe"]["epochs"] == 1
     assert 0 <= card["pgd20_accuracy_first_1000"] <= card["test_accuracy"] <= 1
-    model = checkpoints.load_checkpoint("openmoji-linear-natural", tmp_path)
+    model = checkpoints.load_checkpoint("openmoji-linear-natural-seed3", tmp_path)
     assert f"'test_accuracy': {card['test_accuracy']}" in capsys.readouterr().out
     assert model.linear.weight.abs().sum() > 0
-    Resume(tmp_path / "openmoji-linear-natural-seed3.pt", {}, every=0).save(dict)
+    Resume(tmp_path / "openmoji-linear-natural-seed3-seed3.pt", {}, every=0).save(dict)
     with pytest.raises(ValueError, match="of another run"):
         training.main()
 

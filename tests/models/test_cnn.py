@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paperlib.models.cnn import CNNS, BasicBlock, build_cnn
+from paperlib.models.cnn import CNNS, BasicBlock, build_cnn, folded
 
 PARAMETERS = {
     # He et al., table 6: 0.27 M. Stem, 6 + 6 + 6 convolutions, two batch-norm vectors each, linear
@@ -13,6 +13,12 @@ PARAMETERS = {
     + (64 * 288 + 5 * 64 * 576)
     + 2 * (7 * 16 + 6 * 32 + 6 * 64)
     + 650,
+    "resnet14": 32 * 27
+    + 4 * 32 * 288
+    + (64 * 288 + 3 * 64 * 576)
+    + (128 * 576 + 3 * 128 * 1152)
+    + 2 * (5 * 32 + 4 * 64 + 4 * 128)
+    + 1290,
     "resnet32": 16 * 27
     + 10 * 16 * 144
     + (32 * 144 + 9 * 32 * 288)
@@ -39,6 +45,21 @@ def test_same_as_the_plain_restatement(name, randomised, images, plain):
     expected = plain[name](model.state_dict(), images())
     assert expected.std() > 0.01
     torch.testing.assert_close(model(images()), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CNNS)
+def test_folding_leaves_logits_and_gradients_and_no_batch_norm(name, randomised, images):
+    model = randomised(name)
+    x, y = images().requires_grad_(), images().requires_grad_()
+    quick = folded(model)
+    torch.testing.assert_close(quick(y), model(x), rtol=1e-4, atol=1e-4)
+    model(x)[:, 3].sum().backward()
+    quick(y)[:, 3].sum().backward()
+    torch.testing.assert_close(y.grad, x.grad, rtol=1e-3, atol=1e-5)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in quick.modules())
+    convolutions = [m for m in quick.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(convolution.bias is not None for convolution in convolutions)
+    assert name == "linear" or any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
 
 
 def test_names_of_the_weights_are_the_published_ones():
@@ -89,6 +110,6 @@ def test_other_sizes_of_images(name, randomised, images):
 
 def test_unknown_name():
     with pytest.raises(
-        ValueError, match="'resnet18' is unknown: valid are resnet20, resnet32, vgg_small"
+        ValueError, match="'resnet18' is unknown: valid are resnet20, resnet32, resnet14"
     ):
         build_cnn("resnet18")

@@ -275,6 +275,8 @@ def test_the_claims_of_the_frequency_paper():
         "freq-2-energy",
         "freq-3-natural-high",
         "freq-4-adversarial-low",
+        "freq-4-second-data",
+        "freq-2-second-data",
         "freq-5-rank",
         "freq-5-not-adversarial",
         "freq-5-given-clean",
@@ -284,7 +286,7 @@ def test_the_claims_of_the_frequency_paper():
         "freq-corruptions",
         "freq-band-attack",
     }
-    assert {claim.dataset for claim in loaded.values()} <= set(DATASETS)
+    assert {claim.dataset for claim in loaded.values()} <= {*DATASETS, "tiny_imagenet"}
 
 
 def test_the_statuses_are_these():

@@ -31,6 +31,7 @@ from paperlib.notebook.claims import (
     problems,
 )
 from paperlib.notebook.outcomes import measured_text, notes
+from paperlib.runs.heads import took
 from paperlib.runs.notebook_rows import claim_links, question
 from paperlib.runs.scorecard import EARLIER, NONE, PUBLISHED, Measured, Stale, load
 
@@ -128,9 +129,7 @@ class Published:
         for profile in PUBLISHED:
             for folder in (paths.FIGURES / profile).glob("*"):
                 if cost := provenance.load(folder).get("cost"):
-                    minutes, memory = cost["cpu_seconds"] / 60, cost["peak_mb"]
-                    took = f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} s"
-                    found[folder.name, profile] = f"{took} of one core, {memory} MB"
+                    found[folder.name, profile] = took(cost)
         return found
 
 

@@ -53,6 +53,7 @@ TALLY = {  # what the summary counts, and the statuses that it counts so
     "– {} not run": ("not run",),
 }
 NO_BREAK = "\u00a0"
+DASH = f"{NONE}\u2060"  # after which no line is broken, though a space follows
 DATA = {"default": "drawn data", "paper": "real data"}  # of the published profiles
 
 
@@ -240,7 +241,7 @@ def _tally(found: Sequence[Status]) -> str:
     """Such as "✔ 6 hold, ✘ 5 disagree"; "not run" stands there only where something is not."""
     counts = {words: sum(map(found.count, under)) for words, under in TALLY.items()}
     shown = [words.format(n) for words, n in counts.items() if n or "run" not in words]
-    return ", ".join(words.replace(" ", NO_BREAK) for words in shown)
+    return ", ".join(words.replace(" ", NO_BREAK).replace(NONE, DASH) for words in shown)
 
 
 def pictures(shown: Published) -> str:

@@ -92,12 +92,12 @@ run.save_figure(plots.over_grid, runs)
 
 # %% [markdown]
 # A panel is a claim, in the claim's own unit; [this page](../docs/claims.md) says what each one
-# measures. Small points are runs, a large one is their mean, and the bar is its interval. If a size
-# does not matter, the large points lie on one level, as far as their bars allow. If it only makes
-# the measurement finer, as a number of images does, the small points draw together from left to
-# right and the level stays. If the level itself moves, the size is a part of what is measured, and
-# values at two sizes must not be compared. Steps along the axis are drawn alike, however far apart
-# the sizes are. Further sizes of a grid have the colours.
+# measures. A dash is a run, a point the mean of its runs, and the bar is the mean's interval. If a
+# size does not matter, the points lie on one level, as far as their bars allow. If it only makes
+# the measurement finer, as a number of images does, the dashes draw together from left to right and
+# the level stays. If the level itself moves, the size is a part of what is measured, and values at
+# two sizes must not be compared. Steps along the axis are drawn alike, however far apart the sizes
+# are. Further sizes of a grid have the colours.
 
 # %%
 tables.summary(values).round(3)
@@ -140,7 +140,7 @@ for row in sure.to_dict("records"):
 # %%
 if len(sure):
     apart = counted((sure.low > 0) | (sure.high < 0))
-    run.say(f"Between the ends of a size the level is told apart from no change in {apart} cases.")
+    run.say(f"Claims and sizes of which the level moves, as far as can be told: {apart}.")
 
 # %% [markdown]
 # **The question answered.** The sentences above say it for this table, claim by claim: where the

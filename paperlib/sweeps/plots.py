@@ -15,7 +15,7 @@ FEW = 10  # colours that can be told apart
 
 
 def over_grid(table: pd.DataFrame) -> Figure:
-    """Values of a sweep over its grid: a small point a run, a large one the mean over seeds.
+    """Values of a sweep over its grid: a dash a run, a point the mean over seeds.
 
     Bars are 95 % intervals over seeds. The first size lies on the axis, others
     have the colours.
@@ -44,7 +44,10 @@ def over_grid(table: pd.DataFrame) -> Figure:
             given |= {"hue_order": names, "palette": sns.color_palette(palette, len(names))}
         colour = {} if hue else {"color": BLUE}
         apart = 0.4 if hue else False
-        sns.stripplot(**given, **colour, size=3, alpha=0.5, dodge=bool(hue), legend=False)
+        sns.stripplot(  # without jitter, so that a table has one picture
+            **given, **colour, marker="_", size=10, linewidth=1.2, alpha=0.6, jitter=False,
+            dodge=bool(hue), legend=False,
+        )  # fmt: skip
         sns.pointplot(
             **given, **colour, errorbar=_interval, dodge=apart, capsize=0.1, err_kws={"lw": 1.5},
             markersize=6, linewidth=1.2, legend=bool(hue) and claim == claims[0],

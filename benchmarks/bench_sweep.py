@@ -1,9 +1,13 @@
 """What the engine of a sweep costs, beside what the notebook itself computes.
 
     python benchmarks/bench_sweep.py [NOTEBOOK] [RUNS]
+    python benchmarks/bench_sweep.py 04_robustness 100
     python benchmarks/bench_sweep.py plan [RUNS]
 
-The second one plans many runs (1,000) of which none or half are done, and computes none: folders
+The second line is the one whose numbers are told: of the notebooks that compute, 4 is the cheapest,
+so that an engine's cost weighs most.
+
+The third one plans many runs (1,000) of which none or half are done, and computes none: folders
 of finished runs are fabricated. Prints, in seconds that passed, what a dry run takes, and what
 passes until Snakemake starts the first notebook; then it is stopped.
 
@@ -15,9 +19,10 @@ what runs beside a process makes its seconds longer. Prints
   are shared among the runs;
 - CPU seconds of a script;
 - their difference, the engine's cost;
-- the share of cores x wall in which the sweep used a processor.
+- the share of cores x wall in which the sweep used a processor;
+- how many runs have all their values in the sweep's table.
 
-On a machine that computes other things at the same time the last number is too low.
+On a machine that computes other things at the same time that share is too low.
 """
 
 import json
@@ -40,6 +45,7 @@ from paperlib.runs.runner import parameters_of, read_notebook
 from paperlib.runs.sweep import jobs as read_jobs
 from paperlib.runs.sweep import read_sweep
 from paperlib.runs.table import Job, read_table
+from paperlib.sweeps import tables
 
 TIMES = 2  # how often scripts are run side by side
 THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
@@ -122,13 +128,14 @@ def main() -> None:
         plan(int([*sys.argv[2:], "1000"][0]))
         return
     name, runs = [*sys.argv[1:], *("04_robustness", "10")[len(sys.argv) - 1 :]]
-    number = int(runs)
+    number, load = int(runs), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as place:
         sweep = Path(place) / "seeds.yaml"
         content = {"notebook": name, "profile": "smoke", "seeds": [*range(number)]}
         sweep.write_text(yaml.safe_dump(content))
         words = [sys.executable, "-m", "paperlib.runs.sweep", str(sweep)]
         used, wall = spent([words], PAPERLIB_OUTPUTS=f"{place}/outputs")
+        table = tables.read(Path(place) / "outputs/sweeps/seeds.csv")
         scripts = [Path(place) / f"script{seed}.py" for seed in range(cores())]
         for seed, script in enumerate(scripts):
             script.write_text(as_script(name, seed))
@@ -138,7 +145,8 @@ def main() -> None:
     of_script = sum(of_scripts) / (TIMES * len(scripts))
     row = {"notebook": name, "runs": number, "CPU s a run": used / number, "script": of_script}
     row |= {"engine": used / number - of_script, "utilisation": used / (cores() * wall)}
-    row |= {"wall s a run": wall / number, "load before": os.getloadavg()[2]}
+    row |= {"cores": cores(), "complete": number - len(tables.lacking(table))}
+    row |= {"wall s a run": wall / number, "load before": load}
     for key, value in row.items():
         print(f"{key:<14}{value if isinstance(value, (str, int)) else round(value, 2)}")
 

@@ -21,6 +21,7 @@ measured.
 """
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ class Part:
         outside: how many of them are not within tolerance.
         worst: what to say of the one that is farthest off; empty if none is outside.
         decisive: whether it alone refutes that the run reproduces what is published.
+        farthest: how far off the value that is farthest off is, in tolerances.
     """
 
     notebook: str
@@ -59,6 +61,7 @@ class Part:
     outside: int
     worst: str
     decisive: bool
+    farthest: float = math.inf
 
 
 def excess(ours: np.ndarray, published: np.ndarray, spread: float) -> np.ndarray:
@@ -91,7 +94,8 @@ def compare_claim(claim: Claim, ours: Measurement, published: Measurement) -> Pa
     if status[0] != status[1]:
         worst = f"{status[0]} ({ours.mean:g}), published {status[1]} ({published.mean:g})"
         outside = max(outside, 1)
-    return Part(claim.notebook, name, len(second), outside, worst, bool(outside))
+    far = float(off.max())
+    return Part(claim.notebook, name, len(second), outside, worst, bool(outside), far)
 
 
 def compare_figure(
@@ -124,10 +128,9 @@ def compare_figure(
             off = np.where(first.astype(str) == second.astype(str), 0, np.inf)
         outside, at = int((off > 1).sum()), int(off.argmax())
         worst = f"row {at + 2}: {first[at]}, published {second[at]}" if outside else ""
-        decisive = outside > OUTSIDE * len(second)
-        parts.append(
-            Part(notebook, f"figure {figure}, {column}", len(second), outside, worst, decisive)
-        )
+        name, decisive = f"figure {figure}, {column}", outside > OUTSIDE * len(second)
+        far = float(off.max())
+        parts.append(Part(notebook, name, len(second), outside, worst, decisive, far))
     return parts
 
 

@@ -31,6 +31,7 @@ from paperlib.notebook.claims import (
     problems,
 )
 from paperlib.notebook.outcomes import measured_text, notes
+from paperlib.runs.heads import took
 from paperlib.runs.notebook_rows import claim_links, question
 from paperlib.runs.scorecard import EARLIER, NONE, PUBLISHED, Measured, Stale, load
 
@@ -52,6 +53,7 @@ TALLY = {  # what the summary counts, and the statuses that it counts so
     "– {} not run": ("not run",),
 }
 NO_BREAK = "\u00a0"
+DASH = f"{NONE}\u2060"  # after which no line is broken, though a space follows
 DATA = {"default": "drawn data", "paper": "real data"}  # of the published profiles
 
 
@@ -128,9 +130,7 @@ class Published:
         for profile in PUBLISHED:
             for folder in (paths.FIGURES / profile).glob("*"):
                 if cost := provenance.load(folder).get("cost"):
-                    minutes, memory = cost["cpu_seconds"] / 60, cost["peak_mb"]
-                    took = f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} s"
-                    found[folder.name, profile] = f"{took} of one core, {memory} MB"
+                    found[folder.name, profile] = took(cost)
         return found
 
 
@@ -241,7 +241,7 @@ def _tally(found: Sequence[Status]) -> str:
     """Such as "✔ 6 hold, ✘ 5 disagree"; "not run" stands there only where something is not."""
     counts = {words: sum(map(found.count, under)) for words, under in TALLY.items()}
     shown = [words.format(n) for words, n in counts.items() if n or "run" not in words]
-    return ", ".join(words.replace(" ", NO_BREAK) for words in shown)
+    return ", ".join(words.replace(" ", NO_BREAK).replace(NONE, DASH) for words in shown)
 
 
 def pictures(shown: Published) -> str:

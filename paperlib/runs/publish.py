@@ -2,7 +2,8 @@
 
 ``python -m paperlib.runs.publish [--profile P] [--only NAME] [--because WORDS]``: runs what is
 stale, copies results to ``figures/``, writes the default profile's outputs into
-``notebooks/*.ipynb``, and README's parts and ``docs/claims.md``. Where the values are current and
+``notebooks/*.ipynb``, what the run took into the notebook's head, and README's parts and
+``docs/claims.md``. Where the values are current and
 only looks or words have changed, nothing is run: figures are drawn again from their tables, and
 texts written again from the claims.
 """
@@ -23,7 +24,7 @@ from paperlib.names import STANDARD_SEED, notebooks
 from paperlib.notebook import claims, figures, outcomes, provenance
 from paperlib.notebook.run import KEY, figure_outputs
 from paperlib.paths import NOTEBOOKS, ROOT, outputs_dir, run_folder
-from paperlib.runs import changelog, check, graph, pages
+from paperlib.runs import changelog, check, graph, heads, pages
 from paperlib.runs.command import command
 from paperlib.runs.pairs import pair, settle
 from paperlib.runs.runner import read_notebook
@@ -158,9 +159,11 @@ def publish(entry: Entry, profile: str, because: Sequence[str] = ()) -> None:
         executed = NOTEBOOKS / f"{entry.name}.ipynb"
     for name in check.saved_figures(target):
         figures.redraw(target, name)
+    source = NOTEBOOKS / f"{entry.name}.py"
     if profile == "default":
-        notebook = nbformat.read(executed, as_version=4)
-        write_notebook(NOTEBOOKS / f"{entry.name}.py", notebook, target)
+        write_notebook(source, nbformat.read(executed, as_version=4), target)
+    if heads.write(source) and source.with_suffix(".ipynb").is_file():
+        pair(source, source.with_suffix(".ipynb"))
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -42,7 +42,8 @@ def over_runs(runs: Sequence[Path]) -> pd.DataFrame:
             key = {"claim": one.claim, "profile": one.profile, "dataset": one.dataset}
             rows.append(key | {"changed": one.changed, "value": one.mean})
     if not rows:
-        raise FileError(f"{', '.join(map(str, runs)) or 'no run'}: no claim was measured here")
+        where = ", ".join(map(str, runs)) or str(outputs_dir())
+        raise FileError(f"{where}: no claim was measured here: start ./run_all.sh first")
     found = []
     keys = ["claim", "profile", "dataset", "changed"]
     for key, group in pd.DataFrame(rows).groupby(keys, sort=False):

@@ -11,13 +11,14 @@
 
 Every point and seed is a run of its own, in its own folder of the outputs: values without a status,
 which `publish` never takes. What is finished stays, so that a sweep that was stopped or killed goes
-on where it was. The table has a row for each value of each claim, with where it comes from; a
-picture shows every claim over the grid.
+on where it was. The table has a row for each value of each claim, with where it comes from;
+notebook 16 reads it, and a picture shows every claim over the grid.
 """
 
 import argparse
 import io
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,18 +96,23 @@ def jobs(sweep: Sweep, table: Mapping[str, Entry], file: Path) -> list[Job]:
     ]
 
 
-def results(done: Sequence[Job], outputs: Path) -> pd.DataFrame:
+def results(planned: Sequence[Job], done: Sequence[Job], outputs: Path) -> pd.DataFrame:
     """What finished runs have measured: a row for each value of each claim.
+
+    A run that has not finished has one row, without a claim.
 
     Columns: notebook, profile, dataset, seed; every size of the grid; claim, draw (which of the
     run's values), value, unit; run, digest, commit, clean, threads, device.
     """
-    claims, rows = load_claims(), []
-    for job in done:
+    claims, rows, finished = load_claims(), [], {job.run for job in done}
+    for job in planned:
         folder = outputs / job.run / job.entry.name
-        made = provenance.load(folder)
         about = {"notebook": job.entry.name, "profile": job.profile, "dataset": job.dataset}
         about |= {"seed": job.seed, **{name: _plain(value) for name, value in job.changes.items()}}
+        if job.run not in finished:
+            rows.append(about | {"claim": "", "run": job.run})
+            continue
+        made = provenance.load(folder)
         source = {name: made.get(name) for name in ("digest", "commit", "clean", "threads")}
         for file in sorted(folder.glob("claims/*.json")):
             measured = load_measurement(file, claims)
@@ -122,33 +128,25 @@ def _plain(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
-def drawn(table: pd.DataFrame, sizes: Sequence[str]) -> bytes:
-    """The table as a picture: a panel a claim, mean and standard deviation over seeds and draws.
+def card(sweep: Sweep, planned: Sequence[Job], done: Sequence[Job]) -> bytes:
+    """Where a sweep's table comes from, beside what stands in its rows, as JSON."""
+    found = {"sweep": sweep.model_dump(), "runs": len(planned), "finished": len(done)}
+    return f"{json.dumps(found | {'versions': provenance.versions()}, indent=1)}\n".encode()
 
-    Args:
-        table: of `results`.
-        sizes: of the grid; the first lies on the axis, the second has the colours. Others are
-            averaged over.
 
-    Returns:
-        A PNG.
-    """
+def picture(table: pd.DataFrame) -> bytes:
+    """Every value over the grid, as notebook 16 draws it, as PNG."""
     import matplotlib.pyplot as plt  # here: they take a second, which a plan does not need
-    import seaborn
 
-    axis, hue, *_ = [*sizes, None, None]
-    units = table.groupby("claim").unit.first()
-    grid = seaborn.catplot(
-        table, x=axis or "seed", y="value", hue=hue, col="claim", kind="point", errorbar="sd",
-        col_wrap=min(3, len(units)), height=3, sharey=False, palette="colorblind" if hue else None,
-    )  # fmt: skip
-    grid.set_titles("{col_name}")
-    for claim, ax in grid.axes_dict.items():
-        ax.set_ylabel(units[claim])
-    picture = io.BytesIO()
-    grid.savefig(picture, format="png", dpi=150)
-    plt.close(grid.figure)
-    return picture.getvalue()
+    from paperlib.notebook.figures import style
+    from paperlib.sweeps.plots import over_grid
+    from paperlib.sweeps.tables import per_run
+
+    style()
+    figure, drawn = over_grid(per_run(table)), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=150)
+    plt.close(figure)
+    return drawn.getvalue()
 
 
 @command
@@ -174,18 +172,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(total, flush=True)
     code = graph.run(planned, options.jobs, quiet=True, cluster=options.cluster)
     done = [each.job for each in graph.plan(planned, outputs) if not each.why]
-    table = results(done, outputs)
+    table = results(planned, done, outputs)
     place = outputs / "sweeps" / f"{options.file.stem}.csv"
-    if not table.empty:
+    if values := int((table.claim != "").sum()):
         write_files(
             {
                 place: table.to_csv(index=False).encode(),
                 place.with_suffix(".parquet"): table.to_parquet(index=False),
-                place.with_suffix(".png"): drawn(table, [*sweep.grid]),
+                place.with_suffix(".png"): picture(table),
+                place.with_suffix(".json"): card(sweep, planned, done),
             }
         )
-        found = f"{len(done)} of {len(planned)} runs, {len(table)} values"
-        print(f"{found}: {place}, .parquet, and as a picture .png")
+        print(f"{len(done)} of {len(planned)} runs, {values} values: {place}")
+        print("beside it .parquet, a picture (.png) and its card (.json); notebook 16 reads it")
     return code
 
 

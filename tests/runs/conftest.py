@@ -13,6 +13,8 @@ from paperlib.runs.pages import BLOCKS
 
 NOTEBOOK = """# %% [markdown]
 # # A notebook
+#
+# *Measured when published: nothing yet.*
 
 # %% tags=["parameters"]
 profile = "default"

@@ -89,6 +89,7 @@ def test_a_figure_of_few_values_has_none_outside_of_a_map_a_few_may_be(tmp_path)
     few = write(tmp_path / "few.csv", y=[1.0, 2.0])
     (part,) = compare_figure("01_one", write(tmp_path / "ours.csv", y=[1.0, 3.0]), few)
     assert part.decisive
+    assert part.farthest == pytest.approx(1 / (2 * R + 1 * S))
 
 
 def test_words_must_be_the_same_and_what_a_clock_measured_is_left_out(tmp_path):

@@ -78,20 +78,20 @@ def test_a_fourth_paper_is_added_and_published_alone(house):
         "paperlib/echo/sizes.py",
         "paperlib/echo/decay.py",
         "paperlib/echo/plots.py",
-        "notebooks/16_echo.py",
+        "notebooks/17_echo.py",
         "data/claims/echo.yaml",
     ]
 
     def refused(*named):
-        done = python(house, "-m", "paperlib.runs.graph", "--profile", "smoke", "--only", "16_echo")
+        done = python(house, "-m", "paperlib.runs.graph", "--profile", "smoke", "--only", "17_echo")
         assert done.returncode != 0
         said = done.stdout + done.stderr
         assert "Traceback" not in said
         for word in named:
             assert word in said, said
 
-    (house / "notebooks/16_echo.py").write_text(files["notebooks/16_echo.py"])
-    refused("graph.yaml", "16_echo has no row")
+    (house / "notebooks/17_echo.py").write_text(files["notebooks/17_echo.py"])
+    refused("graph.yaml", "17_echo has no row")
     with open(house / "notebooks/graph.yaml", "a") as table:
         table.write(f"\n{row}")
     refused("paperlib/echo/sizes.py is missing")
@@ -99,7 +99,7 @@ def test_a_fourth_paper_is_added_and_published_alone(house):
     (house / "paperlib/echo/__init__.py").touch()
     sizes = files["paperlib/echo/sizes.py"]
     (house / "paperlib/echo/sizes.py").write_text(sizes.replace("DATASETS = ", "NONE = "))
-    refused("paperlib/echo/sizes.py", "DATASETS lacks 16_echo")
+    refused("paperlib/echo/sizes.py", "DATASETS lacks 17_echo")
     for name in ("sizes", "decay", "plots"):
         (house / f"paperlib/echo/{name}.py").write_text(files[f"paperlib/echo/{name}.py"])
     refused("data/claims", "unknown id 'echo-decays'")
@@ -109,11 +109,11 @@ def test_a_fourth_paper_is_added_and_published_alone(house):
     git(house, "init", "--quiet")
     git(house, "add", "--all")
     git(house, "commit", "--quiet", "--message", "All")
-    done = python(house, "-m", "paperlib.runs.publish", "--only", "16_echo")
+    done = python(house, "-m", "paperlib.runs.publish", "--only", "17_echo")
     assert done.returncode == 0, done.stderr
-    assert [folder.name for folder in (house / "figures/default").iterdir()] == ["16_echo"]
+    assert [folder.name for folder in (house / "figures/default").iterdir()] == ["17_echo"]
     assert "An echo decays." in (house / "README.md").read_text()
-    assert (house / "notebooks/16_echo.ipynb").is_file()
+    assert (house / "notebooks/17_echo.ipynb").is_file()
 
 
 def test_every_file_that_the_page_names_is_there():

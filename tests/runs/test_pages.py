@@ -90,7 +90,9 @@ def test_a_row_a_paper_described_ones_first(project):
     take(project, [10], claim="a-2", profile="paper", dataset="cifar10")
     readme, page = texts(project)
     summary = readme.split("<!-- summary:begin -->")[1].split("<!-- summary:end -->")[0]
-    rows = [row.replace("\u00a0", " ") for row in summary.splitlines() if row.startswith("| ")]
+    assert "–\u2060\u00a01\u00a0not\u00a0run" in summary  # which no line breaks apart
+    summary = summary.replace("\u2060", "").replace("\u00a0", " ")
+    rows = [row for row in summary.splitlines() if row.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows[2:]] == [
         "| **[Two letters](#two-letters)**: letters",
         "| Nobody 1999",

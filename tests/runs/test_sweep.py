@@ -1,17 +1,18 @@
 """A notebook over a grid of sizes and seeds: which runs, what they leave, and one table."""
 
-import itertools
+import json
 import shutil
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
-import seaborn
 
 from paperlib.files import FileError
+from paperlib.paths import DATA, ROOT
 from paperlib.runs import graph, sweep
 from paperlib.runs.table import Job, read_table
+from paperlib.sweeps import tables
 
 GRID = """
 notebook: 01_spectrum
@@ -95,33 +96,24 @@ publish(read_table()["01_one"], "default")
 """
 
 
-def test_the_picture_has_a_panel_a_claim_and_means_over_the_grid(monkeypatch):
-    grids = []
-    show = seaborn.catplot
-    monkeypatch.setattr(seaborn, "catplot", lambda *a, **k: grids.append(show(*a, **k)) or grids[0])
-    rows = [
-        {"claim": claim, "unit": unit, "images": images, "bits": bits, "seed": seed}
-        | {"value": scale * (images + seed + (bits == "W4A8"))}
-        for claim, unit, scale in (("one", "points", 1), ("two", "correlation", -1))
-        for images, bits, seed in itertools.product((50, 100), ("W4A8", "W2A8"), (0, 2))
-    ]
-    assert sweep.drawn(pd.DataFrame(rows), ["images", "bits"]).startswith(b"\x89PNG")
-    panels = grids[0].axes_dict
-    assert [(name, ax.get_ylabel()) for name, ax in panels.items()] == [
-        ("one", "points"),
-        ("two", "correlation"),
-    ]
-    means = {tuple(line.get_ydata()) for line in panels["two"].lines if len(line.get_ydata()) == 2}
-    assert {(-52, -102), (-51, -101)} <= means
+def test_the_table_that_comes_with_the_project_is_that_of_its_file():
+    for card in sorted((DATA / "sweeps").glob("*.json")):
+        made = sweep.read_sweep(ROOT / "sweeps" / f"{card.stem}.yaml")
+        planned, told = sweep.jobs(made, read_table(), card), json.loads(card.read_text())
+        assert told["sweep"] == made.model_dump()
+        assert told["runs"] == told["finished"] == len(planned)
+        table = pd.read_csv(card.with_suffix(".csv"))
+        assert set(table.run) == {job.run for job in planned}
+        assert set(table.claim) == set(read_table()[made.notebook].claims)
 
 
 def test_a_sweep_leaves_values_without_status_and_a_table_and_goes_on_where_it_was(project):
     project.write("sweep.yaml", "notebook: 01_one\ngrid: {count: [5]}\nseeds: [4]\n")
     done = project.python("paperlib.runs.sweep", "sweep.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    first, last = done.stdout.splitlines()
+    first, *_, last, beside = done.stdout.splitlines()
     assert first == "1 of 1 would run, with up to 200 MB each"
-    assert last.startswith("1 of 1 runs, 1 values: ")
+    assert last.startswith("1 of 1 runs, 1 values: ") and beside.startswith("beside it ")
     run = project / "outputs/default-openmoji-seed4-count=5"
     text = (run / "01_one.ipynb").read_text()
     assert "**no status**" in text and "scaled-down" not in text
@@ -132,6 +124,9 @@ def test_a_sweep_leaves_values_without_status_and_a_table_and_goes_on_where_it_w
     assert (row["seed"], row["count"], row["claim"], row["value"]) == (4, 5, "toy-evens", 8)
     assert (row["run"], row["threads"], row["clean"]) == (run.name, 1, True)
     assert row["commit"] == project.git("rev-parse", "HEAD").strip()
+    card = json.loads((project / "outputs/sweeps/sweep.json").read_text())
+    assert (card["runs"], card["finished"]) == (1, 1) and card["sweep"]["seeds"] == [4]
+    assert card["versions"]["pandas"] == pd.__version__
     project.write("sweep.yaml", "notebook: 01_one\ngrid: {count: [5, 6]}\nseeds: [4]\n")
     again = project.python("paperlib.runs.sweep", "sweep.yaml", "--dry-run").stdout.splitlines()
     assert again == [
@@ -147,3 +142,22 @@ def test_a_sweep_leaves_values_without_status_and_a_table_and_goes_on_where_it_w
     )
     assert "PublishError: 01_one: the results in " in refused.stderr
     assert not (project / "figures").exists()
+
+
+def test_a_run_that_failed_is_a_row_without_a_value(project):
+    project.write("sweep.yaml", "notebook: 01_one\ngrid: {count: [5, 6]}\nseeds: [4]\n")
+    source = (project / "notebooks/01_one.py").read_text()
+    broken = "if run.sizes.count == 6:\n    raise ValueError('six')\n"
+    assert "values = measure" in source
+    project.write(
+        "notebooks/01_one.py", source.replace("values = measure", f"{broken}values = measure")
+    )
+    done = project.python("paperlib.runs.sweep", "sweep.yaml")
+    assert done.returncode == 1
+    assert "1 of 2 runs, 1 values: " in done.stdout
+    for file in ("sweep.csv", "sweep.parquet"):
+        table = tables.read(project / "outputs/sweeps" / file)
+        assert table[["count", "claim"]].values.tolist() == [[5, "toy-evens"], [6, ""]]
+        assert "1 of 2 runs have a value of every one of 1 claims, not count 6, seed 4." in (
+            tables.described(table)
+        )

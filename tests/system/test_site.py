@@ -208,3 +208,22 @@ def test_axe_finds_nothing_serious(site, browser, name):
     found = axe.run()["violations"]
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
     assert [(one["id"], one["nodes"][0]["failureSummary"]) for one in serious] == []
+
+
+EDGES = """
+const tables = [...document.querySelectorAll('article table')];
+const claims = tables.filter((table) => table.rows[0].cells[1].innerText === 'status');
+return [
+  tables[1].getBoundingClientRect().bottom - innerHeight,
+  ...claims.map((table) => table.rows[0].cells[1].getBoundingClientRect().right - innerWidth),
+];
+"""
+
+
+def test_the_first_page_shows_what_matters_without_scrolling(site, browser):
+    """On a desk every paper's tally; on a phone the status beside each claim."""
+    visit(browser, site / "index.html")
+    below, *outside = browser.execute_script(EDGES)
+    assert len(outside) == 3 and max(outside) <= 0
+    if browser.execute_script("return innerWidth") > 600:
+        assert below <= 0

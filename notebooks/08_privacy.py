@@ -502,9 +502,9 @@ for k in (min(servers), max(servers)):
 # trained for minutes on drawn scenes, and a Gaussian of photographs, which is learnt to the end but
 # linear. A command (`paperlib.pedsam.attacks.photograph_training`) also trains a U-Net and a
 # transformer that start from it; they have not been trained, and nothing here says what they would
-# gain. A stronger attacker (a large generative model, say) would rebuild more; the numbers are lower
-# bounds of what leaks, and a small gain from the tokens is no
-# proof of a small leak. The decoder of the active server is linear, what it returns is drawn at
+# gain. A stronger attacker (a large generative model, say) would rebuild more; the numbers are
+# lower bounds of what leaks, and a small gain from the tokens is no proof of a small leak. The
+# decoder of the active server is linear, what it returns is drawn at
 # random, and one view a number of servers is measured. A coalition is drawn at random for each
 # image; servers at the right and bottom edge have smaller windows and see less than the average.
 # SAM and the classifier are told more than a server would know (the box; that there is one object).

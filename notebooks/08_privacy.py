@@ -199,8 +199,8 @@ run.check("pedsam-rebuilt-fewer", smallest, scale=drawn.scale, source=drawn.sour
 #
 # Two controls, on the first draw and under random assignments: the Gaussian, of the attacks that
 # get pixels the best one on held-out photographs, looks at the view of another picture, and has to
-# gain nothing over the mean fill of that one; and it is given the whole picture, as plain cloud is,
-# and has to gain a lot.
+# gain nothing over the mean fill of that one; and the network that gets pixels, which keeps detail,
+# is given the whole picture, as plain cloud is, and has to gain a lot.
 
 # %%
 gained = unseen.over_fill(measured)
@@ -222,7 +222,7 @@ run.save_figure(plots.over_fill, table)
 control = table[table.measure == "PSNR unseen"].groupby("fill").gain.agg(["min", "max"])
 for fill in (unseen.OTHERS, unseen.WHOLE):
     low, high = (number(gain, 3) for gain in control.loc[fill])
-    run.say(f"Given {fill}, the Gaussian gains {low} to {high} dB, by number of servers.")
+    run.say(f"Given {fill}, the control gains {low} to {high} dB, by number of servers.")
 
 # %%
 largest, ends = unseen.largest(gained, seed)

@@ -6,8 +6,9 @@ scored in the same way, over the same pixels:
 
 - null: `CONTROL` looks at the view of another picture, and is compared with the mean fill of that
   view; what it gains there it has not found in the picture;
-- positive: the network that gets pixels, which keeps detail, is given the whole picture, as plain cloud is (k = 1), and its answer
-  is taken as it comes, without the pixels that it was given put in place.
+- positive: the network that gets pixels, which keeps detail, is given the whole picture, as plain
+  cloud is (k = 1), and its answer is taken as it comes, without the pixels that it was given put in
+  place.
 
 Intervals are percentiles (95 %) of the bootstrap over pictures. A picture stands for itself under
 every setting, and the best attack is chosen anew in each resample.

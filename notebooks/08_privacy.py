@@ -85,8 +85,8 @@ print(f"tokens of round two: {tuple(targets[0].tokens.shape)}; {GRID.count} wind
 # same network with the tokens $t$ that the coalition receives in round two, $f(m, x \odot m, t
 # \odot m)$; with these tokens alone, $f(m, t \odot m)$; and what is to be expected of a photograph
 # of which the seen pixels are known, $E[x \mid x_m]$, with the Gaussian distribution of small
-# photographs, learnt from 42,297 of them. In the exact schedule the tokens have been through a
-# global attention block, so they have read from the whole image.
+# photographs, learnt from 42,297 squares of some 33,000 of them. In the exact schedule the tokens
+# have been through a global attention block, so they have read from the whole image.
 
 # %%
 measured = privacy.measure(targets, privacy.coalitions(run.sizes.sharing), seed)

@@ -87,8 +87,8 @@ print(f"tokens of round two: {tuple(targets[0].tokens.shape)}; {GRID.count} wind
 # same network with the tokens $t$ that the coalition receives in round two, $f(m, x \odot m, t
 # \odot m)$; with these tokens alone, $f(m, t \odot m)$; and what is to be expected of a photograph
 # of which the seen pixels are known, $E[x \mid x_m]$, with the Gaussian distribution of small
-# photographs, learnt from 42,297 of them. In the exact schedule the tokens have been through a
-# global attention block, so they have read from the whole image.
+# photographs, learnt from 42,297 squares of some 33,000 of them. In the exact schedule the tokens
+# have been through a global attention block, so they have read from the whole image.
 
 # %%
 measured = privacy.measure(targets, privacy.coalitions(run.sizes.sharing), seed)
@@ -201,8 +201,8 @@ run.check("pedsam-rebuilt-fewer", smallest, scale=drawn.scale, source=drawn.sour
 #
 # Two controls, on the first draw and under random assignments: the Gaussian, of the attacks that
 # get pixels the best one on held-out photographs, looks at the view of another picture, and has to
-# gain nothing over the mean fill of that one; and it is given the whole picture, as plain cloud is,
-# and has to gain a lot.
+# gain nothing over the mean fill of that one; and the network that gets pixels, which keeps detail,
+# is given the whole picture, as plain cloud is, and has to gain a lot.
 
 # %%
 gained = unseen.over_fill(measured)
@@ -224,7 +224,7 @@ run.save_figure(plots.over_fill, table)
 control = table[table.measure == "PSNR unseen"].groupby("fill").gain.agg(["min", "max"])
 for fill in (unseen.OTHERS, unseen.WHOLE):
     low, high = (number(gain, 3) for gain in control.loc[fill])
-    run.say(f"Given {fill}, the Gaussian gains {low} to {high} dB, by number of servers.")
+    run.say(f"Given {fill}, the control gains {low} to {high} dB, by number of servers.")
 
 # %%
 largest, ends = unseen.largest(gained, seed)
@@ -504,9 +504,9 @@ for k in (min(servers), max(servers)):
 # trained for minutes on drawn scenes, and a Gaussian of photographs, which is learnt to the end but
 # linear. A command (`paperlib.pedsam.attacks.photograph_training`) also trains a U-Net and a
 # transformer that start from it; they have not been trained, and nothing here says what they would
-# gain. A stronger attacker (a large generative model, say) would rebuild more; the numbers are lower
-# bounds of what leaks, and a small gain from the tokens is no
-# proof of a small leak. The decoder of the active server is linear, what it returns is drawn at
+# gain. A stronger attacker (a large generative model, say) would rebuild more; the numbers are
+# lower bounds of what leaks, and a small gain from the tokens is no proof of a small leak. The
+# decoder of the active server is linear, what it returns is drawn at
 # random, and one view a number of servers is measured. A coalition is drawn at random for each
 # image; servers at the right and bottom edge have smaller windows and see less than the average.
 # SAM and the classifier are told more than a server would know (the box; that there is one object).

@@ -218,7 +218,7 @@ def _rebuilt(table: pd.DataFrame, pixels: Pixels) -> Figure:
         pictures = np.stack([pixels[name][n] for name in names])
         image_row(line, pictures, titles if n == 0 else (), f"1 of {servers[n]}")
     for ax in axes[0]:
-        ax.title.set_fontsize(9)
+        ax.title.set_fontsize(8)
     return figure
 
 

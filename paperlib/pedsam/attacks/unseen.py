@@ -6,8 +6,9 @@ scored in the same way, over the same pixels:
 
 - null: `CONTROL` looks at the view of another picture, and is compared with the mean fill of that
   view; what it gains there it has not found in the picture;
-- positive: the same attack is given the whole picture, as plain cloud is (k = 1), and its answer
-  is taken as it comes, without the pixels that it was given put in place.
+- positive: the network that gets pixels, which keeps detail, is given the whole picture, as plain
+  cloud is (k = 1), and its answer is taken as it comes, without the pixels that it was given put in
+  place.
 
 Intervals are percentiles (95 %) of the bootstrap over pictures. A picture stands for itself under
 every setting, and the best attack is chosen anew in each resample.
@@ -59,19 +60,20 @@ def controls(draws: Sequence[Targets], servers: Sequence[int], seed: int) -> pd.
         servers: numbers of them.
         seed: as for `paperlib.pedsam.attacks.privacy.measure`, whose views these are.
     """
-    parts, model = [], load_attack(CONTROL).to(draws[0].images.device)
+    place, parts = draws[0].images.device, []
+    blind, sighted = load_attack(CONTROL).to(place), load_attack("inpainting").to(place)
     for draw, targets in enumerate(draws):
         images, others = targets.images, targets.images.roll(1, 0)
-        with frozen(model), torch.inference_mode():
+        with frozen(sighted), torch.inference_mode():
             everything = torch.ones_like(images[:, 0], dtype=torch.bool)
-            whole = model(images, everything).clamp(0, 1).clone()
+            whole = sighted(images, everything).clamp(0, 1).clone()
         for number in servers:
             views = draw_views(GRID, "random", number, 1, len(images), derive(seed, "views", draw))
             seen = to_pixels(views, images.shape[-1]).to(images.device)
             row = {"draw": draw, "picture": range(len(images))}
             row |= {"assignment": "random", "servers": number}
             for name, known, guess in (
-                (OTHERS, others, rebuild(model, others, seen)),
+                (OTHERS, others, rebuild(blind, others, seen)),
                 (WHOLE, images, whole),
             ):
                 fills = (

@@ -31,10 +31,12 @@ def gained():
 
 @pytest.fixture(scope="module")
 def draws():
-    """Pictures of one colour each, of which the mean fill knows all, with a grain."""
+    """Pictures of one colour each, of which the mean fill knows all, with a coarse grain."""
     draw = torch.Generator().manual_seed(0)
     colours = torch.rand(3, 3, 1, 1, generator=draw)
-    images = (colours + 0.1 * torch.randn(3, 3, SIZE, SIZE, generator=draw)).clamp(0, 1)
+    grain = torch.randn(3, 3, SIZE // 16, SIZE // 16, generator=draw)  # 3 × 3 in a window
+    grain = grain.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    images = (colours + 0.1 * grain).clamp(0, 1)
     return [Targets(images, torch.randn(3, WIDTH, GRID.tokens, GRID.tokens, generator=draw))]
 
 

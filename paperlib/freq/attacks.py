@@ -31,7 +31,7 @@ from jaxtyping import Float
 from scipy.fft import idctn
 from torch import Tensor, nn
 
-from paperlib.models.classifier import Images, as_classifier, check_labels, floats
+from paperlib.models.classifier import Images, as_classifier, at_once, check_labels, floats
 from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
 from paperlib.seeds import derive
@@ -115,13 +115,8 @@ def attack(
     epsilon = chosen.epsilon if epsilon is None else epsilon
     steps = steps or chosen.steps
     call = chosen.call if path is None else partial(chosen.call, path=path)
-    batches = list(
-        zip(
-            images.split(batch_size or chosen.batch_size),
-            labels.split(batch_size or chosen.batch_size),
-            strict=True,
-        )
-    )
+    together = batch_size or at_once(images, chosen.batch_size)
+    batches = list(zip(images.split(together), labels.split(together), strict=True))
     with _seeded(derive(seed, name)), frozen(model), _with_gradients(), _quiet():
         return torch.cat(
             [

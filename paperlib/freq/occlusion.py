@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from paperlib.freq.bands import Shape, low_mask
 from paperlib.freq.dct import dct2, dct_matrix, idct2
-from paperlib.models.classifier import Images, as_classifier, check_labels, floats
+from paperlib.models.classifier import Images, as_classifier, at_once, check_labels, floats
 from paperlib.models.frozen import frozen
 from paperlib.runtime import progress
 
@@ -215,7 +215,7 @@ def changes_of_pairs(
             raise ValueError(f"score={score!r}: valid are 'logit' and 'probability'")
     if batch < 1:
         raise ValueError(f"batch={batch}: whole numbers from 1 are valid")
-
+    batch = at_once(images, batch)
     classifier = as_classifier(model)
     check_labels(labels, len(images), classifier.classes(images))
 

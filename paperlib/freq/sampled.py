@@ -37,7 +37,7 @@ from paperlib.freq.occlusion import (
     without_component,
 )
 from paperlib.freq.variants import load_variant
-from paperlib.models.classifier import Images, as_classifier, check_labels, floats
+from paperlib.models.classifier import Images, as_classifier, at_once, check_labels, floats
 from paperlib.models.frozen import frozen
 from paperlib.models.training import predict
 from paperlib.seeds import derive, generator
@@ -177,6 +177,7 @@ def first_order_changes(
     """
     classifier, changes = as_classifier(model), []
     images = floats(images)
+    batch = at_once(images, batch)
     check_labels(labels, len(images), classifier.classes(images))
     with frozen(classifier), torch.inference_mode(False), torch.enable_grad():
         for x, y in zip(images.split(batch), labels.split(batch), strict=True):

@@ -65,8 +65,8 @@ def table(
         count = int(measured[name].fooled.sum())
         rows.append([name, "", "accuracy", None, accuracies[name], None, None])
         rows.append([name, "", "fooled", len(data), one.fooled, None, None])
-        for quantity, images in (("low share", len(data)), ("RCT", count)):
-            ends = one[f"{quantity} from"], one[f"{quantity} to"]
+        for quantity, ends_of, images in (("low share", "low", len(data)), ("RCT", "RCT", count)):
+            ends = one[f"{ends_of} from"], one[f"{ends_of} to"]
             rows.append([name, "", quantity, images, one[quantity], *ends])
     for pair in PAIRS:
         two = {name: measured[name] for name in pair}
@@ -80,7 +80,7 @@ def table(
 
 def read() -> pd.DataFrame:
     """The table that is kept; `minus` is empty where a row is of one network."""
-    return pd.read_csv(PLACE, keep_default_na=True).fillna({"minus": ""})
+    return pd.read_csv(PLACE, dtype={"minus": str}).fillna({"minus": ""})
 
 
 def checked(rows: pd.DataFrame) -> dict[str, tuple[float, tuple[float, float], str, str]]:
@@ -103,7 +103,7 @@ def checked(rows: pd.DataFrame) -> dict[str, tuple[float, tuple[float, float], s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=100, help="that all networks get right")
-    parser.add_argument("--share", type=float, default=0.04, help="of the high components removed")
+    parser.add_argument("--share", type=float, default=0.02, help="of the high components removed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, default=PLACE)
     options = parser.parse_args()

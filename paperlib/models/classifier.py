@@ -31,6 +31,7 @@ NORMALISATIONS: dict[str, tuple[Statistic, Statistic]] = {  # mean and deviation
     "CIFAR's": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "0.5 and 0.5": ((0.5,), (0.5,)),
 }
+PIXELS = 100 * 64 * 64  # most in one pass, of the usual batches
 GAIN = 0.05  # of accuracy, from which another normalisation is worth a warning
 
 
@@ -128,6 +129,14 @@ def floats(images: Tensor) -> Float[Tensor, "n channels height width"]:
     return images if images.dtype == torch.float64 else images.float()
 
 
+def at_once(images: Tensor, most: int) -> int:
+    """How many images go through a network together: `most`, fewer above 64 × 64 pixels.
+
+    So that a batch with its gradients takes no more memory at 224 pixels than at 64.
+    """
+    return max(1, min(most, PIXELS // (images.shape[-2] * images.shape[-1])))
+
+
 def check_labels(labels: Tensor, images: int, classes: int) -> None:
     """See that there is one class index for each image.
 
@@ -199,7 +208,7 @@ def first_look(
         if not name:
             check_labels(labels, len(images), classifier.classes(images.to(place)))
         with frozen(classifier), torch.inference_mode():
-            found = [classifier(x.to(place)) for x in images.split(batch)]
+            found = [classifier(x.to(place)) for x in images.split(at_once(images, batch))]
         right = torch.cat([part.argmax(-1) for part in found]).to(labels.device) == labels
         accuracies[name] = right.float().mean().item()
     return FirstLook(accuracies.pop(""), accuracies)

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from paperlib.data import LabelledImages
-from paperlib.models.classifier import as_classifier
+from paperlib.models.classifier import as_classifier, at_once
 from paperlib.models.frozen import frozen
 from paperlib.models.resume import Resume
 from paperlib.runtime import progress
@@ -249,7 +249,8 @@ def predict(
     """
     model, place = as_classifier(model), next(model.parameters(), images).device
     with frozen(model), torch.inference_mode():
-        classes = [model(batch.to(place)).argmax(-1) for batch in images.split(batch_size)]
+        parts = images.split(at_once(images, batch_size))
+        classes = [model(part.to(place)).argmax(-1) for part in parts]
         return torch.cat(classes).to(images.device)
 
 

@@ -43,6 +43,27 @@ def measured(pictures):
 MODELS = (("low", 0.1), ("high", 0.9))
 
 
+def test_large_images_go_through_a_network_few_at_a_time():
+    class Counted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.batches = torch.nn.Parameter(torch.ones(1)), []
+
+        def forward(self, x):
+            self.batches.append(len(x))
+            z = self.weight * (x.mean((1, 2, 3)) - 0.5)
+            return torch.stack([-z, z], 1)
+
+    for side, most in ((224, 8), (64, 64)):  # 64 pairs of an image and a band
+        network = Counted()
+        images = torch.rand(20, 3, side, side, generator=torch.Generator().manual_seed(0))
+        labels = (images.mean((1, 2, 3)) > 0.5).long()
+        measure(
+            Classifier(network), images, labels, replace(SETTINGS, occluded=20, components=False)
+        )
+        assert max(network.batches) == most
+
+
 def test_what_is_measured_of_one(pictures, measured):
     images, labels = pictures
     found = measured["low"]

@@ -102,6 +102,14 @@ def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
         training.main()
 
 
+def test_what_has_no_recipe_is_one_line(monkeypatch, capsys):
+    words = "training --dataset openmoji --architecture resnet14 --variant natural"
+    monkeypatch.setattr(sys, "argv", words.split())
+    with pytest.raises(SystemExit):
+        training.main()
+    assert "no recipe for resnet14 of openmoji: there are resnet20 of" in capsys.readouterr().err
+
+
 def test_linf_pgd_in_training(trained, colours):
     x, y = colours[0][:8], colours[1][:8]
     torch.manual_seed(5)

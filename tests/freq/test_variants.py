@@ -16,6 +16,15 @@ def test_an_unknown_data_set_is_refused():
         variants.load_images("cifar", "test")
 
 
+def test_networks_of_tiny_imagenet_have_its_classes_and_differ_by_seed():
+    first, other = (
+        variants.load_variant("tiny_imagenet", "resnet14", "natural", k) for k in (0, 1)
+    )
+    assert first.linear.out_features == 200
+    assert not torch.equal(first.linear.weight, other.linear.weight)
+    assert first(torch.rand(2, 3, 64, 64)).shape == (2, 200)
+
+
 def test_trained_are_those_with_a_card():
     assert ("vgg_small", "pgd") in variants.trained("openmoji")
     assert ("vgg_small", "pgd") not in variants.trained("cifar10")

@@ -271,4 +271,4 @@ def _least(b: Tensor, count: Tensor, S1: Tensor, S2: Tensor, p: float) -> Tensor
     M1 = S1 - b * count
     M2 = (S2 - (S1 + M1).mul_(b)).clamp_(min=0)
     mean = M2 / M1.abs_().clamp_(min=torch.finfo(M1.dtype).tiny)
-    return _power(mean.float(), p - 2) * M2
+    return mean.float().pow_(p - 2) * M2

@@ -24,9 +24,10 @@ values; a long row is cut into pieces, and again where codes change, so that the
 round to one point of the grid. The second inequality, with the distances from that point, bounds
 a piece from below: closely, as a piece is narrow against $s$.
 
-The pair with the smallest bound is computed exactly. Only pairs whose bound is not above its loss
-can win; these few are computed exactly too. The result is the minimum, up to the rounding of
-float64.
+Pairs that clip the smallest or the largest value by more than the whole loss of the full range are
+left out. Of the others, the pair with the smallest bound is computed exactly. Only pairs whose
+bound is not above its loss can win; these few are computed exactly too. The result is the minimum,
+up to the rounding of float64.
 """
 
 from collections.abc import Callable
@@ -145,19 +146,6 @@ def _search(
     torch.cumsum(x, 1, out=S1[:, 1:])
     torch.cumsum(x**2, 1, out=S2[:, 1:])
     within_codes = _by_pieces(x, q_max, p) if n > LONG else _by_values(x, q_max, p)
-    first, last = q_max - zero_points, 2 * q_max + 1 - zero_points  # codes -z - 1 and q_max - z
-    bounds = x.new_empty(len(x), scales.shape[1], len(zero_points))
-    for i, s in enumerate(scales.split(1, 1)):  # (rows, 1)
-        up_to, running = within_codes(s)
-        below, above = up_to[:, first], up_to[:, last]
-        A1, A2, B1, B2 = (S.gather(1, index) for index in (below, above) for S in (S1, S2))
-        low_tail = _least(-zero_points * s, below, A1, A2, p)
-        high_tail = _least(
-            (q_max - zero_points) * s, n - above, S1[:, -1:] - B1, S2[:, -1:] - B2, p
-        )
-        within = running[:, last] - running[:, first]
-        bounds[:, i] = low_tail.add_(high_tail).add_(within)
-    bounds = bounds.flatten(1)  # pairs count through the zero points of every scale
 
     def scale_of(row: Tensor, pair: Tensor) -> Tensor:
         return scales[row, pair // len(zero_points)]
@@ -175,6 +163,28 @@ def _search(
         return torch.cat(parts)
 
     rows = torch.arange(len(x), device=x.device)
+    whole = (-x[:, 0] / scales[:, -1]).round_().long() - zero_points[0]  # z of the whole range
+    whole = whole.clamp_(0, len(zero_points) - 1) + len(zero_points) * (scales.shape[1] - 1)
+    reach = (loss(rows, whole) * SLACK).pow_(1 / p)  # no winner clips a value by more
+    reach = (reach + 1e-6 * scales[:, -1])[:, None]  # above its rounding, where the loss is 0
+    bounds = x.new_full((len(x), scales.shape[1], len(zero_points)), torch.inf)
+    for i, s in enumerate(scales.split(1, 1)):  # (rows, 1)
+        low, high = -zero_points * s, (q_max - zero_points) * s  # (rows, zero points)
+        near = (low - x[:, :1] <= reach) & (x[:, -1:] - high <= reach)
+        chosen = near.any(0).nonzero().squeeze(1)
+        if not len(chosen):
+            continue
+        z = zero_points[chosen]
+        up_to, running = within_codes(s)
+        first, last = q_max - z, 2 * q_max + 1 - z  # codes -z - 1 and q_max - z
+        below, above = up_to[:, first], up_to[:, last]
+        A1, A2, B1, B2 = (S.gather(1, index) for index in (below, above) for S in (S1, S2))
+        low_tail = _least(low[:, chosen], below, A1, A2, p)
+        high_tail = _least(high[:, chosen], n - above, S1[:, -1:] - B1, S2[:, -1:] - B2, p)
+        within = running[:, last] - running[:, first]
+        bounds[:, i, chosen] = low_tail.add_(high_tail).add_(within)
+    bounds = bounds.flatten(1)  # pairs count through the zero points of every scale
+
     limit = loss(rows, bounds.argmin(1)) * SLACK
     row, pair = torch.nonzero(bounds <= limit[:, None], as_tuple=True)
     losses = loss(row, pair)
@@ -261,4 +271,4 @@ def _least(b: Tensor, count: Tensor, S1: Tensor, S2: Tensor, p: float) -> Tensor
     M1 = S1 - b * count
     M2 = (S2 - (S1 + M1).mul_(b)).clamp_(min=0)
     mean = M2 / M1.abs_().clamp_(min=torch.finfo(M1.dtype).tiny)
-    return _power(mean.float(), p - 2) * M2
+    return mean.float().pow_(p - 2) * M2

@@ -106,14 +106,21 @@ def read_weights(model: nn.Module, path: Path) -> nn.Module:
     """Load a file of weights into a model and set eval mode.
 
     Takes our checkpoints and the published ones of the same architecture and key names, as
-    safetensors or as PyTorch's own format.
+    safetensors or as PyTorch's own format. A model on the meta device, which has no weights yet,
+    takes the tensors of the file themselves, so that they are in memory once.
 
     Raises:
         CheckpointError: the file is missing or damaged, or has other keys or shapes.
     """
-    tensors = read_tensors(path)
+    tensors, due = read_tensors(path), model.state_dict()
+    empty = any(each.is_meta for each in due.values())
+    if empty:
+        tensors = {
+            key: each.to(due[key].dtype).contiguous() if key in due else each
+            for key, each in tensors.items()
+        }
     try:
-        model.load_state_dict(tensors, strict=True)
+        model.load_state_dict(tensors, strict=True, assign=empty)
     except RuntimeError as error:
         kind = type(model).__name__
         raise CheckpointError(f"{path} does not fit {kind}: {error}") from None

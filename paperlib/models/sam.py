@@ -126,9 +126,10 @@ def load_sam(name: str, source: Path | None = None) -> Sam:
         CheckpointError: weights that are damaged, or of another SAM.
         DownloadError: no file in `source`, or none and no network; with its name, size and place.
     """
-    sam = build_sam(name)
-    if name in SMALL:
-        return load_weights(name, sam, source or CHECKPOINTS)
+    if name not in PUBLISHED:
+        return load_weights(name, build_sam(name), source or CHECKPOINTS)
+    with torch.device("meta"):  # without random weights, which would be in memory too
+        sam = build_sam(name)
     return read_weights(sam, find(PUBLISHED[name], source))
 
 

@@ -1,23 +1,38 @@
 """SAM's image encoder in other libraries' classes, brought into segment_anything's.
 
 The split encoder takes segment_anything's ``ImageEncoderViT``. timm's ``VisionTransformerSAM``
-(``samvit_base_patch16.sa1b`` and its like) has the same layers under other names; where its image
-size is known and it has none of timm's further options, it is the same function.
+(``samvit_base_patch16.sa1b`` and its like) and transformers' ``SamVisionEncoder`` (that of
+``facebook/sam-vit-base`` and its like, ``SamModel.vision_encoder``) have the same layers under
+other names; where the image size is known and none of their further options is used, they are the
+same function. transformers is not among this project's packages: an encoder of it is known by its
+class's name and module, and nothing is imported.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from segment_anything.modeling import ImageEncoderViT
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
-NAMES = {".mlp.fc1.": ".mlp.lin1.", ".mlp.fc2.": ".mlp.lin2."}  # timm's, segment_anything's
+# Parts of names: theirs, and segment_anything's.
+TIMM = {".mlp.fc1.": ".mlp.lin1.", ".mlp.fc2.": ".mlp.lin2."}
+TRANSFORMERS = {
+    "layers.": "blocks.",
+    ".layer_norm": ".norm",
+    "patch_embed.projection.": "patch_embed.proj.",
+    "neck.conv1.": "neck.0.",
+    "neck.norm1.": "neck.1.",
+    "neck.conv2.": "neck.2.",
+    "neck.norm2.": "neck.3.",
+}
 
 
 def as_sam_encoder(encoder: nn.Module) -> ImageEncoderViT:
     """The encoder as one of segment_anything, in eval mode, with the same parameters.
 
-    Its output is that of timm's ``forward_features``.
+    Its output is that of timm's ``forward_features``, of transformers' ``last_hidden_state``.
 
     Raises:
         ValueError: another class; no image size, or no square one; options that segment_anything's
@@ -25,23 +40,29 @@ def as_sam_encoder(encoder: nn.Module) -> ImageEncoderViT:
     """
     if isinstance(encoder, ImageEncoderViT):
         return encoder.eval()
-    if not isinstance(encoder, VisionTransformerSAM):
-        raise ValueError(
-            f"encoder of class {type(encoder).__name__}: supported are segment_anything's "
-            "ImageEncoderViT and timm's VisionTransformerSAM"
-        )
+    if isinstance(encoder, VisionTransformerSAM):
+        return _of_timm(encoder)
+    kind = type(encoder)
+    if kind.__name__ == "SamVisionEncoder" and kind.__module__.startswith("transformers."):
+        return _of_transformers(encoder)
+    raise ValueError(
+        f"encoder of class {kind.__name__}: supported are segment_anything's ImageEncoderViT, "
+        "timm's VisionTransformerSAM and transformers' SamVisionEncoder"
+    )
+
+
+def _of_timm(encoder: VisionTransformerSAM) -> ImageEncoderViT:
     size, projection = encoder.patch_embed.img_size, encoder.patch_embed.proj
     if size is None or size[0] != size[1]:
         raise ValueError(f"encoder for images of {size}: a square image size is needed")
     first, windows = encoder.blocks[0], {block.window_size for block in encoder.blocks} - {0}
-    weights = {
-        name: value
-        for name, value in encoder.state_dict(keep_vars=True).items()
-        if not name.startswith("head.")
-    }
-    for theirs, ours in NAMES.items():
-        weights = {name.replace(theirs, ours): value for name, value in weights.items()}
-    sam = ImageEncoderViT(
+    other = ["rotary positions"] if encoder.rope_global is not None else []
+    if not isinstance(first.mlp.act, nn.GELU) or first.mlp.act.approximate != "none":
+        other.append(f"activation {first.mlp.act}")
+    return _with_parameters(
+        encoder,
+        TIMM,
+        other,
         img_size=size[0],
         patch_size=projection.kernel_size[0],
         embed_dim=encoder.embed_dim,
@@ -56,12 +77,55 @@ def as_sam_encoder(encoder: nn.Module) -> ImageEncoderViT:
         window_size=max(windows, default=0),
         global_attn_indexes=[k for k, b in enumerate(encoder.blocks) if b.window_size == 0],
     )
-    other = sorted(weights.keys() ^ sam.state_dict().keys())
-    if encoder.rope_global is not None:
-        other.append("rotary positions")
-    if not isinstance(first.mlp.act, nn.GELU) or first.mlp.act.approximate != "none":
-        other.append(f"activation {first.mlp.act}")
-    if other:
+
+
+def _of_transformers(encoder: nn.Module) -> ImageEncoderViT:
+    config, first = encoder.config, encoder.layers[0]
+    windows = {layer.window_size for layer in encoder.layers} - {0}
+    act = config.hidden_act
+    return _with_parameters(
+        encoder,
+        TRANSFORMERS,
+        [] if act == "gelu" else [f"activation {act}"],
+        img_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=config.hidden_size,
+        depth=len(encoder.layers),
+        num_heads=config.num_attention_heads,
+        mlp_ratio=first.mlp.lin1.out_features / config.hidden_size,
+        out_chans=config.output_channels,
+        qkv_bias=config.qkv_bias,
+        norm_layer=partial(nn.LayerNorm, eps=config.layer_norm_eps),
+        use_abs_pos=config.use_abs_pos,
+        use_rel_pos=config.use_rel_pos,
+        window_size=max(windows, default=0),
+        global_attn_indexes=[k for k, b in enumerate(encoder.layers) if b.window_size == 0],
+    )
+
+
+def _with_parameters(
+    encoder: nn.Module, names: Mapping[str, str], other: list[str], **sizes: Any
+) -> ImageEncoderViT:
+    """segment_anything's encoder of these sizes, with the parameters of another one.
+
+    Args:
+        encoder: the other one.
+        names: parts of its parameters' names, and what stands there in segment_anything's.
+        other: in what it is known to differ, in words.
+        sizes: of the encoder.
+
+    Raises:
+        ValueError: it differs.
+    """
+    weights = {
+        name: value
+        for name, value in encoder.state_dict(keep_vars=True).items()
+        if not name.startswith("head.")
+    }
+    for theirs, ours in names.items():
+        weights = {name.replace(theirs, ours): value for name, value in weights.items()}
+    sam = ImageEncoderViT(**sizes)
+    if other := [*sorted(weights.keys() ^ sam.state_dict().keys()), *other]:
         raise ValueError(f"encoder that differs from segment_anything's: {', '.join(other[:3])}")
     sam.load_state_dict(weights, assign=True)
     return sam.eval()

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor
 
-PAIRS = 2**21  # of queries and keys whose bias is stored at a time, for each head
+PAIRS = 2**19  # of queries and keys whose bias is stored at a time, for each head
 SMALL = 64  # tokens of a map whose table is made
 
 
@@ -68,13 +68,19 @@ def _table_bias(q: Tensor, R_h: Tensor, R_w: Tensor) -> Iterator[tuple[Tensor, T
 
 
 def _split_bias(q: Tensor, R_h: Tensor, R_w: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of queries and their bias, part after part."""
+    """Rows of queries and their bias, part after part; without gradients in the same place.
+
+    Were each in a new place, the C library would keep those of all parts.
+    """
     rows, columns = len(R_h), len(R_w)
     some = max(1, PAIRS // (len(q) * rows * columns * columns))  # rows of queries
     grid = q.unflatten(2, (rows, columns))  # (n, heads, rows, columns, d)
     by_row = torch.einsum("nhabd,aid->nhabi", grid, R_h).contiguous()
     by_column = torch.einsum("nhabd,bjd->nhabj", grid, R_w).contiguous()
+    size = *q.shape[:2], min(some, rows) * columns, rows, columns
+    room = None if by_row.requires_grad else q.new_empty(size)
     for part in zip(*(each.split(some, dim=2) for each in (grid, by_row, by_column)), strict=True):
         queries, row, column = (each.flatten(2, 3) for each in part)
-        bias = row[..., :, None] + column[..., None, :]
+        place = None if room is None else room[:, :, : queries.shape[2]]
+        bias = torch.add(row[..., :, None], column[..., None, :], out=place)
         yield queries, bias.flatten(3)

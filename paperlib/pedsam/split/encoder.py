@@ -112,6 +112,7 @@ class PartitionedEncoder(nn.Module):
         self.grid = WindowGrid.from_encoder(encoder)
         self.rounds, self.between = rounds(encoder, schedule), between
 
+    @torch.compiler.disable  # what goes to whom is decided anew for each image
     def forward(
         self, x: Float[Tensor, "n 3 size size"]
     ) -> (

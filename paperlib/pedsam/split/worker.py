@@ -15,6 +15,7 @@ from paperlib.pedsam.split.attention import attend
 from paperlib.pedsam.split.partition import Layout, WindowGrid
 
 PRECISIONS = ("float32", "float16", "bfloat16")
+TOGETHER = 1024  # tokens in an MLP
 
 
 class WindowBlocks(nn.Module):
@@ -70,7 +71,7 @@ class WindowBlocks(nn.Module):
         for number in blocks:
             block = self.blocks[str(number)]
             x = x + self._attend(block, x, layout)
-            x = x + block.mlp(block.norm2(x))
+            x = x + _mlp(block, x)
         return x
 
     def anywhere(
@@ -114,4 +115,10 @@ def global_block(
 ) -> Float[Tensor, "n rows columns channels"]:
     """One of SAM's blocks with global attention."""
     x = x + block.attn.proj(attend(block.attn, block.attn.qkv(block.norm1(x))))
-    return x + block.mlp(block.norm2(x))
+    return x + _mlp(block, x.flatten(0, 2)).view_as(x)
+
+
+def _mlp(block: nn.Module, x: Float[Tensor, "rows channels"]) -> Float[Tensor, "rows channels"]:
+    """Its MLP on some tokens at a time: what lies between its two layers is four times as large."""
+    parts = [block.mlp(block.norm2(some)) for some in x.split(TOGETHER)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,4 +1,7 @@
-"""timm's encoder of SAM, split over servers, gives what timm gives."""
+"""Encoders of timm and transformers, split over servers, give what those give."""
+
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -53,6 +56,55 @@ def test_the_parameters_are_the_same_ones():
     assert encoder.blocks[2].mlp.lin1.weight is model.blocks[2].mlp.fc1.weight
 
 
+def renamed(act="gelu"):
+    """An encoder, and its layers under the names that they have in transformers' class.
+
+    That package is not needed here; its own class of these sizes gives the same (5.24).
+    """
+    torch.manual_seed(0)
+    sizes = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
+    own = ImageEncoderViT(
+        **sizes,
+        out_chans=8,
+        norm_layer=partial(nn.LayerNorm, eps=1e-5),
+        use_rel_pos=True,
+        window_size=4,
+        global_attn_indexes=(1, 3),
+    ).eval()
+    for parameter in own.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    theirs = type("SamVisionEncoder", (nn.Module,), {"__module__": "transformers.models.sam"})()
+    theirs.config = SimpleNamespace(
+        image_size=SIZE,
+        patch_size=8,
+        hidden_size=16,
+        num_attention_heads=2,
+        output_channels=8,
+        qkv_bias=True,
+        layer_norm_eps=1e-5,
+        use_abs_pos=True,
+        use_rel_pos=True,
+        hidden_act=act,
+    )
+    theirs.pos_embed, theirs.patch_embed = own.pos_embed, nn.Module()
+    theirs.patch_embed.projection, theirs.neck = own.patch_embed.proj, nn.Module()
+    theirs.neck.conv1, theirs.neck.layer_norm1 = own.neck[:2]
+    theirs.neck.conv2, theirs.neck.layer_norm2 = own.neck[2:]
+    theirs.layers = nn.ModuleList(nn.Module() for _ in own.blocks)
+    for layer, block in zip(theirs.layers, own.blocks, strict=True):
+        layer.layer_norm1, layer.layer_norm2 = block.norm1, block.norm2
+        layer.attn, layer.mlp, layer.window_size = block.attn, block.mlp, block.window_size
+    return own, theirs
+
+
+@torch.inference_mode()
+def test_the_layers_of_transformers_under_their_names():
+    own, theirs = renamed()
+    encoder, x = as_sam_encoder(theirs), torch.randn(1, 3, SIZE, SIZE)
+    torch.testing.assert_close(encoder(x), own(x), atol=0, rtol=0)
+    assert encoder.neck[3].bias is theirs.neck.layer_norm2.bias
+
+
 @pytest.mark.parametrize(
     ("encoder", "words"),
     [
@@ -62,6 +114,7 @@ def test_the_parameters_are_the_same_ones():
         (lambda: samvit(init_values=0.1), "differs from segment_anything's: blocks.0.ls1"),
         (lambda: samvit(use_rope=True, use_rel_pos=False), "rotary positions"),
         (lambda: samvit(act_layer=nn.ReLU), "activation ReLU"),
+        (lambda: renamed(act="relu")[1], "activation relu"),
     ],
 )
 def test_what_is_not_the_same_function_is_refused(encoder, words):

@@ -12,6 +12,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from paperlib.models.sam import build_small_sam
+from paperlib.pedsam.remote.edge import EdgeCompute
+from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.split.attention import _distances
 from paperlib.pedsam.split.encoder import LocalCompute, PartitionedEncoder
 from paperlib.pedsam.split.partition import _layout
@@ -327,6 +329,24 @@ def test_a_copy_is_one_of_its_own():
 def test_a_trace_is_refused():
     with pytest.raises(RuntimeError, match="a trace would keep which windows go where"):
         torch.jit.trace(PartitionedEncoder(make()), torch.ones(1, 3, 64, 64))
+
+
+@torch.inference_mode()
+@pytest.mark.filterwarnings("ignore")  # of torch.compile, about what it leaves as it is
+def test_compiled_it_gives_the_same_here_and_over_servers(in_process):
+    """Image after image: what the first one decided is not kept for the next."""
+    encoder, worker = make(), WindowBlocks(make())
+    addresses = [in_process(WindowService(worker, Limits())) for _ in range(2)]
+    with EdgeCompute(worker, addresses) as edge:
+        for split in (PartitionedEncoder(encoder), PartitionedEncoder(encoder, edge)):
+            compiled = torch.compile(split, backend="aot_eager")
+            for seed in range(3):
+                x = torch.randn(1 + seed, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+                x[..., 40 + 8 * seed :, :] = 0  # filling, which no server gets
+                torch.testing.assert_close(compiled(x), encoder(x), atol=1e-4, rtol=0)
+        assert set(edge.table().status) == {"OK"}
+        assert edge.ledger.exposure().image.nunique() == 6
+    torch.compiler.reset()
 
 
 def test_gradients_pass_here_and_are_refused_over_servers():

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from paperlib.code import code_hash, with_imports
+from paperlib.code import code_hash, source_hash, with_imports
 from paperlib.files import FileError, fingerprint, read_yaml
 from paperlib.names import PROFILES, notebooks
 from paperlib.notebook import provenance
@@ -182,6 +182,7 @@ def _content_hash(file: Path) -> str:
 def git_state(parts: Mapping[str, str]) -> tuple[str, bool]:
     """The commit of the project, and whether the files among some parts are as committed there.
 
+    Of Python files the code counts: `publish` writes into heads of notebooks what a run took.
     "none" and False where the project is no repository of its own, as in an unpacked archive.
     """
     files = [part for part in parts if "/" in part]
@@ -190,9 +191,18 @@ def git_state(parts: Mapping[str, str]) -> tuple[str, bool]:
         top, commit = git("rev-parse", "--show-toplevel", "HEAD").split()
         if Path(top).resolve() != ROOT:
             return provenance.NONE, False
-        return commit, not git("status", "--porcelain", "--", *sorted(files))
+        changed = git("diff", "--name-only", "HEAD", "--", *sorted(files)).splitlines()
+        new = git("ls-files", "--others", "--exclude-standard", "--", *sorted(files))
+        return commit, not new and all(map(_has_committed_code, changed))
     except (OSError, subprocess.CalledProcessError, ValueError):
         return provenance.NONE, False
+
+
+def _has_committed_code(file: str) -> bool:
+    """Whether only text or comments of a changed Python file differ from the last commit."""
+    if not file.endswith(".py") or not (ROOT / file).is_file():
+        return False
+    return source_hash(git("show", f"HEAD:{file}")) == code_hash(ROOT / file)
 
 
 def git(*words: str) -> str:

@@ -68,3 +68,15 @@ def test_another_cost_changes_the_line_and_only_it(tmp_path, monkeypatch):
     )
     source.write_text("# # Without the line\n")
     assert not heads.write(source)
+
+
+def test_a_head_that_was_just_written_does_not_hinder_the_next_publication(copy):
+    source = "notebooks/01_one.py"
+    copy.edit(
+        source, heads.START, f"{heads.START} something else,"
+    )  # not committed, as after a run
+    copy.publish("--only", "01_one")
+    assert "something else" not in (copy / source).read_text()
+    copy.edit(source, "values[-1]", "values[0]")
+    done = copy.python("paperlib.runs.publish", "--only", "01_one")
+    assert "01_one: commit what decides its values first" in done.stderr

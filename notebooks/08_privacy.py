@@ -444,6 +444,9 @@ if run.sizes.detected:
     words = {"scale": f"{run.sizes.detected} photographs", "source": "photographs"}
     fall, ends = detection.falls(seen, seed)
     run.check("pedsam-detection", fall, interval=ends, over="photographs", **words)
+
+# %%
+if run.sizes.detected:
     more, ends = detection.over_fill(seen, seed)
     run.check("pedsam-detection-fill", more, interval=ends, over="photographs", **words)
 

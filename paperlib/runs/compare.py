@@ -20,7 +20,7 @@ eight times that since other processors and devices, a GPU among them, were not 
 
 Products in bfloat16 are rightly not reproduced (``benchmarks/bench_compare.py``, which rounds what
 goes into each product): 488 of 33,044 values of notebooks 10 and 15 were out of tolerance, nearly
-all of 15's, the farthest by 19 tolerances, where rounding sends an attack's steps another way; of
+all of 15's, the farthest by 19 tolerances (it attacks images, and a step's sign can change); of
 10, two of 808 similarities and one claim, by 1.6, with its status unchanged. Notebook 1 refuses to
 go on, as its linear model is no longer affine.
 """

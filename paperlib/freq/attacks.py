@@ -79,7 +79,7 @@ def attack(
     steps: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
-    path: list[Tensor] | None = None,
+    path: list | None = None,
 ) -> Float[Tensor, "n channels height width"]:
     """Adversarial images, the same for the same seed and batch size.
 
@@ -158,21 +158,28 @@ def _carlini_wagner(steps: int) -> foolbox.attacks.base.Attack:
     )
 
 
+class _RecordedL2(foolbox.distances.LpDistance):
+    """The L2 distance; `found` has what it was, (n,) at each call."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.found: list[Tensor] = []
+
+    def __call__(self, references, perturbed):  # foolbox's types
+        distances = super().__call__(references, perturbed)
+        self.found.append(distances if isinstance(distances, Tensor) else distances.raw)
+        return distances
+
+
 class _HopSkipJump(foolbox.attacks.HopSkipJumpAttack):
     """foolbox's, with the gradient of each image normalised by itself, not by the batch.
 
-    It keeps the L2 norms before the first step and after each, which foolbox computes and drops.
+    Its distance keeps the L2 norms before the first step and after each, which foolbox drops.
     """
 
     def __init__(self, steps: int) -> None:
         super().__init__(steps=steps)
-        self.norms: list[Tensor] = []
-        self.distance = self._measured
-
-    def _measured(self, originals, changed):  # foolbox's types
-        found = foolbox.distances.l2(originals, changed)
-        self.norms.append(found.raw)
-        return found
+        self.distance = _RecordedL2()
 
     def approximate_gradients(self, *arguments, **options):
         gradients = super().approximate_gradients(*arguments, **options).raw
@@ -186,7 +193,7 @@ def _hop_skip_jump(
     y: Tensor,
     epsilon: float | None,
     steps: int,
-    path: list[Tensor] | None = None,
+    path: list | None = None,
 ) -> Tensor:
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=x.device)
     start = foolbox.attacks.LinearSearchBlendedUniformNoiseAttack(directions=100, steps=50)
@@ -200,7 +207,7 @@ def _hop_skip_jump(
         )
         if path is not None:
             norms = x.new_full((steps + 1, len(x)), torch.nan)
-            norms[:, found] = torch.stack(algorithm.norms[: steps + 1])
+            norms[:, found] = torch.stack(algorithm.distance.found[: steps + 1])
             path.append(norms)
     return adversarial.clamp(0, 1)
 

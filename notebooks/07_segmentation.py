@@ -20,7 +20,7 @@
 # | smoke, default | our small SAM, OpenMoji scenes | under 1.7 GB | none | CPU, one core |
 # | paper | ViT-B, COCO val2017 | under 8 GB | SAM's checkpoint, COCO | CPU, one core |
 #
-# *Measured when published: default 2 minutes of one core, 1653 MB.*
+# *Measured when published: default 2 minutes of one core, 1651 MB.*
 #
 # It stays on the CPU: servers are processes of this machine, a core each, and so is the edge.
 # `PAPERLIB_SAM` and `PAPERLIB_COCO` name local copies.

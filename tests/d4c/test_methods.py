@@ -14,7 +14,7 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 
-from paperlib.d4c import methods, synthesis
+from paperlib.d4c import methods, optimiser, synthesis
 from paperlib.d4c.methods import (
     ABLATION,
     METHODS,
@@ -197,7 +197,7 @@ def test_an_interrupted_synthesis_continues_at_other_bit_widths(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthesis, "Resume", partial(Interrupted, every=0))
+        patch.setattr(optimiser, "Resume", partial(Interrupted, every=0))
         with pytest.raises(KeyboardInterrupt):
             make(2)
     assert list(tmp_path.glob("*.pt"))

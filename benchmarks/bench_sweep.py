@@ -1,11 +1,11 @@
 """What the engine of a sweep costs, beside what the notebook itself computes.
 
     python benchmarks/bench_sweep.py [NOTEBOOK] [RUNS]
-    python benchmarks/bench_sweep.py 04_robustness 100
+    python benchmarks/bench_sweep.py 01_spectrum 100
     python benchmarks/bench_sweep.py plan [RUNS]
 
-The second line is the one whose numbers are told: of the notebooks that compute, 4 is the cheapest,
-so that an engine's cost weighs most.
+The second line is the one whose numbers are told: of the notebooks with claims, 1 is among the
+cheapest at this size, so that an engine's cost weighs most.
 
 The third one plans many runs (1,000) of which none or half are done, and computes none: folders
 of finished runs are fabricated. Prints, in seconds that passed, what a dry run takes, and what

@@ -8,6 +8,7 @@ from torch import nn
 
 from paperlib.freq.dct import dct2, idct2
 from paperlib.freq.explorer import explorer, show_without
+from tests.figures import titles
 
 CLASSES = ["cat", "dog"]
 
@@ -35,10 +36,6 @@ def images():
     coefficients = torch.zeros(2, 3, 16, 16)
     coefficients[:, :, 0, 0], coefficients[:, :, 0, 5] = 8, 3
     return idct2(coefficients)
-
-
-def titles(figure):
-    return [ax.get_title() for ax in figure.axes]
 
 
 def test_the_band_with_the_wave_takes_the_logit(images):

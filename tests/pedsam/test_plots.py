@@ -10,6 +10,7 @@ from paperlib.notebook.figures import alt_text
 from paperlib.pedsam import plots
 from paperlib.pedsam.encoding import assignments
 from paperlib.pedsam.split.partition import KINDS, WindowGrid
+from tests.figures import lines, titles
 
 GRID = WindowGrid(5, 2)  # 3 × 3 windows of 8 pixels, cut at the end
 IMAGE = np.random.default_rng(0).integers(1, 256, (20, 20, 3), dtype=np.uint8)
@@ -20,15 +21,6 @@ WINDOWS = assignments(GRID, (2, 4), b"secret", patch=4)
 def closed():
     yield
     plt.close("all")
-
-
-def lines(ax):
-    """Points of every line by its label."""
-    return {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
-
-
-def titles(figure):
-    return [ax.get_title() for ax in figure.axes]
 
 
 def test_assignments():

@@ -12,21 +12,13 @@ from paperlib.pedsam.attacks.active import EVERYWHERE, HONEST, OTHERS, RANDOM
 from paperlib.pedsam.attacks.measures import MEASURES
 from paperlib.pedsam.attacks.privacy import ATTACKS, SHOWN
 from paperlib.pedsam.split.partition import KINDS
+from tests.figures import lines, titles
 
 
 @pytest.fixture(autouse=True)
 def closed():
     yield
     plt.close("all")
-
-
-def lines(ax):
-    """Points of every line by its label."""
-    return {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
-
-
-def titles(figure):
-    return [ax.get_title() for ax in figure.axes]
 
 
 def by_attack(coalitions):

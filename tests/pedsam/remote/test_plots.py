@@ -6,16 +6,13 @@ import pytest
 
 from paperlib.notebook.figures import alt_text
 from paperlib.pedsam.remote import plots
+from tests.figures import titles
 
 
 @pytest.fixture(autouse=True)
 def closed():
     yield
     plt.close("all")
-
-
-def titles(figure):
-    return [ax.get_title() for ax in figure.axes]
 
 
 def test_bars_of_stages_stand_side_by_side():

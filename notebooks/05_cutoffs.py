@@ -369,10 +369,8 @@ run.claims_table()
 # above say whether robust networks keep more, here, and where each kind is weak.
 #
 # **Deviations and limits.** Clipping after a filter brings back a little of what was cut. One model
-# a variant. The JPEG copy of CIFAR-10 has lost high frequencies before any test, so there the
-# natural model had fewer to learn. It went through a quality of about 75 already: to compress it so
-# again changes almost nothing, for any model. Whether JPEG costs the natural model more shows there
-# at lower qualities only, in the table and the figure, not in the claim's number.
+# a variant. Images that have been through JPEG before, as some copies of CIFAR-10 have, change little
+# when they are compressed again, whatever the network: the test with JPEG needs lossless ones.
 #
 # The last three parts are of one pair of networks, so they say nothing of pairs that are trained
 # again. The waves' norm is that of Yin et al., which is large: where both networks nearly guess,

@@ -7,9 +7,10 @@ $$y = s_x s_w \sum (q_x - z_x)\, q_w + b,$$
 
 which oneDNN, a part of torch, computes from 8-bit integers into 32-bit ones. The result is that of
 the simulation up to the rounding of float32. Stay as they are: layers whose input has a range a
-channel, since its scales do not come out of the sum (they would have to be folded into the
-weights, which are quantized already), and 8-bit weights whose $q_w$ do not fit 8 bits with a sign.
-BatchNorm, activations and the two products of an attention are in floating point.
+channel, since its scales do not come out of the sum, and 8-bit weights whose $q_w$ do not fit 8
+bits with a sign. `paperlib.d4c.folding`, before the weights are quantized, leaves no layer of a ViT
+a range a channel. BatchNorm, activations and the two products of an attention, q·k and softmax·v,
+are in floating point.
 
 Where torch has no such kernels, the same sums are computed in float32, as exactly and no faster.
 """

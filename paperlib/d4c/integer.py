@@ -6,10 +6,14 @@ integers $q_w = c - z_w$ of every output channel the scales come out of the sum,
 $$y = s_x s_w \sum (q_x - z_x)\, q_w + b,$$
 
 which oneDNN, a part of torch, computes from 8-bit integers into 32-bit ones. The result is that of
-the simulation up to the rounding of float32. Stay as they are: layers whose input has a range a
-channel, since its scales do not come out of the sum (they would have to be folded into the
-weights, which are quantized already), and 8-bit weights whose $q_w$ do not fit 8 bits with a sign.
-BatchNorm, activations and the two products of an attention are in floating point.
+the simulation up to the rounding of float32. Where 8-bit weights have $q_w$ that do not fit 8 bits
+with a sign, $c - 128$ stands for them, and one more output channel, whose weights are all 1, gives
+$\sum (q_x - z_x)$, of which every channel takes $(z_w - 128)$ times away.
+
+Layers whose input has a range a channel stay as they are, since its scales do not come out of the
+sum. `paperlib.d4c.folding`, before the weights are quantized, leaves no layer of a ViT a range a
+channel. BatchNorm, activations and the two products of an attention, q·k and softmax·v, are in
+floating point.
 
 Where torch has no such kernels, the same sums are computed in float32, as exactly and no faster.
 """
@@ -38,18 +42,28 @@ class IntegerLayer(nn.Module):
     """A quantized layer with one range for its input, computed with integers.
 
     Attributes:
-        weight: q_w as 8-bit integers with a sign.
-        scale: s_w, for each output channel.
+        weight: q_w as 8-bit integers with a sign; or c - 128, and a channel of ones.
+        scale: s_w, for each output channel; 1 of the channel of ones.
+        shift: s_w (z_w - 128) where there is such a channel, else None.
         window: as of the quantized layer.
     """
 
     def __init__(self, layer: QuantizedLayer) -> None:
         super().__init__()
         quantizer = layer.weight_quantizer
-        self.register_buffer("weight", quantizer.integers().to(torch.int8))
-        self.register_buffer("scale", quantizer.scale.float())
-        self.register_buffer("zeros", torch.zeros_like(quantizer.zero_point))
-        self.input, self.output, self.bias = layer.input, layer.output, layer.bias
+        integers, scale, bias = quantizer.integers(), quantizer.scale.float(), layer.bias
+        shift = None
+        if int(integers.min()) < INT8.min or int(integers.max()) > INT8.max:
+            shift = scale * (quantizer.zero_point + INT8.min)
+            integers = torch.cat([quantizer.codes.int() + INT8.min, torch.ones_like(integers[:1])])
+            scale = F.pad(scale, (0, 1), value=1)
+            bias = None if bias is None else F.pad(bias, (0, 1))
+        self.register_buffer("weight", integers.to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+        self.register_buffer("bias", bias)
+        self.register_buffer("zeros", torch.zeros(len(scale), dtype=torch.int32))
+        self.input, self.output = layer.input, layer.output
         self.window = [list(part) if isinstance(part, tuple) else part for part in layer.window]
         self.packed = self._pack() if has_kernels() else None
 
@@ -61,18 +75,25 @@ class IntegerLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the quantized layer."""
+        y = self._product(x)
+        if self.shift is not None:
+            axis = 1 if self.window else -1
+            channels, sums = y.split([len(self.shift), 1], axis)
+            y = channels - along(self.shift, axis, y.ndim) * sums
+        return self.output(y)
+
+    def _product(self, x: Tensor) -> Tensor:
         codes = quantize(x, self.input.scale, self.input.zero_point, self.input.bits)
         s_x, z_x = self.input.scale.item(), int(self.input.zero_point)
         if self.packed is None:
-            return self.output(self._sums(codes.float() - z_x) * s_x)
+            return self._sums(codes.float() - z_x) * s_x
         weight = self.packed, self.scale, self.zeros, self.bias
         result = 1.0, 0, torch.float32, "none", [], ""
         if not self.window:
             rows = codes.flatten(0, -2)
             y = torch.ops.onednn.qlinear_pointwise(rows, s_x, z_x, *weight, *result)
-            return self.output(y.unflatten(0, x.shape[:-1]))
-        y = torch.ops.onednn.qconv_pointwise(codes, s_x, z_x, *weight, *self.window, *result)
-        return self.output(y)
+            return y.unflatten(0, x.shape[:-1])
+        return torch.ops.onednn.qconv_pointwise(codes, s_x, z_x, *weight, *self.window, *result)
 
     def _sums(self, integers: Tensor) -> Tensor:
         """The layer's product over s_x, from integers in float32."""
@@ -94,7 +115,7 @@ def integer_tower(model: QuantizedClip) -> tuple[QuantizedClip, list[str]]:
     """
     model.check_ranges()
     model = copy.deepcopy(model)
-    replaced = [name for name, layer in _image_layers(model) if _fits(layer)]
+    replaced = [name for name, layer in _image_layers(model) if layer.input.axis is None]
     for name in replaced:
         parent, _, child = name.rpartition(".")
         layer = model.get_submodule(name)
@@ -119,10 +140,3 @@ def largest_difference(
 
 def _image_layers(model: QuantizedClip) -> list[tuple[str, QuantizedLayer]]:
     return [(name, layer) for name, layer in model.layers() if name.startswith("clip.visual.")]
-
-
-def _fits(layer: QuantizedLayer) -> bool:
-    """Whether a layer has one range for its input and integers of 8 bits with a sign."""
-    integers = layer.weight_quantizer.integers()
-    in_8_bits = int(integers.min()) >= INT8.min and int(integers.max()) <= INT8.max
-    return layer.input.axis is None and in_8_bits

@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import transforms
 
+from paperlib.cache import cache_path
 from paperlib.d4c.fidelity import Fidelity, fidelity
+from paperlib.d4c.folding import check_foldable, quantize_folded
 from paperlib.d4c.methods import METHODS, calibration_images
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, ZeroShotTask, photo, zero_shot_task
@@ -86,6 +88,12 @@ def parser() -> argparse.ArgumentParser:
         default=Settings.reconstruction_iterations,
         help="iterations a module; 0 keeps the nearest rounding",
     )
+    add(
+        "--fold",
+        action="store_true",
+        help="ViT: ranges of channels go into the LayerNorms, so that all its linear layers run on"
+        " integers",
+    )
     add("--seed", type=int, default=0)
     add("--work", type=Path, default=cache_dir() / "quantize", help="what is kept of a run")
     add("--out", type=Path, help="safetensors file for the quantized model")
@@ -111,6 +119,8 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
     names = _lines(options.names) or GENERIC_NAMES
     template = photo if options.template is None else _template(options.template)
     clip, tokenizer = load_clip(options.model, options.weights)
+    if options.fold:
+        check_foldable(clip)
     clip = clip.to(device())
     data = options.data and test_data(options.data, options, clip)
     given = _lines(options.classes) or ()
@@ -122,7 +132,12 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
     with _stage("weights and text tower"):
         text_done = quantize_text(clip, tokenizer, settings, templates, names)
     with _stage("image tower"):
-        quantized = quantize_image(text_done, images, options.work)
+        if options.fold:
+            decides = text_done, text_done.settings, images, torch.__version__, device().type
+            unfinished = cache_path(options.work, quantize_folded, *decides).with_suffix(".pt")
+            quantized = quantize_folded(text_done, images, unfinished)
+        else:
+            quantized = quantize_image(text_done, images, options.work)
     for error in (error for error in quantized.errors if error.learned > error.before):
         print(f"{error.name}: keeps the nearest rounding, {error.undecided:.0%} was undecided")
     measured = None

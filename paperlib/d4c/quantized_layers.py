@@ -4,7 +4,8 @@ Quantized are, weights per output channel and inputs per tensor unless said othe
 
 - ResNet: conv1 to conv3 of every bottleneck; q, k, v and c of the attention pool.
 - Transformer (image and text): q, k, v, out and both layers of the MLP. The inputs of q, k, v and
-  of the first MLP layer are quantized per channel, as they fold into the LayerNorm before.
+  of the first MLP layer are quantized per channel. They are simulated so, q, k and v with scales of
+  their own; `paperlib.d4c.folding` folds those of an image tower into the LayerNorm before.
 - In the text tower both MLP layers have bits of their own (8), and the second a per-channel input.
 - In every attention also q, k and v after their projection and the softmax.
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from paperlib.d4c.folding import share_inputs
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.quantizers import (
     ActivationQuantizer,
@@ -104,6 +105,8 @@ def load_quantized(path: Path, model: nn.Module) -> QuantizedClip:
     ours = QuantizedClip(model, _settings(metadata[SETTINGS]))
     kind = type(model.visual).__name__
     try:
+        if any(".attn.qkv." in key for key in tensors):
+            share_inputs(ours)
         for name, layer in ours.layers():
             quantizer, key = layer.weight_quantizer, name + CODES
             tensors[key] = unpack(tensors[key], quantizer.bits, tuple(layer.weight.shape))
@@ -117,14 +120,14 @@ def load_quantized(path: Path, model: nn.Module) -> QuantizedClip:
     return ours
 
 
-def float_bytes(model: QuantizedClip) -> int:
-    """Size of the weights of the same model in float32, in bytes."""
+def float_bytes(model: QuantizedClip, part: str = "") -> int:
+    """Size of the weights of the same model in float32, in bytes; of those whose names begin so."""
     quantizers = tuple(
         f"{name}."
         for name, module in model.named_modules()
         if isinstance(module, ActivationQuantizer | WeightQuantizer)
     )
-    state = model.state_dict().items()
+    state = [(key, value) for key, value in model.state_dict().items() if key.startswith(part)]
     return sum(4 * value.numel() for key, value in state if not key.startswith(quantizers))
 
 

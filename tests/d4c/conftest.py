@@ -33,6 +33,12 @@ def clip(request):
     return tiny_clip(RESNET if request.param == "resnet" else VIT)
 
 
+@pytest.fixture(scope="session")
+def tiny():
+    """Such a CLIP, by "resnet" or "vit"."""
+    return lambda kind: tiny_clip(RESNET if kind == "resnet" else VIT)
+
+
 @pytest.fixture
 def vit():
     """The ViT alone."""

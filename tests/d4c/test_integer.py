@@ -66,13 +66,32 @@ def test_what_is_computed_with_integers(ranged):
     assert share == 1 if resnet else 0.2 < share < 0.6
 
 
-def test_8_bit_weights_that_do_not_fit_stay(vit, inputs):
-    ours = QuantizedClip(vit, replace(FAST, weight_bits=8))
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("channels", ["one", "all"])
+def test_8_bit_weights_that_do_not_fit_have_a_channel_of_ones(clip, inputs, channels):
+    ours = QuantizedClip(clip, replace(FAST, weight_bits=8))
     ours.set_ranges(*inputs)
-    layer = ours.clip.visual.transformer.resblocks[0].mlp.c_proj
-    layer.weight_quantizer.codes[0, 0], layer.weight_quantizer.zero_point[0] = 255, 100
-    _, names = integer_tower(ours)
-    assert "clip.visual.transformer.resblocks.0.mlp.c_proj" not in names
+    layers = {n: layer for n, layer in ours.layers() if n.startswith("clip.visual.")}
+    for layer in layers.values():
+        quantizer = layer.weight_quantizer
+        some = slice(0, 1) if channels == "one" else slice(None)
+        quantizer.codes[some, 0], quantizer.zero_point[some] = 255, 100
+        quantizer.codes[-1, 0] = 0
+    tower, names = integer_tower(ours)
+    torch.manual_seed(0)
+    for name in names:
+        layer, integers = layers[name], tower.get_submodule(name)
+        assert integers.shift.shape == layer.weight.shape[:1]
+        assert len(integers.weight) == len(layer.weight) + 1
+        shape = (3, layer.weight.shape[1], 5, 5) if layer.weight.ndim == 4 else (3, 7)
+        x = torch.randn(shape if layer.weight.ndim == 4 else (*shape, layer.weight.shape[1]))
+        with torch.no_grad():
+            due, found = layer(x), integers(x)
+        step = getattr(layer.output, "scale", None)
+        tolerance = 1e-3 if step is None else 1.01 * step.item()
+        torch.testing.assert_close(found, due, atol=tolerance, rtol=1e-4)
+        assert (found - due).abs().median() < 1e-4 * due.std()
+    assert len(names) == (19 if hasattr(ours.visual, "attnpool") else 2 * 2)
 
 
 def test_a_model_without_ranges_is_refused(vit):

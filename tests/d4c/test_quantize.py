@@ -53,6 +53,15 @@ def test_from_synthesis_to_a_file_that_is_read_back(tmp_path, photographs, capsy
     assert torch.equal(again.encode_image(images), quantized.encode_image(images))
 
 
+def test_folded_ranges_are_an_option_that_a_resnet_refuses_at_once(tmp_path, monkeypatch):
+    quantized, _ = call(tmp_path, "--images", "spectrum", "--fold")
+    layers = [layer for n, layer in quantized.layers() if n.startswith("clip.visual.")]
+    assert len(layers) == 4 * 6 and all(layer.input.axis is None for layer in layers)
+    monkeypatch.setattr(quantize, "calibration", lambda *_: pytest.fail("too late"))
+    with pytest.raises(ValueError, match="no LayerNorms to fold ranges into"):
+        call(tmp_path, "--fold", "--model", "openmoji-clip-resnet")
+
+
 def test_images_of_a_folder_and_names_of_ones_own(tmp_path, photographs, monkeypatch):
     seen = {}
     original = quantize.quantize_text

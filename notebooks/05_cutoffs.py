@@ -369,8 +369,9 @@ run.claims_table()
 # above say whether robust networks keep more, here, and where each kind is weak.
 #
 # **Deviations and limits.** Clipping after a filter brings back a little of what was cut. One model
-# a variant. Images that have been through JPEG before, as some copies of CIFAR-10 have, change little
-# when they are compressed again, whatever the network: the test with JPEG needs lossless ones.
+# a variant. Images that have been through JPEG before, as some copies of CIFAR-10 have, change
+# little when they are compressed again, whatever the network: the test with JPEG needs
+# lossless ones.
 #
 # The last three parts are of one pair of networks, so they say nothing of pairs that are trained
 # again. The waves' norm is that of Yin et al., which is large: where both networks nearly guess,

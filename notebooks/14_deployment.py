@@ -26,7 +26,7 @@
 # | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU |
 #
-# *Measured when published: default 2 minutes of one core, 1487 MB.*
+# *Measured when published: default 2 minutes of one core, 1382 MB.*
 #
 # Tested on one core of a CPU, on which it stays: its integer products are those of torch on
 # processors.

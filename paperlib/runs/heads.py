@@ -33,7 +33,8 @@ def measured(name: str) -> str:
     found = []
     for profile in PROFILES:
         if cost := provenance.load(paths.FIGURES / profile / name).get("cost"):
-            found.append(f"{profile} {took(cost)}")
+            words = took(cost)  # what its time is of stands once, so that the line is no longer
+            found.append(f"{profile} {words.replace(' of one core', '') if found else words}")
     said = "; ".join(found) or "nothing yet; `run_all.sh` prints time and memory of a run"
     return f"{START} {said}.*"
 

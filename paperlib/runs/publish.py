@@ -150,7 +150,7 @@ def publish(entry: Entry, profile: str, because: Sequence[str] = ()) -> None:
         if made["threads"] != 1:
             raise PublishError(f"{entry.name}: ran with {made['threads']} threads: valid is 1")
         before = changelog.means(target, changelog.stated_then(target))
-        replace_folder(run / entry.name, target)
+        replace_folder(run / entry.name, target, pictures=profile == "default")
         said = changelog.differences(before, changelog.means(target))
         changelog.note(entry.name, profile, found.changed + found.data, said, because)
         provenance.rewrite(target, commit=commit, clean=clean)
@@ -166,14 +166,22 @@ def publish(entry: Entry, profile: str, because: Sequence[str] = ()) -> None:
         pair(source, source.with_suffix(".ipynb"))
 
 
-def replace_folder(source: Path, target: Path) -> None:
+def replace_folder(source: Path, target: Path, pictures: bool = True) -> None:
     """Put a copy of a folder in the place of another in one step.
+
+    Args:
+        source: with figures and claims.
+        target: need not exist.
+        pictures: whether figures that hold pixels go with it: those of real data show other
+            people's photographs, which are not ours to give on.
 
     Raises:
         FileError: it cannot be written.
     """
     ready = target.with_name(f".{target.name}.new")
+    held = () if pictures else {file.with_suffix("") for file in source.glob("*.npz")}
     files = [file for file in source.rglob("*") if file.is_file()]
+    files = [file for file in files if file.with_suffix("") not in held]
     try:
         write_files({ready / file.relative_to(source): file.read_bytes() for file in files})
         shutil.rmtree(target, ignore_errors=True)

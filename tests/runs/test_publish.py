@@ -106,3 +106,14 @@ def test_a_folder_takes_the_place_of_another_whole(tmp_path):
     assert {file.as_posix() for file in found} == {"a", "claims", "claims/b"}
     assert (tmp_path / "old/a").read_text() == "1"
     assert {file.name for file in tmp_path.iterdir()} == {"new", "old"}
+
+
+def test_figures_that_hold_other_peoples_pictures_stay_behind(tmp_path):
+    source = tmp_path / "new"
+    source.mkdir()
+    for name in ("curve.csv", "curve.png", "shown.csv", "shown.json", "shown.npz", "shown.png"):
+        (source / name).write_text(name)
+    replace_folder(source, tmp_path / "real", pictures=False)
+    assert sorted(file.name for file in (tmp_path / "real").iterdir()) == ["curve.csv", "curve.png"]
+    replace_folder(source, tmp_path / "drawn")
+    assert len([*(tmp_path / "drawn").iterdir()]) == 6

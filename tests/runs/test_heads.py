@@ -64,7 +64,7 @@ def test_another_cost_changes_the_line_and_only_it(tmp_path, monkeypatch):
     assert heads.write(source) and not heads.write(source)
     assert source.read_text() == (
         f"# # One\n#\n{heads.START} default 31 s of one core, 840 MB; "
-        "paper 10 minutes of one core, 840 MB.*\n\n# %%\nx = 1\n"
+        "paper 10 minutes, 840 MB.*\n\n# %%\nx = 1\n"
     )
     source.write_text("# # Without the line\n")
     assert not heads.write(source)

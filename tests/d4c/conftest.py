@@ -27,22 +27,22 @@ def tiny_clip(vision):
     return model
 
 
-@pytest.fixture(params=["resnet", "vit"])
-def clip(request):
-    """A ModifiedResNet and a ViT of a few layers, 64 px."""
-    return tiny_clip(RESNET if request.param == "resnet" else VIT)
-
-
 @pytest.fixture(scope="session")
 def tiny():
-    """Such a CLIP, by "resnet" or "vit"."""
-    return lambda kind: tiny_clip(RESNET if kind == "resnet" else VIT)
+    """A ModifiedResNet or a ViT of a few layers, 64 px, by "resnet" or "vit"."""
+    return lambda kind: tiny_clip({"resnet": RESNET, "vit": VIT}[kind])
+
+
+@pytest.fixture(params=["resnet", "vit"])
+def clip(request, tiny):
+    """Both."""
+    return tiny(request.param)
 
 
 @pytest.fixture
-def vit():
+def vit(tiny):
     """The ViT alone."""
-    return tiny_clip(VIT)
+    return tiny("vit")
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import jaxtyping
+import matplotlib.pyplot as plt
 import pytest
 
 
@@ -8,3 +9,10 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def figures_closed():
+    """No figure that a test drew is open in the next one."""
+    yield
+    plt.close("all")

@@ -2,7 +2,6 @@
 
 import itertools
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,7 +101,6 @@ def test_a_figure_is_drawn_and_described(name):
     figure = drawn(name)
     assert figure.axes and all(ax.has_data() for ax in figure.axes)
     figure.canvas.draw()
-    plt.close(figure)
     assert len(alt_text(getattr(plots, name))) > 50
 
 
@@ -115,7 +113,6 @@ def test_curves_have_the_colours_of_their_methods(name):
     figure = drawn(name)
     expected = {TITLES[m]: PALETTE[list(METHODS).index(m)] for m in TABLES[name]().method.unique()}
     assert all(colours(ax) == expected for ax in figure.axes)
-    plt.close(figure)
 
 
 def test_the_accuracies_of_a_method_stand_above_its_name():
@@ -127,7 +124,6 @@ def test_the_accuracies_of_a_method_stand_above_its_name():
         points = [line for line in left.lines if list(line.get_xdata()) == [place] * 3]
         assert [list(line.get_ydata()) for line in points] == [list(mine.top1)]
         assert left.get_xticklabels()[place].get_text().replace("\n", " ") == TITLES[method]
-    plt.close(figure)
 
 
 def test_pictures_stand_in_the_row_of_their_method():
@@ -138,4 +134,3 @@ def test_pictures_stand_in_the_row_of_their_method():
         assert np.array_equal(ax.images[0].get_array(), image)
     labels = [ax.get_ylabel().replace("\n", " ") for ax in figure.axes[::4]]
     assert labels == [TITLES[method] for method in ABLATION]
-    plt.close(figure)

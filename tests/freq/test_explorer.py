@@ -25,12 +25,6 @@ class Wave(nn.Module):
         return torch.stack([size, torch.ones_like(size)], 1)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture
 def images():
     coefficients = torch.zeros(2, 3, 16, 16)

@@ -10,7 +10,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -147,10 +146,8 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True)
-def closed():
+def looks():
     figures.style()
-    yield
-    plt.close("all")
 
 
 def drawn(name):

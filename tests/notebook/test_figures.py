@@ -32,9 +32,7 @@ PARAMETERS = {"profile": "smoke", "dataset": "openmoji", "seed": 0}
 @pytest.fixture
 def ax():
     figures.style()
-    figure, ax = plt.subplots(figsize=(3, 2))
-    yield ax
-    plt.close(figure)
+    return plt.subplots(figsize=(3, 2))[1]
 
 
 def curve(table: pd.DataFrame, colour: str = "black") -> Figure:
@@ -162,7 +160,7 @@ def test_a_band_lies_between_low_and_high_in_the_curve_s_colour(ax):
 
 
 def test_images_stand_upright_with_their_titles(ax):
-    figure, axes = plt.subplots(1, 2)
+    _, axes = plt.subplots(1, 2)
     images = np.zeros((2, 3, 4, 6))
     images[0, 0, 0, :] = 2  # the top row of the first is red, and more than red
     image_row(axes, images, ["a", "b"], "natural")
@@ -181,4 +179,3 @@ def test_images_stand_upright_with_their_titles(ax):
         image_row(axes, images[:, :1])
     with pytest.raises(ValueError, match="expected"):
         image_row(axes, np.zeros((2, 3, 4, 6), np.uint8))
-    plt.close(figure)

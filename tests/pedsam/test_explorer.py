@@ -10,12 +10,6 @@ from paperlib.pedsam.split.partition import WindowGrid, assign, visible_pixels
 GRID = WindowGrid(16, 5)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture
 def image():
     return np.random.default_rng(0).integers(1, 256, (64, 64, 3), dtype=np.uint8)

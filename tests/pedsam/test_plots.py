@@ -1,6 +1,5 @@
 """Figures of the split and of masks, drawn from small tables: what is in them is in the picture."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,12 +14,6 @@ from tests.figures import lines, titles
 GRID = WindowGrid(5, 2)  # 3 × 3 windows of 8 pixels, cut at the end
 IMAGE = np.random.default_rng(0).integers(1, 256, (20, 20, 3), dtype=np.uint8)
 WINDOWS = assignments(GRID, (2, 4), b"secret", patch=4)
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def test_assignments():

@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from paperlib.intervals import student
 from paperlib.notebook.figures import style
@@ -15,8 +14,6 @@ from tests.sweeps.test_tables import GRIDS, failed, made
 @pytest.fixture(autouse=True)
 def looks():
     style()
-    yield
-    plt.close("all")
 
 
 def value(point, seed):

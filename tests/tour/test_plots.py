@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from paperlib.paths import NOTEBOOKS
 from paperlib.tour import plots
@@ -18,7 +17,6 @@ def test_bars_are_the_accuracies_and_the_line_is_the_whole_model():
     assert set(line.get_xdata()) == {90}
     assert "W4A3" in ax.get_xlabel()
     assert ax.patches[0].get_facecolor() != ax.patches[1].get_facecolor()
-    plt.close(figure)
 
 
 @pytest.mark.parametrize("word", ["outputs_dir", "figures/", "FIGURES", "read_csv", "load_figure"])

@@ -1,6 +1,5 @@
 """Figures of attacks, drawn from small tables: what is in them is in the picture."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +12,6 @@ from paperlib.pedsam.attacks.measures import MEASURES
 from paperlib.pedsam.attacks.privacy import ATTACKS, SHOWN
 from paperlib.pedsam.split.partition import KINDS
 from tests.figures import lines, titles
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def by_attack(coalitions):

@@ -1,18 +1,11 @@
 """Figures of costs, drawn from small tables: what is in them is in the picture."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
 from paperlib.notebook.figures import alt_text
 from paperlib.pedsam.remote import plots
 from tests.figures import titles
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def test_bars_of_stages_stand_side_by_side():

@@ -1,10 +1,11 @@
-"""COCO val2017 (Lin et al. 2014): photographs with the masks of their objects.
+"""COCO 2017 (Lin et al. 2014): photographs with the masks of their objects.
 
 Looked for in `source`, else in the folder that ``$PAPERLIB_COCO`` names, else in ``coco`` in the
 cache of downloads: ``annotations/instances_val2017.json`` and the images in ``val2017/``, as the
-published archives unpack. Crowd regions are left out, for their masks are of no single object.
-Everything in the file of annotations is checked before it is drawn: pycocotools, which is written
-in C, ends the process over a polygon or a size that is too large or no number.
+published archives unpack, and so for ``train2017``. Crowd regions are left out, for their masks are
+of no single object. Everything in the file of annotations is checked before it is drawn:
+pycocotools, which is written in C, ends the process over a polygon or a size that is too large or
+no number.
 """
 
 import json
@@ -22,7 +23,7 @@ from paperlib.data import external
 from paperlib.data.encoded import open_image
 from paperlib.seeds import draws
 
-ANNOTATIONS, IMAGES = "annotations/instances_val2017.json", "val2017"
+PARTS = ("val2017", "train2017")
 HELP = (
     "  file  val2017.zip, 815,585,330 bytes (816 MB)\n"
     "  from  http://images.cocodataset.org/zips/val2017.zip\n"
@@ -58,16 +59,22 @@ class _Entry:
     objects: list[list[Float[np.ndarray, "corners 2"]] | list[int]]
 
 
-def load_coco(count: int, seed: int, source: Path | None = None) -> list[SegmentedImage]:
+def load_coco(
+    count: int | None, seed: int, source: Path | None = None, part: str = "val2017"
+) -> list[SegmentedImage]:
     """`count` images that have objects, drawn without replacement, the same for the same seed.
+
+    Of all that the annotations name, in a random order, if `count` is None.
 
     Raises:
         FileNotFoundError: the annotations or an image are not there; with what to do.
-        ValueError: fewer than `count` images have objects, a file cannot be read, or an entry of
-            the annotations is malformed; with its file and number.
+        ValueError: unknown part, fewer than `count` images have objects, a file cannot be read, or
+            an entry of the annotations is malformed; with its file and number.
     """
+    if part not in PARTS:
+        raise ValueError(f"part={part!r}: valid are {', '.join(PARTS)}")
     folder = external.place("coco", source)
-    path = folder / ANNOTATIONS
+    path = folder / "annotations" / f"instances_{part}.json"
     if not path.is_file():
         raise FileNotFoundError(f"COCO: no {path}\n{HELP}")
     try:
@@ -75,16 +82,18 @@ def load_coco(count: int, seed: int, source: Path | None = None) -> list[Segment
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not COCO's annotations of instances ({error})") from None
     usable = sorted(number for number, entry in entries.items() if entry.objects)
-    if not 1 <= count <= len(usable):
+    if count is not None and not 1 <= count <= len(usable):
         raise ValueError(f"count={count}: {path} has {len(usable)} images with objects")
     external.note("coco", [path])
     found: list[SegmentedImage] = []
     for index in draws(len(usable), len(usable), 1, seed)[0]:
-        each = _read(entries[usable[index]], folder / IMAGES)
+        each = _read(entries[usable[index]], folder / part)
         if len(each.masks):
             found.append(each)
         if len(found) == count:
             return found
+    if count is None and found:
+        return found
     raise ValueError(f"count={count}: {path} has {len(found)} images with masks that are not empty")
 
 

@@ -7,13 +7,15 @@ downloaded.
 `FREE` are photographs that come with scikit-image and that anyone may show: NOTICE says whose.
 """
 
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
+from pyarrow import parquet
 from skimage import data
 from torch import Tensor
 
@@ -46,6 +48,27 @@ def find_photographs(source: Path | None = None) -> list[Path]:
             f"photographs: {folder} has no {', '.join(SUFFIXES)} images, nor has its folder images/"
         )
     return found
+
+
+def read_photographs(source: Path) -> Iterator[Image.Image]:
+    """The photographs of a folder, or of a parquet file in the hub's layout, in RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the folder has none.
+        ValueError: one cannot be decoded, or the file has no column of images.
+    """
+    if source.suffix != ".parquet":
+        for path in find_photographs(source):
+            yield open_picture(path, str(path))
+        return
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: no such file")
+    columns = parquet.read_schema(source).names
+    if "image" not in columns:
+        raise ValueError(f"{source} has the columns {', '.join(columns)}; 'image' is needed")
+    cells = parquet.read_table(source, columns=["image"]).column("image")
+    for row, cell in enumerate(cells):
+        yield open_picture(io.BytesIO(cell["bytes"].as_py() or b""), f"{source}, row {row}")
 
 
 def draw_photographs(count: int | None, seed: int, source: Path | None = None) -> list[Path]:

@@ -4,15 +4,16 @@ All are segment_anything's own classes (Kirillov et al., arXiv 2304.02643). The 
 parts that matter for splitting the encoder: windows that need padding, and global blocks between
 windowed ones.
 
-| name                            | image | tokens  | window | depth | global blocks | width |
-|---------------------------------|-------|---------|--------|-------|---------------|-------|
-| sam-small, sam-small-pixels_once | 320  | 20 × 20 | 6      | 6     | 2, 5          | 160   |
-| vit_b                           | 1024  | 64 × 64 | 14     | 12    | 2, 5, 8, 11   | 768   |
-| vit_l                           | 1024  | 64 × 64 | 14     | 24    | 5, 11, 17, 23 | 1024  |
-| vit_h                           | 1024  | 64 × 64 | 14     | 32    | 7, 15, 23, 31 | 1280  |
+| name              | image | tokens  | window | depth | global blocks | width |
+|-------------------|-------|---------|--------|-------|---------------|-------|
+| sam-small (three) | 320   | 20 × 20 | 6      | 6     | 2, 5          | 160   |
+| vit_b             | 1024  | 64 × 64 | 14     | 12    | 2, 5, 8, 11   | 768   |
+| vit_l             | 1024  | 64 × 64 | 14     | 24    | 5, 11, 17, 23 | 1024  |
+| vit_h             | 1024  | 64 × 64 | 14     | 32    | 7, 15, 23, 31 | 1280  |
 
-``sam-small-pixels_once`` is distilled for a schedule in which all windowed blocks run before the
-global ones; its encoder's own forward pass, in SAM's order, is of no use.
+``sam-small`` was trained on drawn scenes, ``sam-small-photographs`` went on from it on photographs
+too. ``sam-small-pixels_once`` is distilled for a schedule in which all windowed blocks run before
+the global ones; its encoder's own forward pass, in SAM's order, is of no use.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -48,7 +49,7 @@ def _published(name: str, size: int, checksum: str) -> RemoteFile:
     return RemoteFile("sam", name, url, size, checksum)
 
 
-SMALL = ("sam-small", "sam-small-pixels_once")
+SMALL = ("sam-small", "sam-small-pixels_once", "sam-small-photographs")
 PUBLISHED = {
     "vit_b": _published(
         "sam_vit_b_01ec64.pth",

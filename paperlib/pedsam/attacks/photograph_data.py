@@ -4,8 +4,7 @@ A photograph of `POOL` pixels or less along a side gives itself, a larger one `C
 own, drawn at random: half to all of its short side, averaged down to `POOL` pixels.
 """
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +13,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
-from pyarrow import parquet
 from torch import Tensor
 
 from paperlib.cache import cached
-from paperlib.data.photographs import find_photographs
-from paperlib.data.picture import open_picture
+from paperlib.data.photographs import read_photographs
 from paperlib.runtime import progress
 from paperlib.seeds import generator
 
@@ -27,27 +24,6 @@ POOL = 64  # pixels: side of a square that is kept
 CROPS = 8  # of a large photograph
 EVERY = 10  # of the photographs of the first source, one is held out
 ALIKE = 0.95  # correlation from which on two squares are taken for the same photograph
-
-
-def read_photographs(source: Path) -> Iterator[Image.Image]:
-    """The photographs of a folder, or of a parquet file in the hub's layout, in RGB.
-
-    Raises:
-        FileNotFoundError: there is no such file, or the folder has none.
-        ValueError: one cannot be decoded, or the file has no column of images.
-    """
-    if source.suffix != ".parquet":
-        for path in find_photographs(source):
-            yield open_picture(path, str(path))
-        return
-    if not source.is_file():
-        raise FileNotFoundError(f"{source}: no such file")
-    columns = parquet.read_schema(source).names
-    if "image" not in columns:
-        raise ValueError(f"{source} has the columns {', '.join(columns)}; 'image' is needed")
-    cells = parquet.read_table(source, columns=["image"]).column("image")
-    for row, cell in enumerate(cells):
-        yield open_picture(io.BytesIO(cell["bytes"].as_py() or b""), f"{source}, row {row}")
 
 
 def is_held_out(source: int, number: int) -> bool:

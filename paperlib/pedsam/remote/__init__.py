@@ -1,7 +1,8 @@
 """Servers that compute windows and the edge that sends them.
 
 Of a picture of T pixels whose largest window is made of m of them, the bound of one of k servers is
-T / k + (1 - 1 / k) m (`paperlib.pedsam.split.partition.bound`); one server alone sees all of it.
+T / k + (1 - 1 / k) m (`paperlib.pedsam.split.partition.bound`), or 0 where m = T: a picture that
+one window shows is computed on the edge. One server alone sees all of every picture.
 
 | who                | what is promised                          | what is not                     |
 |--------------------|-------------------------------------------|---------------------------------|

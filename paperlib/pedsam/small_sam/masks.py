@@ -20,14 +20,22 @@ def iou(
     return torch.where(union > 0, (masks & truth).sum((-2, -1)) / union.clamp(min=1), 1.0)
 
 
+def ious(
+    masks: Sequence[Bool[np.ndarray, "_ _"]],
+    truth: Sequence[Bool[np.ndarray, "_ _"]],
+) -> Float[np.ndarray, " pairs"]:
+    """IoU of pairs of masks, of which every pair may be of another size."""
+    pairs = zip(masks, truth, strict=True)
+    values = [iou(torch.from_numpy(mask), torch.from_numpy(true)) for mask, true in pairs]
+    return torch.stack(values).numpy()
+
+
 def mean_iou(
     masks: Sequence[Bool[np.ndarray, "_ _"]],
     truth: Sequence[Bool[np.ndarray, "_ _"]],
 ) -> float:
-    """Mean IoU of pairs of masks, of which every pair may be of another size."""
-    pairs = zip(masks, truth, strict=True)
-    values = [iou(torch.from_numpy(mask), torch.from_numpy(true)) for mask, true in pairs]
-    return torch.stack(values).mean().item()
+    """The mean of `ious`."""
+    return ious(masks, truth).mean().item()
 
 
 def box_prompt(mask: Bool[np.ndarray, "height width"]) -> Float[np.ndarray, "4"]:

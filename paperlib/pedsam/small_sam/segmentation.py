@@ -10,9 +10,10 @@ The best of three masks is the one of which SAM itself predicts the highest IoU.
 ``SamPredictor``, so that everything but the encoder is segment_anything's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
@@ -20,7 +21,7 @@ from torch import nn
 
 from paperlib.data.coco import SegmentedImage, load_coco
 from paperlib.models.sam import IMAGE
-from paperlib.pedsam.small_sam.masks import box_prompt, point_prompts
+from paperlib.pedsam.small_sam.masks import box_prompt, ious, point_prompts
 from paperlib.pedsam.small_sam.scenes import DRAWN, OBJECTS, Draws, draw_in_parts, scale
 from paperlib.runtime import progress
 from paperlib.seeds import derive
@@ -87,6 +88,43 @@ def segment(
             for name in prompts:
                 answers[name].append(_answer(predictor, mask, name))
     return answers
+
+
+def filled_boxes(images: Sequence[SegmentedImage]) -> list[Bool[np.ndarray, "height width"]]:
+    """The box prompt of each object, filled: what one has without any network."""
+    filled = []
+    for mask in true_masks(images):
+        left, top, right, bottom = box_prompt(mask).astype(int)
+        answer = np.zeros_like(mask)
+        answer[top : bottom + 1, left : right + 1] = True
+        filled.append(answer)
+    return filled
+
+
+def by_size(
+    answers: Mapping[str, Sequence[Bool[np.ndarray, "height width"]]],
+    images: Sequence[SegmentedImage],
+) -> pd.DataFrame:
+    """Mean IoU with the true masks: a row for all objects and for each of COCO's classes of size.
+
+    Args:
+        answers: masks by prompt.
+        images: with the true masks.
+
+    Returns:
+        Columns: objects (how many), the prompts, filled box. Small objects have less than 32²
+        pixels, large ones more than 96². Classes without objects are left out.
+    """
+    truth = true_masks(images)
+    columns = {**answers, "filled box": filled_boxes(images)}
+    values = pd.DataFrame({name: ious(masks, truth) for name, masks in columns.items()})
+    pixels = np.array([mask.sum() for mask in truth])
+    size = np.digitize(pixels, [32**2, 96**2 + 1])
+    parts = {"all": values} | {
+        name: values[size == k] for k, name in enumerate(("small", "medium", "large"))
+    }
+    rows = {name: {"objects": len(part)} | part.mean() for name, part in parts.items() if len(part)}
+    return pd.DataFrame(rows).T.astype({"objects": int})
 
 
 def true_masks(images: Sequence[SegmentedImage]) -> list[Bool[np.ndarray, "height width"]]:

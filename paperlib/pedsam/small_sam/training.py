@@ -2,9 +2,9 @@ r"""The small SAM from scratch, and its fine-tuning for the pixels-once schedule
 
 **Data.** OpenMoji scenes of one to four objects, drawn once and then varied: zoom, shift, mirror,
 brightness, colour. Every fifth class is held out; scenes to test on have one or two objects, larger
-ones.
+ones. ``sam-small-photographs`` goes on from ``sam-small``, with photographs among the scenes.
 
-**Prompts.** A step shows every image two of its objects, each by a jittered box, by one point and
+**Prompts.** A step shows every image some of its objects, each by a jittered box, by one point and
 by three points inside it. The decoder gives four masks a prompt: one for itself and three to
 choose from. With $p$ a mask's probabilities, $t$ the share of the object in each of its cells
 of 4 × 4 pixels, and $L(p) = \mathrm{BCE}(p, t) \cdot 5 + \mathrm{Dice}(p, t)$, the loss is
@@ -20,6 +20,7 @@ trained, on the loss above plus the squared distance to the embeddings of the tr
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,14 +29,17 @@ from jaxtyping import Float
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from paperlib.data.coco import load_coco
 from paperlib.models import command
 from paperlib.models.checkpoints import load_card, load_weights
 from paperlib.models.sam import IMAGE, WINDOW, build_small_sam, load_sam, resize_sam
 from paperlib.models.training import adamw, fit
 from paperlib.pedsam.small_sam.masks import iou, mean_iou
+from paperlib.pedsam.small_sam.photographs import Sources, load_photograph_pool
 from paperlib.pedsam.small_sam.scenes import CROWDED, OBJECTS, split_classes
 from paperlib.pedsam.small_sam.segmentation import (
     PROMPTS,
+    by_size,
     draw_images,
     replace_encoder,
     segment,
@@ -55,9 +59,9 @@ from paperlib.runtime import set_threads
 from paperlib.seeds import derive, generator
 
 DISTANCE = 5.0  # weight of the distance to the teacher's embeddings
-TARGETS = 2  # objects of an image that a step asks for
 TESTED = 200  # scenes that the card's IoU is over
 OPTIONS = ("steps", "learning_rate", "scenes", "image", "window")  # of the recipe, to be chosen
+SOURCES = ("coco", "plain", "segments")  # of photographs
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Recipe:
         weight_decay: of matrices.
         image: side of the scenes in pixels.
         window: side of a window in tokens.
+        targets: objects of an image that a step asks for.
+        pasted: pictures with objects before a photograph; 0 for drawn scenes alone.
     """
 
     steps: int
@@ -81,6 +87,8 @@ class Recipe:
     weight_decay: float = 0.05
     image: int = IMAGE
     window: int = WINDOW
+    targets: int = 2
+    pasted: int = 0
 
 
 def decode(
@@ -157,8 +165,8 @@ def _batch(
     recipe: Recipe, pool: Pool, draw: torch.Generator
 ) -> tuple[Tensor, Tensor, list[Prompts]]:
     indices = torch.randint(len(pool.images), (recipe.images,), generator=draw)
-    images, shares = vary(pool, indices, draw)
-    targets = pick_objects(shares, TARGETS, draw)
+    images, objects = vary(pool, indices, draw)
+    targets = pick_objects(objects, pool.smallest, recipe.targets, draw)
     points = [random_points(targets, count, draw) for count in (1, 3)]
     return images, targets, [random_boxes(targets, draw), *points]
 
@@ -172,6 +180,7 @@ def _prompted_loss(sam: Sam, embeddings: Tensor, targets: Tensor, prompts: list[
 RECIPES = {
     "sam-small": Recipe(steps=3600, learning_rate=1e-3),
     "sam-small-pixels_once": Recipe(steps=900, learning_rate=5e-4),
+    "sam-small-photographs": Recipe(2400, 5e-4, scenes=800, targets=3, pasted=1600),
 }
 
 
@@ -183,6 +192,16 @@ def measured_iou(
     sam = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule=schedule))
     answers, truth = segment(sam, scenes), true_masks(scenes)
     return {prompt: round(mean_iou(answers[prompt], truth), 4) for prompt in PROMPTS}
+
+
+def measured_on_coco(sam: Sam, folder: Path) -> dict[str, Any]:
+    """Mean IoU by prompt over the objects of COCO's val2017 that are there, and the filled box's.
+
+    In all, and by COCO's classes of size.
+    """
+    images = load_coco(None, 0, folder)
+    table = by_size(segment(sam, images), images)
+    return {"data": f"COCO val2017, {len(images)} photographs"} | table.round(4).to_dict("index")
 
 
 def main() -> None:
@@ -197,14 +216,26 @@ def main() -> None:
         "--start", help="small SAM in --folder to train on (default: random weights)"
     )
     parser.add_argument("--test-images", type=int, help="that the card's IoU is over (200)")
+    for source, words in zip(
+        SOURCES, ("COCO", "photographs without masks", "BSDS500"), strict=True
+    ):
+        parser.add_argument(f"--{source}", type=Path, help=f"sam-small-photographs: {words}")
     options = parser.parse_args()
     pixels_once = options.name == "sam-small-pixels_once"
     if pixels_once and (options.start or options.image or options.window):
         parser.error(f"--start, --image, --window: {options.name} has those of sam-small")
+    photographed = options.name == "sam-small-photographs"
+    if {photographed} != {getattr(options, source) is not None for source in SOURCES}:
+        parser.error("--coco, --plain and --segments: sam-small-photographs needs them, it alone")
     set_threads()
     recipe = command.changed(RECIPES[options.name], options, OPTIONS)
     seed, tested = options.seed, options.test_images or TESTED
     pool = load_pool(recipe.scenes, seed, options.work, size=recipe.image)
+    drawn = f"OpenMoji scenes (drawn), {recipe.scenes:,} of {len(split_classes(False))} classes"
+    if photographed:
+        sources = Sources(options.coco, options.plain, options.segments, recipe.pasted)
+        pool += load_photograph_pool(sources, seed, options.work, recipe.image)
+        drawn += f"; {sources.words()}; {len(pool.images) - recipe.scenes:,} pictures in all"
     card: dict[str, Any] = {"architecture": "sam-small"}
     if pixels_once:
         teacher = load_sam("sam-small", options.folder)
@@ -230,7 +261,6 @@ def main() -> None:
             return distillation_loss(sam, teacher, recipe, pool, draw)
         return supervised_loss(sam, recipe, pool, draw)
 
-    drawn = f"OpenMoji scenes (drawn), {recipe.scenes:,} of {len(split_classes(False))} classes"
     training = command.Training(__spec__.name, options.name, sam, recipe, drawn, options)
     weights = [parameter for parameter in sam.parameters() if parameter.requires_grad]
     optimiser = adamw(weights, recipe.learning_rate, recipe.weight_decay)
@@ -247,6 +277,7 @@ def main() -> None:
                 "test_mean_iou": measured_iou(sam, schedule, tested, seed),
                 crowded: measured_iou(sam, schedule, tested, seed, CROWDED),
             }
+            | ({"test_photographs": measured_on_coco(sam, options.coco)} if photographed else {})
         )
     )
 

@@ -1,6 +1,6 @@
-"""What the small SAM is trained on: drawn scenes, varied anew each time, and random prompts.
+"""What the small SAM is trained on: pictures, varied anew each time, and random prompts.
 
-Scenes are drawn once, for that is slow. A cell is a pixel of the decoder's masks; the share of a
+Pictures are drawn once, for that is slow. A cell is a pixel of the decoder's masks; the share of a
 cell that an object covers, 0 to 1, is what training aims at.
 """
 
@@ -14,11 +14,12 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from paperlib.cache import cached
-from paperlib.models.sam import IMAGE
+from paperlib.models.sam import IMAGE, MEAN
 from paperlib.pedsam.small_sam.scenes import CROWDED, draw_in_parts, split_classes
 from paperlib.pedsam.small_sam.segmentation import SMALLEST
 
 CELL = 4  # pixels: side of a cell of the decoder's masks
+PADDING = 255  # in place of an object's number, where SAM pads a picture
 BOX_JITTER = 0.05  # standard deviation, in sides of the box
 
 
@@ -32,15 +33,24 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Pool:
-    """Training scenes.
+    """Training pictures.
 
     Attributes:
         images: RGB, 0 to 255.
-        objects: of every pixel, 0 for the background, k + 1 for the k-th object from the back.
+        objects: of every pixel the number of its object, from 1; 0 for the background, `PADDING`
+            where there is no picture.
+        smallest: share of a picture below which an object is no target.
     """
 
     images: UInt8[Tensor, "n 3 size size"]
     objects: UInt8[Tensor, "n size size"]
+    smallest: float = SMALLEST
+
+    def __add__(self, other: "Pool") -> "Pool":
+        """The pictures of both; targets may be as small as in either."""
+        images = torch.cat([self.images, other.images])
+        objects = torch.cat([self.objects, other.objects])
+        return Pool(images, objects, min(self.smallest, other.smallest))
 
 
 def load_pool(
@@ -72,10 +82,9 @@ def _draw_pool(
 
 def vary(
     pool: Pool, indices: Int[Tensor, " n"], draw: torch.Generator
-) -> tuple[Float[Tensor, "n 3 size size"], Float[Tensor, "n objects cells cells"]]:
-    """Zoom, shift, mirror, transpose and recolour; pixels 0 to 255 and shares of the cells."""
+) -> tuple[Float[Tensor, "n 3 size size"], UInt8[Tensor, "n size size"]]:
+    """Zoom, shift, mirror, transpose and recolour: pixels 0 to 255, and whose they are."""
     images, objects = pool.images[indices], pool.objects[indices]
-    masks = objects[:, None] == torch.arange(1, CROWDED[1] + 1).view(-1, 1, 1)
     n, _, size, _ = images.shape
     zoom = torch.empty(n).uniform_(0.55, 1, generator=draw)  # side of what is kept
     shift = (1 - zoom)[:, None] * torch.empty(n, 2).uniform_(-1, 1, generator=draw)
@@ -85,22 +94,30 @@ def vary(
     axes = torch.where(transpose, axes.flip(1), axes)
     places = torch.cat([axes, shift[:, :, None]], 2)
     grid = F.affine_grid(places, [n, 1, size, size], align_corners=False)
-    both = torch.cat([images.float(), masks.float()], 1)
-    moved = F.grid_sample(both, grid, padding_mode="border", align_corners=False)
+    sample = partial(F.grid_sample, grid=grid, padding_mode="border", align_corners=False)
+    moved = sample(images.float())
+    owned = sample(objects[:, None].float(), mode="nearest")[:, 0].to(torch.uint8)
     gain = torch.empty(n, 3, 1, 1).uniform_(0.8, 1.2, generator=draw)
     bias = torch.empty(n, 1, 1, 1).uniform_(-25, 25, generator=draw)
-    shares = F.avg_pool2d(moved[:, 3:], CELL)
-    return (moved[:, :3] * gain + bias).clamp(0, 255), shares
+    moved = (moved * gain + bias).clamp(0, 255)
+    mean = torch.tensor(MEAN).view(3, 1, 1)  # what SAM pads with
+    return torch.where((owned == PADDING)[:, None], mean, moved), owned
 
 
 def pick_objects(
-    shares: Float[Tensor, "n objects cells cells"], count: int, draw: torch.Generator
+    objects: UInt8[Tensor, "n size size"], smallest: float, count: int, draw: torch.Generator
 ) -> Float[Tensor, "prompts cells cells"]:
-    """`count` objects of every image, by chance, those that are large enough if there are any."""
-    area = shares.mean((-2, -1))
-    weights = (area >= SMALLEST).float() + 1e-6 * area + 1e-12
-    chosen = torch.multinomial(weights, count, replacement=True, generator=draw)  # (n, count)
-    return shares[torch.arange(len(shares))[:, None], chosen].flatten(0, 1)
+    """`count` objects of every image, by chance, as the share of every cell that they cover.
+
+    Of those that are large enough if there are any, else rather of the larger ones.
+    """
+    numbers = torch.arange(1, PADDING)
+    areas = torch.stack([each.flatten().bincount(minlength=PADDING + 1) for each in objects])
+    area = areas[:, 1:PADDING] / objects[0].numel()  # (n, numbers)
+    weights = (area >= smallest).float() + 1e-6 * area + 1e-12
+    chosen = numbers[torch.multinomial(weights, count, replacement=True, generator=draw)]
+    masks = objects[:, None] == chosen[:, :, None, None]  # (n, count, size, size)
+    return F.avg_pool2d(masks.flatten(0, 1).float(), CELL)
 
 
 def random_boxes(shares: Float[Tensor, "prompts cells cells"], draw: torch.Generator) -> Prompts:

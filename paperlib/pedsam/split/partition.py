@@ -195,9 +195,13 @@ def bound(sizes: Sequence[int], servers: int, content: int | None = None) -> int
     r"""Most content that a server may get: $T/k + (1 - 1/k) m$, rounded down.
 
     $T$ is `content`, or that of all windows together if None (where they overlap, that is more),
-    $m$ that of the largest window, $k$ the number of servers.
+    $m$ that of the largest window, $k$ the number of servers. One of several servers may get
+    nothing where a single window shows everything ($m = T$): such a picture stays on the edge.
     """
-    return ((sum(sizes) if content is None else content) + (servers - 1) * max(sizes)) // servers
+    total, largest = sum(sizes) if content is None else content, max(sizes)
+    if servers > 1 and largest >= total:
+        return 0
+    return (total + (servers - 1) * largest) // servers
 
 
 @runtime_checkable
@@ -229,8 +233,9 @@ def assign(
 
     Windows are given away one by one, each to a server that keeps its bound with it: of those, to
     one that gains least of the picture, then to the one that `kind` prefers. Without `sight` there
-    always is one: were a window of content $c$ too much for each of the $k$ servers, they would
-    have more than $k (b - c) \\ge T - c$ already, with $b$ the `bound`.
+    always is one, unless a single window has all content: were a window of content $c$ too much for
+    each of the $k$ servers, they would have more than $k (b - c) \\ge T - c$ already, with $b$ the
+    `bound`.
 
     Args:
         kind: what is preferred: contiguous (runs of the row-by-row order), interleaved (in turns

@@ -12,16 +12,24 @@ from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
 from paperlib.data.coco import SegmentedImage
+from paperlib.intervals import bootstrap
 from paperlib.models.sam import load_sam
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.listener import serving
 from paperlib.pedsam.remote.processes import local_servers
 from paperlib.pedsam.remote.service import Limits, WindowService
 from paperlib.pedsam.remote.wire import FORMATS
-from paperlib.pedsam.small_sam.masks import box_prompt, iou, mean_iou, point_prompts
-from paperlib.pedsam.small_sam.segmentation import PROMPTS, replace_encoder, segment, true_masks
+from paperlib.pedsam.small_sam.masks import box_prompt, iou, ious, mean_iou, point_prompts
+from paperlib.pedsam.small_sam.segmentation import (
+    PROMPTS,
+    filled_boxes,
+    replace_encoder,
+    segment,
+    true_masks,
+)
 from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.worker import WindowBlocks
+from paperlib.seeds import derive
 
 WHOLE = "SAM, whole"
 SIDE = 320  # pixels of the longer side of a picture that is shown
@@ -32,6 +40,7 @@ AUTOMATIC = {  # 64 points at a time, the default, take 0.2 GB more than 16
     "points_per_batch": 16,
 }
 CORNERS = ("x0", "y0", "x1", "y1")
+RESAMPLES = 1000
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 Masks = dict[str, list[np.ndarray]]  # by prompt, one for each object
 
@@ -176,6 +185,39 @@ def losses(measured: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
     lost = measured.set_index(["prompt", "draw"])
     lost["IoU"] = whole.stack().reindex(lost.index) - lost["IoU"]
     return lost.groupby([*KEYS, "draw"], sort=False).IoU.max().unstack("draw")
+
+
+def together(
+    own: Sequence[Masks], draws: Sequence[Sequence[SegmentedImage]]
+) -> tuple[Masks, list[SegmentedImage]]:
+    """Masks by prompt, and images, of all draws one after the other."""
+    masks = {name: [mask for each in own for mask in each[name]] for name in PROMPTS}
+    return masks, [image for images in draws for image in images]
+
+
+def over_filled_box(
+    boxes: Sequence[np.ndarray], images: Sequence[SegmentedImage], seed: int
+) -> tuple[float, tuple[float, float]]:
+    """Mean IoU of the answers to the boxes minus that of the boxes, filled.
+
+    Args:
+        boxes: the answers, one for each object of each image, in order.
+        images: with the true masks.
+        seed: of the resamples.
+
+    Returns:
+        It, and the ends of its 95 % interval over images.
+    """
+    truth = true_masks(images)
+    gains = ious(boxes, truth) - ious(filled_boxes(images), truth)
+    ends = np.cumsum([len(each.masks) for each in images])[:-1]
+    parts = np.split(gains, ends)  # of each image
+
+    def gain(chosen: np.ndarray) -> float:
+        return float(np.concatenate([parts[index] for index in chosen]).mean())
+
+    derived = derive(seed, "filled box")
+    return float(gains.mean()), bootstrap(gain, [len(parts)], RESAMPLES, derived)
 
 
 def prompts_of(image: SegmentedImage) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:

@@ -27,6 +27,7 @@ class SegmentationSizes:
 
     Attributes:
         sam: which (`paperlib.models.sam.SAMS`).
+        photographed: which is shown a photograph.
         distilled: what was distilled from it for the pixels-once schedule, if anything.
         images: of a draw, segmented in every setting.
         draws: of images.
@@ -34,6 +35,7 @@ class SegmentationSizes:
     """
 
     sam: str
+    photographed: str
     distilled: tuple[str, ...]
     images: int
     draws: int
@@ -90,6 +92,7 @@ class LatencySizes:
 
 
 SHARING = (2, 4, 8, 16)
+PHOTOGRAPHED, DISTILLED = "sam-small-photographs", ("sam-small-pixels_once",)
 SIZES = {
     "06_partition": {
         "smoke": PartitionSizes(20, 1, 10, SHARING),
@@ -97,9 +100,9 @@ SIZES = {
         "paper": PartitionSizes(1000, 2, 150, SHARING),
     },
     "07_segmentation": {
-        "smoke": SegmentationSizes("sam-small", ("sam-small-pixels_once",), 2, 1, (1, 4)),
-        "default": SegmentationSizes("sam-small", ("sam-small-pixels_once",), 25, 3, (1, 2, 4, 16)),
-        "paper": SegmentationSizes("vit_b", (), 100, 3, (1, 4, 25)),
+        "smoke": SegmentationSizes("sam-small", PHOTOGRAPHED, DISTILLED, 2, 1, (1, 4)),
+        "default": SegmentationSizes("sam-small", PHOTOGRAPHED, DISTILLED, 25, 3, (1, 2, 4, 16)),
+        "paper": SegmentationSizes(PHOTOGRAPHED, PHOTOGRAPHED, (), 50, 3, (1, 4, 16)),
     },
     "08_privacy": {
         "smoke": PrivacySizes(4, 20, 4, 1, 8, 20, 10, 0, SHARING),

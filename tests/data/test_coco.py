@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rasters
 
-from paperlib.data.coco import ANNOTATIONS, IMAGES, load_coco
+from paperlib.data.coco import PARTS, load_coco
 
 HEIGHT, WIDTH = 40, 60
+IMAGES, ANNOTATIONS = PARTS[0], f"annotations/instances_{PARTS[0]}.json"
 
 
 def annotation(number, image, segmentation, crowd=0):
@@ -37,7 +38,7 @@ def ellipse():
     return ((x - 20) / 15) ** 2 + ((y - 18) / 9) ** 2 < 1
 
 
-def write(folder, annotations, images=(7, 9, 12)):
+def write(folder, annotations, images=(7, 9, 12), part=IMAGES):
     entries = [
         {"id": k, "file_name": f"{k:012d}.jpg", "height": HEIGHT, "width": WIDTH} for k in images
     ]
@@ -46,12 +47,12 @@ def write(folder, annotations, images=(7, 9, 12)):
         "annotations": annotations,
         "categories": [{"id": 1, "name": "a"}],
     }
-    (folder / ANNOTATIONS).parent.mkdir()
-    (folder / ANNOTATIONS).write_text(json.dumps(content))
-    (folder / IMAGES).mkdir()
+    (folder / ANNOTATIONS).parent.mkdir(exist_ok=True)
+    (folder / "annotations" / f"instances_{part}.json").write_text(json.dumps(content))
+    (folder / part).mkdir()
     for k in images:
         pixels = np.full((HEIGHT, WIDTH, 3), [20 * k, 10, 200], np.uint8)
-        Image.fromarray(pixels).save(folder / IMAGES / f"{k:012d}.jpg", quality=95)
+        Image.fromarray(pixels).save(folder / part / f"{k:012d}.jpg", quality=95)
 
 
 @pytest.fixture
@@ -119,6 +120,16 @@ def test_the_choice_depends_on_the_seed_only(tmp_path):
 
     assert reds(1) == reds(1)
     assert len({tuple(reds(seed)) for seed in range(5)}) > 1
+
+
+def test_the_part_that_is_asked_for_and_all_of_it(folder):
+    square = [[10.0, 5.0, 30.0, 5.0, 30.0, 25.0, 10.0, 25.0]]
+    write(folder, [annotation(k, k, square) for k in range(1, 6)], range(1, 6), "train2017")
+    found = load_coco(None, 0, folder, "train2017")
+    assert sorted(round(each.image[0, 0, 0] / 20) for each in found) == [1, 2, 3, 4, 5]
+    assert len(load_coco(None, 0, folder)) == 2
+    with pytest.raises(ValueError, match="part='test2017': valid are val2017, train2017"):
+        load_coco(1, 0, folder, "test2017")
 
 
 def test_missing_annotations_say_what_to_do(tmp_path, monkeypatch):

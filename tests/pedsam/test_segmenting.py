@@ -76,6 +76,26 @@ def test_the_largest_loss_is_that_of_the_worst_prompt(images):
     assert segmenting.losses(measured, segmenting.baseline([true], [images]))[0].tolist() == [1]
 
 
+def test_more_than_the_filled_box_or_less(images):
+    """Over images: the first has two objects, the second one."""
+    disc = (np.mgrid[-7.5:8, -7.5:8] ** 2).sum(0) < 40
+    images = [images[0], SegmentedImage(images[0].image, disc[None])]
+    right, ends = segmenting.over_filled_box([square(0), square(8), disc], images, 0)
+    filled = disc.sum() / 12**2
+    assert right == pytest.approx((1 - filled) / 3)
+    assert ends == (0, pytest.approx(1 - filled))
+    nothing = [np.zeros((16, 16), bool)] * 3
+    assert segmenting.over_filled_box(nothing, images, 0)[1][1] < 0
+
+
+def test_draws_one_after_the_other(images):
+    own = [everywhere(square(0), square(8), square(4)), everywhere(square(2))]
+    other = SegmentedImage(images[0].image, square(2)[None])
+    masks, all_images = segmenting.together(own, [images, [other]])
+    assert all_images == [*images, other] and set(masks) == set(PROMPTS)
+    assert [np.flatnonzero(mask[:, 0])[0] for mask in masks["box"]] == [0, 8, 4, 2]
+
+
 def test_a_photograph_is_segmented_as_by_the_whole_sam():
     image, boxes = free_photograph("chelsea"), [(90, 10, 345, 290), (128, 82, 220, 156)]
     cases = segmenting.cases("sam-small", [], (1, 4))

@@ -123,7 +123,9 @@ def by_size(
     parts = {"all": values} | {
         name: values[size == k] for k, name in enumerate(("small", "medium", "large"))
     }
-    rows = {name: {"objects": len(part)} | part.mean() for name, part in parts.items() if len(part)}
+    rows = {
+        name: {"objects": len(part), **part.mean()} for name, part in parts.items() if len(part)
+    }
     return pd.DataFrame(rows).T.astype({"objects": int})
 
 

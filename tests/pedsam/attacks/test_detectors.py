@@ -17,7 +17,6 @@ from skimage import data
 from torchvision.ops import box_iou
 
 from paperlib.data import external
-from paperlib.data.coco import ANNOTATIONS, IMAGES
 from paperlib.data.picture import read_picture
 from paperlib.pedsam.attacks.detection import right
 from paperlib.pedsam.attacks.detectors import (
@@ -220,7 +219,7 @@ def test_the_published_find_what_is_annotated(published):
     folder = external.given("coco")
     if folder is None:
         pytest.skip(f"${external.variable('coco')} names no folder of COCO")
-    content = json.loads((folder / ANNOTATIONS).read_bytes())
+    content = json.loads((folder / "annotations/instances_val2017.json").read_bytes())
     kinds = {each["id"]: CATEGORIES.index(each["name"]) for each in content["categories"]}
     hits = {"right": 0, "found": 0, "large right": 0, "large": 0}
     for image in sorted(content["images"], key=lambda each: each["id"])[:30]:
@@ -233,7 +232,7 @@ def test_the_published_find_what_is_annotated(published):
             torch.ones(len(here)),
             torch.tensor([kinds[a["category_id"]] for a in here]).long(),
         )
-        found = published["objects"](read_picture(folder / IMAGES / image["file_name"]))
+        found = published["objects"](read_picture(folder / "val2017" / image["file_name"]))
         hits["right"] += int(right(found, true).sum())
         hits["found"] += len(found)
         large = torch.tensor([each["area"] >= 96**2 for each in here], dtype=torch.bool)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+from paperlib.data.photographs import read_photographs
 from paperlib.pedsam.attacks import photograph_data as data
 from paperlib.pedsam.attacks import photograph_training as training
 from paperlib.pedsam.attacks.networks import GRID, SIZE, build_attack, checkpoint_name
@@ -51,13 +52,13 @@ def test_every_tenth_photograph_is_held_out_and_its_like_too(sources):
 
 def test_what_is_wrong_with_a_source_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.parquet: no such file"):
-        next(data.read_photographs(tmp_path / "none.parquet"))
+        next(read_photographs(tmp_path / "none.parquet"))
     parquet.write_table(pa.table({"picture": [1]}), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match=r"columns picture; 'image' is needed"):
-        next(data.read_photographs(tmp_path / "other.parquet"))
+        next(read_photographs(tmp_path / "other.parquet"))
     parquet.write_table(pa.table({"image": [{"bytes": b"no"}]}), tmp_path / "bad.parquet")
     with pytest.raises(ValueError, match=r"bad\.parquet, row 0: not a PNG"):
-        next(data.read_photographs(tmp_path / "bad.parquet"))
+        next(read_photographs(tmp_path / "bad.parquet"))
 
 
 def test_views_of_single_servers_are_the_most_of_them():

@@ -11,7 +11,9 @@ from paperlib.pedsam.small_sam import segmentation
 from paperlib.pedsam.small_sam.masks import box_prompt, mean_iou, point_prompts
 from paperlib.pedsam.small_sam.segmentation import (
     SMALLEST,
+    by_size,
     draw_images,
+    filled_boxes,
     load_draws,
     replace_encoder,
     segment,
@@ -82,6 +84,22 @@ def test_answers_are_those_of_the_predictor(sam, scenes):
             np.testing.assert_array_equal(answers["1 point"][k], masks[scores.argmax()])
             k += 1
     assert k == len(answers["box"]) == len(true_masks(scenes))
+
+
+def test_objects_by_cocos_classes_of_size():
+    """32² and 96² pixels themselves are medium; the masks here are right, or their boxes."""
+    sides, shape = (31, 32, 96, 97), (120, 130)
+    masks = np.stack([rectangle((5, 5 + side), (9, 9 + side), shape) for side in sides])
+    masks[0, 5:9, 9:25] = False  # of the box 31 × 31, which is filled, 64 pixels are too much
+    image = SegmentedImage(np.zeros((*shape, 3), np.uint8), masks)
+    table = by_size({"box": [*masks], "1 point": [*~masks]}, [image])
+    assert table.objects.to_dict() == {"all": 4, "small": 1, "medium": 2, "large": 1}
+    assert (table["box"] == 1).all() and (table["1 point"] == 0).all()
+    assert table["filled box"].to_dict() == pytest.approx(
+        {"small": 1 - 64 / 31**2, "medium": 1, "large": 1, "all": 1 - 16 / 31**2}
+    )
+    assert [*by_size({}, [SegmentedImage(image.image, masks[3:])]).index] == ["all", "large"]
+    assert [mask.sum() for mask in filled_boxes([image])] == [side**2 for side in sides]
 
 
 def test_images_of_several_sizes(sam):

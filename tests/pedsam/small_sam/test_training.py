@@ -8,7 +8,7 @@ import torch
 
 from paperlib.models.checkpoints import load_card
 from paperlib.models.resume import Resume
-from paperlib.models.sam import IMAGE, SMALL, WINDOW, build_small_sam, load_sam
+from paperlib.models.sam import IMAGE, MEAN, SMALL, WINDOW, build_small_sam, load_sam
 from paperlib.pedsam.small_sam import training
 from paperlib.pedsam.small_sam.training import (
     RECIPES,
@@ -19,6 +19,7 @@ from paperlib.pedsam.small_sam.training import (
     measured_iou,
 )
 from paperlib.pedsam.small_sam.training_data import (
+    PADDING,
     Pool,
     Prompts,
     load_pool,
@@ -73,21 +74,44 @@ def test_images_and_masks_move_together(draw):
     objects = torch.zeros(8, IMAGE, IMAGE, dtype=torch.uint8)
     objects[:, 40:120, 60:180] = 2
     pool = Pool(255 * (objects > 0)[:, None].repeat(1, 3, 1, 1).to(torch.uint8), objects)
-    images, shares = vary(pool, torch.arange(8), draw)
+    images, moved = vary(pool, torch.arange(8), draw)
     assert images.min() >= 0 and images.max() <= 255
-    assert shares[:, [0, 2, 3]].max() == 0
-    bright = torch.nn.functional.avg_pool2d(images.mean(1, keepdim=True), 4)[:, 0] > 128
-    agree = (bright == (shares[:, 1] > 0.5)).float().mean((1, 2))
+    assert moved.unique().tolist() == [0, 2]
+    agree = ((images.mean(1) > 128) == (moved == 2)).float().mean((1, 2))
     assert agree.min() > 0.98
-    assert len({tuple(mask.sum(0).tolist()) for mask in shares[:, 1].round()}) == 8
+    assert len({tuple(mask.sum(0).tolist()) for mask in moved}) == 8
+
+
+def test_padding_stays_what_sam_pads_with(draw):
+    objects = torch.full((8, IMAGE, IMAGE), PADDING, dtype=torch.uint8)
+    objects[:, :200] = 1
+    images, moved = vary(
+        Pool(torch.zeros_like(objects)[:, None].repeat(1, 3, 1, 1), objects), torch.arange(8), draw
+    )
+    assert moved.unique().tolist() == [1, PADDING]
+    outside = images.permute(0, 2, 3, 1)[moved == PADDING]
+    torch.testing.assert_close(outside, torch.tensor(MEAN).expand_as(outside))
+    assert images.permute(0, 2, 3, 1)[moved == 1].max() < 30
 
 
 def test_small_objects_are_no_targets(draw):
-    shares = torch.zeros(1, 4, 64, 64)
-    shares[0, 1] = squares((0, 0))
-    shares[0, 3, 0, 0] = 1
-    chosen = pick_objects(shares, 50, draw)
-    assert torch.equal(chosen, shares[0, 1].expand(50, -1, -1))
+    objects = torch.zeros(1, 256, 256, dtype=torch.uint8)
+    objects[0, :32, :32] = 2
+    objects[0, 40:44, 40:44] = 7
+    objects[0, 100:] = PADDING
+    chosen = pick_objects(objects, 1 / 256, 50, draw)
+    assert torch.equal(chosen, squares((0, 0)).expand(50, -1, -1))
+    chosen = pick_objects(objects, 1 / 5000, 50, draw)
+    assert {round(mask.sum().item()) for mask in chosen} == {64, 1}
+    empty = torch.zeros_like(objects)  # then any: an empty mask
+    assert pick_objects(empty, 1 / 256, 3, draw).sum() == 0
+
+
+def test_two_pools_together(pool):
+    other = Pool(pool.images[:2], pool.objects[:2], 1 / 5000)
+    both = pool + other
+    assert len(both.images) == len(both.objects) == 8 and both.smallest == 1 / 5000
+    assert torch.equal(both.images[6:], pool.images[:2])
 
 
 def test_boxes_lie_around_their_objects(draw):
@@ -174,9 +198,11 @@ def test_the_commands_write_networks_and_cards(tmp_path, monkeypatch):
     assert once["schedule"] == "pixels_once" and set(once["test_mean_iou"]) == {
         *("box", "1 point", "3 points")
     }
-    for other in (["--start", "sam-small"], ["--image", "256"]):
+    for other in (["--start", "sam-small"], ["--image", "256"], ["--coco", "folder"]):
         with pytest.raises(SystemExit):
             run("--name", "sam-small-pixels_once", *other)
+    with pytest.raises(SystemExit):
+        run("--name", "sam-small-photographs", "--start", "sam-small", "--coco", "folder")
     assert not list(tmp_path.glob("*.pt"))
     Resume(tmp_path / "sam-small-seed0.pt", {}, every=0).save(dict)
     with pytest.raises(ValueError, match="of another run"):

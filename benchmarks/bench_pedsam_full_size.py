@@ -7,7 +7,8 @@ server processes of this machine, with certificates of an authority made for the
 photograph of 16:9 with the prompts of `PROMPTS`. Prints what each server was sent, how far
 embeddings and masks are from those of segment_anything's own encoder, and the memory. The exit
 status is 1 if a mask differs where SAM's own logit is farther than `CLOSE` from its threshold, if a
-server was sent more than its bound, or if the edge took more than `MOST` bytes. Takes 5 GB. Not part of the tests.
+server was sent more than its bound, or if the edge took more than `MOST` bytes. Takes 5 GB. Not
+part of the tests.
 """
 
 import contextlib

@@ -12,8 +12,9 @@ windowed ones.
 | vit_h             | 1024  | 64 × 64 | 14     | 32    | 7, 15, 23, 31 | 1280  |
 
 ``sam-small`` was trained on drawn scenes, ``sam-small-photographs`` went on from it on photographs
-too. ``sam-small-pixels_once`` is distilled for a schedule in which all windowed blocks run before
-the global ones; its encoder's own forward pass, in SAM's order, is of no use.
+too; its prompt encoder is `DrawnBoxes`. ``sam-small-pixels_once`` is distilled for a schedule in
+which all windowed blocks run before the global ones; its encoder's own forward pass, in SAM's
+order, is of no use.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -70,6 +71,39 @@ PUBLISHED = {
 SAMS = (*SMALL, *PUBLISHED)
 
 
+class DrawnBoxes(PromptEncoder):
+    """SAM's prompt encoder, with the same weights, which takes a box for a mask too.
+
+    The corners of a box reach the decoder as positions alone; what lies between them is easier to
+    find where it is drawn. Points and masks are taken as by SAM.
+    """
+
+    def forward(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Float[Tensor, "*prompts 4"] | None,
+        masks: Float[Tensor, "n 1 rows columns"] | None,
+    ) -> tuple[Float[Tensor, "n _ channels"], Float[Tensor, "n channels _ _"]]:
+        """Sparse and dense embeddings of prompts, boxes in pixels x0, y0, x1, y1, all inside."""
+        if boxes is not None and masks is None:
+            masks = self.drawn(boxes.reshape(-1, 4))
+        return super().forward(points, boxes, masks)
+
+    def drawn(self, boxes: Float[Tensor, "prompts 4"]) -> Float[Tensor, "prompts 1 rows columns"]:
+        """Boxes as masks: the share of each cell that they cover, as -1 to 1."""
+        sides = []
+        for axis in (0, 1):  # across, down
+            cells = self.mask_input_size[1 - axis]
+            cell = self.input_image_size[1 - axis] / cells  # pixels
+            start = cell * torch.arange(cells, device=boxes.device)
+            first, last = boxes[:, axis, None], boxes[:, axis + 2, None] + 1
+            covered = torch.minimum(last, start + cell) - torch.maximum(first, start)
+            sides.append(covered.clamp(min=0) / cell)
+        across, down = sides
+        shares = down[:, None, :, None] * across[:, None, None, :]
+        return (2 * shares - 1).to(self.no_mask_embed.weight)
+
+
 def build_sam(name: str) -> Sam:
     """A SAM of `SAMS` with random weights, in eval mode.
 
@@ -77,7 +111,7 @@ def build_sam(name: str) -> Sam:
         ValueError: unknown name, with the valid ones.
     """
     if name in SMALL:
-        return build_small_sam()
+        return build_small_sam(drawn_boxes=name == "sam-small-photographs")
     if name in PUBLISHED:
         return sam_model_registry[name]()
     raise ValueError(f"SAM {name!r} is unknown: valid are {', '.join(SAMS)}")
@@ -134,12 +168,13 @@ def load_sam(name: str, source: Path | None = None) -> Sam:
     return read_weights(sam, find(PUBLISHED[name], source))
 
 
-def build_small_sam(image: int = IMAGE, window: int = WINDOW) -> Sam:
+def build_small_sam(image: int = IMAGE, window: int = WINDOW, drawn_boxes: bool = False) -> Sam:
     """The small SAM with random weights, in eval mode.
 
     Args:
         image: side of the images in pixels, a multiple of `PATCH`.
         window: side of a window in tokens.
+        drawn_boxes: whether its prompt encoder is `DrawnBoxes`.
     """
     tokens = image // PATCH
     encoder = ImageEncoderViT(
@@ -154,7 +189,8 @@ def build_small_sam(image: int = IMAGE, window: int = WINDOW) -> Sam:
         window_size=window,
         global_attn_indexes=GLOBAL_BLOCKS,
     )
-    prompts = PromptEncoder(CHANNELS, (tokens, tokens), (image, image), mask_in_chans=16)
+    kind = DrawnBoxes if drawn_boxes else PromptEncoder
+    prompts = kind(CHANNELS, (tokens, tokens), (image, image), mask_in_chans=16)
     transformer = TwoWayTransformer(depth=2, embedding_dim=CHANNELS, num_heads=8, mlp_dim=512)
     decoder = MaskDecoder(
         transformer_dim=CHANNELS, transformer=transformer, iou_head_hidden_dim=CHANNELS

@@ -176,3 +176,40 @@ def test_sams_with_random_weights_are_the_same_at_every_look():
     assert first is not second
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@torch.inference_mode()
+def test_a_drawn_box_is_a_mask_of_the_pixels_inside():
+    """All of them, to a fraction of a cell; corners are pixels inside."""
+    prompts = build_small_sam(drawn_boxes=True).prompt_encoder
+    boxes = torch.tensor([[0.0, 0, 319, 319], [10, 20, 29, 21], [317, 4, 319, 7], [5, 5, 5, 5]])
+    masks = prompts.drawn(boxes)
+    assert masks.shape == (4, 1, 80, 80)
+    shares = (masks[:, 0] + 1) / 2
+    pixels = 16 * shares.sum((1, 2))
+    torch.testing.assert_close(pixels, torch.tensor([320.0**2, 20 * 2, 3 * 4, 1]))
+    inside = shares[1].nonzero()
+    assert inside.amin(0).tolist() == [5, 2] and inside.amax(0).tolist() == [5, 7]
+    assert shares[1, 5, 2] == 0.25 and shares[1, 5, 4] == 0.5
+
+
+@torch.inference_mode()
+def test_a_prompt_encoder_that_draws_boxes_is_sams_but_for_them():
+    torch.manual_seed(0)
+    drawing, plain = build_small_sam(drawn_boxes=True), build_small_sam()
+    plain.load_state_dict(drawing.state_dict())
+    ours, sams_own = drawing.prompt_encoder, plain.prompt_encoder
+    box, points = torch.tensor([[40.0, 50, 90, 120]]), (torch.rand(1, 2, 2), torch.ones(1, 2))
+    mask = torch.randn(1, 1, 80, 80)
+    for prompt in ((points, None, None), (points, None, mask), (None, box, mask)):
+        for one, two in zip(ours(*prompt), sams_own(*prompt), strict=True):
+            torch.testing.assert_close(one, two)
+    for (sparse, dense), equal in (
+        (sams_own(None, box, ours.drawn(box)), True),
+        (sams_own(None, box, None), False),
+    ):
+        assert torch.equal(ours(None, box, None)[0], sparse)
+        assert torch.equal(ours(None, box, None)[1], dense) == equal
+    predictor = SamPredictor(build_sam("sam-small-photographs"))
+    predictor.set_image(torch.zeros(50, 80, 3, dtype=torch.uint8).numpy())
+    assert predictor.predict(box=box[0].numpy(), multimask_output=False)[0].shape == (1, 50, 80)

@@ -3,8 +3,8 @@ r"""The small SAM from scratch, and its fine-tuning for the pixels-once schedule
 **Data.** OpenMoji scenes of one to four objects, drawn once and then varied: zoom, shift, mirror,
 brightness, colour. Every fifth class is held out; scenes to test on have one or two objects, larger
 ones. ``sam-small-photographs`` goes on from ``sam-small``, with photographs among the scenes. There
-objects are smaller, and a box has to say where they end: the random frequencies by which SAM tells
-places apart, of which most are too low for that, are raised before.
+objects are smaller, and a box has to say where they end. Corners alone tell SAM that after a long
+training only, so a box is drawn as a mask, too (`paperlib.models.sam.DrawnBoxes`).
 
 **Prompts.** A step shows every image some of its objects, each by a jittered box, by one point and
 by three points inside it. The decoder gives four masks a prompt: one for itself and three to
@@ -21,7 +21,6 @@ trained, on the loss above plus the squared distance to the embeddings of the tr
 """
 
 import copy
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,6 @@ class Recipe:
         window: side of a window in tokens.
         targets: objects of an image that a step asks for.
         pasted: pictures with objects before a photograph; 0 for drawn scenes alone.
-        finest: factor of the highest of the frequencies of positions; the lowest has 1.
     """
 
     steps: int
@@ -93,7 +91,6 @@ class Recipe:
     window: int = WINDOW
     targets: int = 2
     pasted: int = 0
-    finest: float = 1.0
 
 
 def decode(
@@ -185,7 +182,7 @@ def _prompted_loss(sam: Sam, embeddings: Tensor, targets: Tensor, prompts: list[
 RECIPES = {
     "sam-small": Recipe(steps=3600, learning_rate=1e-3),
     "sam-small-pixels_once": Recipe(steps=900, learning_rate=5e-4),
-    "sam-small-photographs": Recipe(3400, 7e-4, scenes=800, targets=3, pasted=1600, finest=8.0),
+    "sam-small-photographs": Recipe(2000, 7e-4, scenes=800, targets=3, pasted=1600),
 }
 
 
@@ -197,13 +194,6 @@ def measured_iou(
     sam = replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule=schedule))
     answers, truth = segment(sam, scenes), true_masks(scenes)
     return {prompt: round(mean_iou(answers[prompt], truth), 4) for prompt in PROMPTS}
-
-
-@torch.no_grad()
-def raise_frequencies(sam: Sam, finest: float) -> None:
-    """Multiply the frequencies of positions, which are random, by 1 to `finest`, in place."""
-    frequencies = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix  # (2, features)
-    frequencies *= torch.logspace(0, math.log2(finest), frequencies.shape[1], base=2)
 
 
 def measured_on_coco(sam: Sam, folder: Path) -> dict[str, Any]:
@@ -261,7 +251,9 @@ def main() -> None:
         began = build_small_sam(earlier["recipe"]["image"], earlier["recipe"]["window"])
         began = load_weights(options.start, began, options.folder)
         sam = resize_sam(began, recipe.image, recipe.window)
-        raise_frequencies(sam, recipe.finest)
+        if photographed:
+            began, sam = sam, build_small_sam(recipe.image, recipe.window, drawn_boxes=True)
+            sam.load_state_dict(began.state_dict())
         kept = ("command", "sha256", "start")
         card["start"] = {key: earlier[key] for key in kept if key in earlier}
     else:

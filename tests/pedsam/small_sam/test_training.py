@@ -148,25 +148,6 @@ def test_decoding_many_prompts_is_sams_decoder_on_each(sam):
         torch.testing.assert_close(scores[mine], expected[1], atol=1e-4, rtol=1e-4)
 
 
-@torch.inference_mode()
-def test_higher_frequencies_tell_near_places_apart(sam):
-    raised = copy.deepcopy(sam)
-    training.raise_frequencies(raised, 1.0)
-    places = torch.tensor([[[100.0, 100], [108, 100], [300, 100]]])
-    codes = [each.prompt_encoder.pe_layer for each in (sam, raised)]
-    codes = [code.forward_with_coords(places, (IMAGE, IMAGE))[0] for code in codes]
-    torch.testing.assert_close(codes[1], codes[0])
-    training.raise_frequencies(raised, 8.0)
-    near, far = [], []
-    for each in (sam, raised):
-        one, beside, away = each.prompt_encoder.pe_layer.forward_with_coords(
-            places, (IMAGE, IMAGE)
-        )[0]
-        near.append((one - beside).norm() / one.norm())
-        far.append((one - away).norm() / one.norm())
-    assert near[1] > 2 * near[0] and far[1] > near[1]
-
-
 def test_the_loss_of_a_perfect_mask():
     shares = squares((3, 5), (40, 40))
     logits = (200 * shares - 100)[:, None].repeat(1, 4, 1, 1)

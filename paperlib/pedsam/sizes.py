@@ -101,7 +101,7 @@ SIZES = {
     },
     "07_segmentation": {
         "smoke": SegmentationSizes("sam-small", PHOTOGRAPHED, DISTILLED, 2, 1, (1, 4)),
-        "default": SegmentationSizes("sam-small", PHOTOGRAPHED, DISTILLED, 25, 3, (1, 2, 4, 16)),
+        "default": SegmentationSizes("sam-small", PHOTOGRAPHED, DISTILLED, 25, 3, (1, 4, 16)),
         "paper": SegmentationSizes(PHOTOGRAPHED, PHOTOGRAPHED, (), 50, 3, (1, 4, 16)),
     },
     "08_privacy": {

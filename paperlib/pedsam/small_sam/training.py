@@ -50,6 +50,7 @@ from paperlib.pedsam.small_sam.segmentation import (
 from paperlib.pedsam.small_sam.training_data import (
     Pool,
     Prompts,
+    in_cells,
     load_pool,
     pick_objects,
     random_boxes,
@@ -168,9 +169,10 @@ def _batch(
 ) -> tuple[Tensor, Tensor, list[Prompts]]:
     indices = torch.randint(len(pool.images), (recipe.images,), generator=draw)
     images, objects = vary(pool, indices, draw)
-    targets = pick_objects(objects, pool.smallest, recipe.targets, draw)
+    masks = pick_objects(objects, pool.smallest, recipe.targets, draw)
+    targets = in_cells(masks)
     points = [random_points(targets, count, draw) for count in (1, 3)]
-    return images, targets, [random_boxes(targets, draw), *points]
+    return images, targets, [random_boxes(masks, draw), *points]
 
 
 def _prompted_loss(sam: Sam, embeddings: Tensor, targets: Tensor, prompts: list[Prompts]) -> Tensor:
@@ -182,7 +184,7 @@ def _prompted_loss(sam: Sam, embeddings: Tensor, targets: Tensor, prompts: list[
 RECIPES = {
     "sam-small": Recipe(steps=3600, learning_rate=1e-3),
     "sam-small-pixels_once": Recipe(steps=900, learning_rate=5e-4),
-    "sam-small-photographs": Recipe(2000, 7e-4, scenes=800, targets=3, pasted=1600),
+    "sam-small-photographs": Recipe(2400, 7e-4, scenes=800, targets=3, pasted=1600),
 }
 
 

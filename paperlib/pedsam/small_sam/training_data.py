@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from paperlib.cache import cached
@@ -106,8 +106,8 @@ def vary(
 
 def pick_objects(
     objects: UInt8[Tensor, "n size size"], smallest: float, count: int, draw: torch.Generator
-) -> Float[Tensor, "prompts cells cells"]:
-    """`count` objects of every image, by chance, as the share of every cell that they cover.
+) -> Bool[Tensor, "prompts size size"]:
+    """Masks of `count` objects of every image, by chance.
 
     Of those that are large enough if there are any, else rather of the larger ones.
     """
@@ -116,24 +116,27 @@ def pick_objects(
     area = areas[:, 1:PADDING] / objects[0].numel()  # (n, numbers)
     weights = (area >= smallest).float() + 1e-6 * area + 1e-12
     chosen = numbers[torch.multinomial(weights, count, replacement=True, generator=draw)]
-    masks = objects[:, None] == chosen[:, :, None, None]  # (n, count, size, size)
-    return F.avg_pool2d(masks.flatten(0, 1).float(), CELL)
+    return (objects[:, None] == chosen[:, :, None, None]).flatten(0, 1)
 
 
-def random_boxes(shares: Float[Tensor, "prompts cells cells"], draw: torch.Generator) -> Prompts:
-    """The box around every object, its sides moved a little, inside the image."""
-    cells, sides = shares.shape[-1], []
+def in_cells(masks: Bool[Tensor, "prompts size size"]) -> Float[Tensor, "prompts cells cells"]:
+    """The share of every cell that a mask covers."""
+    return F.avg_pool2d(masks.float(), CELL)
+
+
+def random_boxes(masks: Bool[Tensor, "prompts size size"], draw: torch.Generator) -> Prompts:
+    """The box around every object, its sides moved by a share of their length, inside the image.
+
+    Of an empty mask, the whole image.
+    """
+    size, sides = masks.shape[-1], []
     for axis in (1, 2):  # over rows: the columns that it covers; then over columns
-        line = (shares.amax(axis) > 0.5).float()
-        line[:, 0] += 1e-3 * (line.sum(1) == 0)  # an object that covers no cell by half
-        first = line.argmax(1) * CELL
-        last = (cells - line.flip(1).argmax(1)) * CELL - 1
-        sides.append(torch.stack([first, last], 1))
-    box = torch.stack(sides, 2).flatten(1)  # (prompts, 4): x0 y0 x1 y1
-    size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
+        line = masks.any(axis).int()
+        sides.append(torch.stack([line.argmax(1), size - 1 - line.flip(1).argmax(1)], 1))
+    box = torch.stack(sides, 2).flatten(1).float()  # (prompts, 4): x0 y0 x1 y1
+    lengths = (box[:, 2:] - box[:, :2] + 1).repeat(1, 2)
     noise = torch.randn(box.shape, generator=draw).clamp(-2, 2)
-    box = box + noise * size * BOX_JITTER + torch.empty(box.shape).uniform_(-2, 2, generator=draw)
-    return Prompts(None, box.clamp(0, cells * CELL - 1))
+    return Prompts(None, (box + BOX_JITTER * lengths * noise).clamp(0, size - 1))
 
 
 def random_points(

@@ -56,7 +56,10 @@ class Sources:
 
     def words(self) -> str:
         """For a card."""
-        return f"COCO train2017, {self.pasted:,} of its objects' pasted pictures, BSDS500"
+        return (
+            f"photographs of {self.coco.name} and {self.segments.name}, and {self.pasted:,} pictures "
+            f"with objects of the first before photographs of {self.plain.name}"
+        )
 
 
 def load_photograph_pool(

@@ -74,7 +74,6 @@ OUTSIDE = {
     ),
 }
 WEIGHTS = {
-    ("07_segmentation", "paper"): ("sam",),
     ("08_privacy", "paper"): ("detectors",),
 }  # beside the data set
 

@@ -57,8 +57,8 @@ class Sources:
     def words(self) -> str:
         """For a card."""
         return (
-            f"photographs of {self.coco.name} and {self.segments.name}, and {self.pasted:,} pictures "
-            f"with objects of the first before photographs of {self.plain.name}"
+            f"photographs of {self.coco.name} and {self.segments.name}, and {self.pasted:,} "
+            f"pictures with objects of the first before photographs of {self.plain.name}"
         )
 
 

@@ -62,6 +62,10 @@ def sources(tmp_path):
 
 def test_the_pool_has_every_source_and_its_masks_fit(sources):
     pool = load_photograph_pool(sources, seed=0, size=64)
+    assert sources.words() == (
+        "photographs of coco and bsds, and 5 pictures with objects of the first before "
+        "photographs of plain"
+    )
     assert len(pool.images) == len(pool.objects) == 1 + photographs.CROPS + 5 + photographs.CROPS
     red = pool.images[:, 0].float() - pool.images[:, 2]
     blue = pool.images[:, 2].float() - pool.images[:, 0]

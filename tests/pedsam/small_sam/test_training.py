@@ -224,6 +224,14 @@ def test_committed_networks_are_what_their_cards_say(name):
         assert abs(found[prompt] - value) < 0.08  # of 20 images, where the card has 200
 
 
+def test_of_photographs_it_finds_what_is_no_small_object():
+    """Small ones it finds worse than the filled box does, and its card says so."""
+    found = load_card("sam-small-photographs")["test_photographs"]
+    for size in ("medium", "large"):
+        assert found[size]["box"] > found[size]["filled box"] + 0.03
+    assert sum(found[size]["objects"] for size in ("small", "medium", "large")) == 1408
+
+
 def test_the_small_sam_segments():
     found = load_card("sam-small")["test_mean_iou"]
     assert found["box"] >= 0.85 and found["1 point"] > 0.75

@@ -1,9 +1,8 @@
 """What the commands that train a checkpoint share: options, the recipe's changes, the card.
 
 A card's command holds every option that was given and those of the recipe that decide it, so that
-it trains the same network again; of files and folders it holds the name, not the place. The card
-also names the device, and the commit of the code, which ``$PAPERLIB_COMMIT`` says where it is
-another than the card's.
+it trains the same network again; the card also names the device, and the commit of the code, which
+``$PAPERLIB_COMMIT`` says where it is another than the card's.
 """
 
 import argparse
@@ -90,7 +89,7 @@ class Training:
         halve(self.model)
         own = {"data": self.data, "recipe": {}} | measure()
         words = [
-            f"--{key.replace('_', '-')} {value.name if isinstance(value, Path) else value}"
+            f"--{key.replace('_', '-')} {value}"
             for key, value in vars(self.options).items()
             if key not in ("folder", "work") and value is not None
         ]

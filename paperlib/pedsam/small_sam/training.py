@@ -20,6 +20,7 @@ trained, on the loss above plus the squared distance to the embeddings of the tr
 ``data/checkpoints``.
 """
 
+import argparse
 import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,7 +269,9 @@ def main() -> None:
             return distillation_loss(sam, teacher, recipe, pool, draw)
         return supervised_loss(sam, recipe, pool, draw)
 
-    training = command.Training(__spec__.name, options.name, sam, recipe, drawn, options)
+    names = {source: getattr(options, source).name for source in SOURCES if photographed}
+    said = argparse.Namespace(**vars(options) | names)  # a card names no place of this machine
+    training = command.Training(__spec__.name, options.name, sam, recipe, drawn, said)
     weights = [parameter for parameter in sam.parameters() if parameter.requires_grad]
     optimiser = adamw(weights, recipe.learning_rate, recipe.weight_decay)
     fit(sam, loss, [optimiser], recipe.steps, seed, clip=1.0, resume=training.resume)

@@ -1,6 +1,8 @@
 """Photographs with masks that the small SAM is trained on."""
 
 import json
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ import torch
 from PIL import Image
 
 from paperlib.data.coco import SegmentedImage
-from paperlib.models.sam import MEAN
-from paperlib.pedsam.small_sam import photographs
+from paperlib.models.checkpoints import load_card
+from paperlib.models.sam import MEAN, DrawnBoxes, load_sam
+from paperlib.paths import CHECKPOINTS
+from paperlib.pedsam.small_sam import photographs, training
 from paperlib.pedsam.small_sam.photographs import (
     Sources,
     load_photograph_pool,
@@ -115,3 +119,29 @@ def test_what_is_pasted_is_where_its_number_is(draw):
         assert len(np.unique(numbers)) <= 1 + photographs.PASTED[1]
         sizes.append(owned.mean())
     assert min(sizes) < 0.03 and max(sizes) > 0.3
+
+
+def test_the_command_goes_on_from_the_small_sam(sources, tmp_path, monkeypatch):
+    """Its card names the sources without their places, and measures COCO's val2017."""
+    few = training.Recipe(steps=2, learning_rate=1e-3, images=2, scenes=2, pasted=3)
+    monkeypatch.setattr(training, "RECIPES", {"sam-small-photographs": few})
+    coco, out = sources.coco, tmp_path / "out"
+    shutil.copytree(coco / "train2017", coco / "val2017")
+    notes = coco / "annotations"
+    shutil.copy(notes / "instances_train2017.json", notes / "instances_val2017.json")
+    out.mkdir()
+    for file in CHECKPOINTS.glob("sam-small.*"):
+        shutil.copy(file, out)
+    words = ["--name", "sam-small-photographs", "--start", "sam-small", "--test-images", "1"]
+    words += ["--coco", str(coco), "--plain", str(sources.plain)]
+    words += ["--segments", str(sources.segments), "--folder", str(out), "--work", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["training", *words])
+    training.main()
+    card = load_card("sam-small-photographs", out)
+    assert card["start"]["sha256"] == load_card("sam-small")["sha256"]
+    assert "--coco coco --plain plain --segments bsds" in card["command"]
+    assert str(tmp_path) not in json.dumps(card) and "3 pictures with objects" in card["data"]
+    found = card["test_photographs"]
+    assert found["data"] == "COCO val2017, 1 photographs" and found["all"]["objects"] == 1
+    assert found["all"]["filled box"] > 0.95  # its object is a square
+    assert isinstance(load_sam("sam-small-photographs", out).prompt_encoder, DrawnBoxes)

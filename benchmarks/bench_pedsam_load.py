@@ -7,8 +7,7 @@ computes must equal what the encoder computes in this process. Every so many ima
 many are wrong (an embedding that differs by more than 10⁻⁴) or lost (none came), what became of the
 calls so far, and the memory that the edge has for itself and shares (PSS). The exit status is 1 if
 one was wrong or lost, if a server was sent a whole picture, or if the memory has grown by more than
-`GROWTH` since the first line.
-Not part of the tests.
+`GROWTH` since the first line. Not part of the tests.
 """
 
 import argparse
@@ -127,7 +126,7 @@ def main() -> int:
         shares = edge.ledger.exposure().share
     print(f"largest share of a picture that a server was sent: {shares.max():.3f}")
     failed = wrong or lost or shares.max() >= 1 or memory[-1] - memory[0] > GROWTH
-    return int(failed)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

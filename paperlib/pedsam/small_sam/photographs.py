@@ -26,6 +26,7 @@ from paperlib.data.coco import SegmentedImage, load_coco
 from paperlib.data.photographs import find_photographs, read_photographs
 from paperlib.data.picture import read_picture
 from paperlib.models.sam import IMAGE, MEAN
+from paperlib.pedsam.small_sam.masks import box_prompt
 from paperlib.pedsam.small_sam.training_data import PADDING, Pool
 from paperlib.runtime import progress
 from paperlib.seeds import derive
@@ -134,8 +135,8 @@ def paste(
     for number in range(1, draw.integers(PASTED[0], PASTED[1] + 1) + 1):
         each = sources[draw.integers(len(sources))]
         mask = each.masks[draw.integers(len(each.masks))]
-        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        left, top, right, bottom = box_prompt(mask).astype(int)
+        box = np.s_[top : bottom + 1, left : right + 1]
         cut, mask = each.image[box], mask[box]
         if draw.integers(2):
             cut, mask = cut[:, ::-1], mask[:, ::-1]

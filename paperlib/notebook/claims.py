@@ -11,8 +11,9 @@ wins says nothing.
 
 Status of a claim:
 
-- ``reproduced``: profile paper, on the paper's data set as published, and the check holds;
-- ``scaled-down``: any other profile or data, and the check holds;
+- ``reproduced``: profile paper, on the paper's data set as published and with its model where the
+  claim names models, and the check holds;
+- ``scaled-down``: any other profile, data or model, and the check holds;
 - ``disagrees``: the check does not hold;
 - ``undecided``: it holds in a part of the interval only, or whether anything is at stake is open;
 - ``no stake``: the whole 95 % interval of the stake lies under what the claim asks for;
@@ -106,6 +107,8 @@ class Claim(Record):
         check: what must hold.
         stake: what must be at stake at least, in `unit`; None where the claim compares nothing.
         dataset: the paper's data set; on any other no result counts as reproduced.
+        models: the paper's; with any other no result counts as reproduced. Empty where the claim
+            is not about one model.
         notebook: the notebook that measures it.
         profiles: in which it does; smoke measures what default does.
     """
@@ -121,6 +124,7 @@ class Claim(Record):
     check: Check
     stake: Annotated[FiniteFloat, Field(gt=0)] | None = None
     dataset: Text
+    models: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     notebook: Annotated[str, StringConstraints(pattern=r"^\d\d_[a-z0-9_]+$")]
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1, strict=False)] = PROFILES
 
@@ -138,8 +142,10 @@ class Claim(Record):
             return "undecided"
         if not self.check.holds(measured.mean):
             return "disagrees"
-        at_scale = measured.profile == "paper" and measured.dataset == self.dataset
-        return "reproduced" if at_scale and not measured.altered else "scaled-down"
+        same_data = measured.dataset == self.dataset and not measured.altered
+        same_model = not self.models or measured.model in self.models
+        at_scale = measured.profile == "paper" and same_data and same_model
+        return "reproduced" if at_scale else "scaled-down"
 
 
 class Measurement(Record):
@@ -152,6 +158,7 @@ class Measurement(Record):
         altered: what was done to the published data, such as "JPEG"; empty if nothing was.
         scale: how much was measured, such as "200 images, 3 seeds".
         source: where the data came from, in words.
+        model: that was measured, as the claim's `models` name it; may be empty.
         note: what a reader must know beside the number; may be empty.
         changed: sizes that are not those of the profile, such as "images=20"; empty if none.
         interval: ends of the 95 % interval of the mean, in the claim's unit, or None.
@@ -167,6 +174,7 @@ class Measurement(Record):
     seed: Annotated[int, Field(ge=0)]
     scale: Text
     source: Text
+    model: str = ""
     note: str
     changed: str = ""
     interval: Annotated[tuple[FiniteFloat, FiniteFloat], Field(strict=False)] | None = None
@@ -256,6 +264,7 @@ def measure(
     source: str,
     folder: Path,
     altered: str = "",
+    model: str = "",
     note: str = "",
     changed: str = "",
     interval: tuple[SupportsFloat, SupportsFloat] | None = None,
@@ -272,6 +281,7 @@ def measure(
         source: where the data came from, in words.
         folder: the run's folder for this notebook.
         altered: what was done to the published data; empty if nothing was.
+        model: that was measured; empty if the claim names none.
         note: what a reader must know beside the number.
         changed: sizes that are not those of the profile.
         interval, over, stake: see `Measurement`.
@@ -290,6 +300,7 @@ def measure(
         "seed": seed,
         "scale": scale,
         "source": source,
+        "model": model,
         "note": note,
         "changed": changed,
         "interval": interval and tuple(_six_digits(end) for end in interval),

@@ -88,6 +88,7 @@ class Run:
         *,
         scale: str,
         source: str | LabelledImages,
+        model: str = "",
         note: str = "",
         interval: tuple[float, float] | None = None,
         over: str = "",
@@ -101,6 +102,7 @@ class Run:
             scale: how much was measured, such as "200 images, 3 seeds".
             source: the data, or in words where it came from if it is that of the data set as
                 published; images that were altered are another data set than the paper's.
+            model: that was measured, where the claim names the paper's models.
             note: what a reader must know beside the number.
             interval: ends of the 95 % interval; the claim is undecided if its check holds in a part
                 of it only.
@@ -118,6 +120,7 @@ class Run:
             seed=self.seed,
             scale=scale,
             source=data.source if data else source,
+            model=model,
             note=note,
             changed=", ".join(f"{name}={value}" for name, value in self.changes.items()),
             interval=interval,

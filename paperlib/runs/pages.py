@@ -350,7 +350,7 @@ def _claim(shown: Published, claim: Claim, setting: str) -> list[str]:
     runs = [shown.measured.get((claim.id, profile)) for profile in PUBLISHED]
     words = [shown.word(claim, profile) for profile in PUBLISHED]
     values = [measured_text(claim, run) if run else NONE for run in runs]
-    scales = [f"{run.scale}; {_source(run)}" if run else NONE for run in runs]
+    scales = [_setting(run) if run else NONE for run in runs]
     said = ["; ".join(notes(claim, run)) if run else "" for run in runs]
     rows = [
         ["status", "", *words],
@@ -382,8 +382,9 @@ def _command(shown: Published, notebook: str, profile: str) -> str:
     return f"`{words} --only {notebook}`" + (f"<br>{cost}" if cost else "")
 
 
-def _source(run: Measurement) -> str:
-    return run.source if run.altered in run.source else f"{run.source} ({run.altered})"
+def _setting(run: Measurement) -> str:
+    source = run.source if run.altered in run.source else f"{run.source} ({run.altered})"
+    return "; ".join(text for text in (run.scale, source, run.model) if text)
 
 
 def row(cells: Sequence[str]) -> str:

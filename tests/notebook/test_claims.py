@@ -100,6 +100,16 @@ def test_altered_data_is_another_data_set(project):
     assert load_claims()["a-1"].status(said) == "reproduced"
 
 
+@pytest.mark.parametrize(
+    ("model", "status"), [("vit_b", "reproduced"), ("small", "scaled-down"), ("", "scaled-down")]
+)
+def test_another_model_than_the_papers_reproduces_nothing(project, model, status):
+    measured = take([0.1], folder=project, profile="paper", dataset="cifar10", model=model)
+    claim = load_claims()["a-1"].model_copy(update={"models": ("vit_b", "vit_h")})
+    assert claim.status(measured) == status
+    assert claim.status(measured.model_copy(update={"altered": "JPEG"})) == "scaled-down"
+
+
 def test_the_check_holds_for_the_mean_and_the_spread_is_the_sample_deviation(project):
     values = [0.3, -0.1, 0.4, 0.2]
     measurement = take(values, folder=project)

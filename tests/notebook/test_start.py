@@ -391,9 +391,10 @@ def test_what_was_done_to_the_data_goes_with_a_measurement(outputs):
     run = start("01_spectrum", sizes, **GIVEN)
     images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
     data = LabelledImages(images, torch.tensor([0]), ("a",), "scenes", altered="JPEG")
-    run.check("freq-1-linear", [0.7, 0.8], scale="all", source=data, note="few")
+    run.check("freq-1-linear", [0.7, 0.8], scale="all", source=data, model="linear", note="few")
     written = json.loads((run.folder / "claims/freq-1-linear.json").read_text())
     assert (written["source"], written["altered"]) == ("scenes", "JPEG")
+    assert written["model"] == "linear"
     assert (written["values"], written["note"]) == ([0.7, 0.8], "few")
 
 

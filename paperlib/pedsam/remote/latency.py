@@ -222,7 +222,6 @@ def measure_cases(
         with contextlib.ExitStack() as stack:
             started: list[LocalServer] = []
             if name in threads:
-                stack.enter_context(giving_back())
                 services = (WindowService(worker, Limits()) for _ in range(most))
                 addresses = stack.enter_context(serving(services))
             else:

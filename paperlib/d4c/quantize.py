@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torchvision import transforms
@@ -29,6 +30,7 @@ from paperlib.d4c.methods import METHODS, calibration_images
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, ZeroShotTask, photo, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.retrieval import Pairs, by_chance, load_pairs, retrieval
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import load_images
@@ -75,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         "--images", default="d4c", help=f"{', '.join(DATA_FREE)}, or a folder with a folder a class"
     )
     add("--data", help=f"what to measure on: {', '.join(SETS)}, or a folder with a folder a class")
+    add("--pairs", type=Path, help="CSV file with the columns image and text: retrieval on them")
     add("--test-images", type=int, help="draw so many of them (default: all)")
     add("--names", type=Path, help="file of names for the prompts, a line each")
     add("--template", help='of the prompts, such as "ein Foto von {}."')
@@ -123,6 +126,7 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
         check_foldable(clip)
     clip = clip.to(device())
     data = options.data and test_data(options.data, options, clip)
+    pairs = options.pairs and load_pairs(options.pairs)
     given = _lines(options.classes) or ()
     task = data and task_of(options.data, data, given, template)
     templates = task.templates if task else (template,)
@@ -152,6 +156,9 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
             f"{measured.images} images: Top-1 {measured.top1:.1%} (float {measured.float_top1:.1%})"
             f", agreement {measured.agreement:.1%}, cosine {measured.cosine:.4f}"
         )
+    if pairs:
+        with _stage(f"retrieval on {len(pairs.files)} images, {len(pairs.texts)} texts"):
+            print(retrieval_table(clip, quantized, tokenizer, pairs).to_string())
     if options.out:
         save_quantized(quantized, options.out)
         again = load_quantized(options.out, clip.cpu()).encode_image(images[:1].cpu())
@@ -236,6 +243,16 @@ def task_of(
     else:
         task = ZeroShotTask(data.classes, (template,))
     return replace(task, names=tuple(names)) if names else task
+
+
+def retrieval_table(
+    clip: nn.Module, quantized: nn.Module, tokenizer: Tokenizer, pairs: Pairs
+) -> pd.DataFrame:
+    """Recall (%) at random, of the CLIP in floating point, and of the quantized one."""
+    found = {"by chance": by_chance(pairs)}
+    for name, model in (("float", clip), ("quantized", quantized)):
+        found[name] = retrieval(model, tokenizer, pairs, transform(clip))
+    return (100 * pd.concat(found, axis=1)).stack(level=0, future_stack=True).round(1)
 
 
 def batches(

@@ -41,13 +41,25 @@ def call(tmp_path, *more):
 
 def test_from_synthesis_to_a_file_that_is_read_back(tmp_path, photographs, capsys):
     out = tmp_path / "small.safetensors"
-    quantized, found = call(tmp_path, "--data", str(photographs), "--out", str(out))
+    pairs = photographs / "pairs.csv"
+    rows = [
+        f"{file.relative_to(photographs)},{file.parent.name}"
+        for file in photographs.glob("*/0.png")
+    ]
+    pairs.write_text("\n".join(["image,text", *rows]))
+    measured = ["--data", str(photographs), "--pairs", str(pairs)]
+    quantized, found = call(tmp_path, *measured, "--out", str(out))
     assert found.images == 15 and found.float_top1 > 0.6 and found.agreement > 0.6
     assert found.cosine > 0.5
     printed = capsys.readouterr().out
     for stage in ("calibration images: d4c:", "weights and text tower:", "image tower:"):
         assert f"{stage} " in printed
-    assert "read back: equal features" in printed
+    assert "read back: equal features" in printed and "retrieval on 3 images, 3 texts" in printed
+    chance, whole, few_bits = (
+        float(re.search(rf"image to text .*?{name} +(\S+)", printed, re.DOTALL)[1])
+        for name in ("by chance", "float", "quantized")
+    )
+    assert chance == 33.3 < min(whole, few_bits)
     images = torch.randn(2, 3, 64, 64)
     again = load_quantized(out, load_clip(CLIP)[0])
     assert torch.equal(again.encode_image(images), quantized.encode_image(images))

@@ -21,18 +21,24 @@
 #
 # *Measured when published: default 49 s of one core, 1332 MB.*
 #
+# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
+# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+#
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
 seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
+model = ""  # RN50, ViT-B/32 or any CLIP of open_clip in place of the small ones
+weights = ""  # of that CLIP: its file, or the folder of OpenAI's
 
 # %%
 from paperlib.d4c import sizes
 from paperlib.notebook.start import start
 
-run = start("10_limits", sizes, profile=profile, seed=seed, dataset=dataset)
+named = {"model": model, "weights": weights}
+run = start("10_limits", sizes, profile=profile, seed=seed, dataset=dataset, **named)
 
 # %%
 import itertools
@@ -42,7 +48,7 @@ import torch
 from paperlib.d4c import plots
 from paperlib.d4c.baselines import real_images
 from paperlib.d4c.claimed import information_claims
-from paperlib.d4c.encoders import ENCODERS, load_encoders, other_towers
+from paperlib.d4c.encoders import ENCODERS, chosen_encoders, other_towers
 from paperlib.d4c.methods import TITLES, data_free_baseline
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.published import calibration_sets, iterations_in_words
@@ -80,29 +86,29 @@ from paperlib.paths import outputs_dir
 # for no content; D4C asks for that of a sentence.
 
 # %%
-clips = load_encoders(dataset, run.sizes.encoders)
+clips, own = chosen_encoders(dataset, run.sizes, **named, full=run.profile == "paper")
 methods = {
     name: ["real", "gaussian", data_free_baseline(model), "d4c"]
     for name, (model, _) in clips.items()
 }
 
 # %%
-count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
-draws = load_draws(dataset, "train", count + run.sizes.real_images, run.sizes.seeds, seed)
+count = max(Settings(**changes).images for changes in own.encoders.values())
+draws = load_draws(dataset, "train", count + own.real_images, own.seeds, seed)
 kept = outputs_dir() / "calibration_images"
-images = calibration_sets(dataset, clips, methods, run.sizes, seed, draws, kept)
-print(f"{count} images a method and draw, {run.sizes.real_images} real ones to compare with")
+images = calibration_sets(dataset, clips, methods, own, seed, draws, kept)
+print(f"{count} images a method and draw, {own.real_images} real ones to compare with")
 
 # %%
 every = dict(images)  # with the larger sample of real ones
-for (name, (model, _)), (k, data) in itertools.product(clips.items(), enumerate(draws)):
+for (name, (clip, _)), (k, data) in itertools.product(clips.items(), enumerate(draws)):
     others = data.subset(torch.arange(count, len(data)))
-    every[name, k, REFERENCE] = real_images(model, others)
+    every[name, k, REFERENCE] = real_images(clip, others)
 
 # %%
 rows = [(next(iter(clips)), method) for method in ("real", "gaussian")]
 rows += [(name, method) for name in clips for method in methods[name][2:]]
-pictures = {row: images[row[0], 0, row[1]][: run.sizes.shown].cpu() for row in rows}
+pictures = {row: images[row[0], 0, row[1]][: own.shown].cpu() for row in rows}
 pixels = as_pixels(denormalise(torch.cat(list(pictures.values()))))
 run.save_figure(plots.examples, examples_table(pictures), {"images": pixels})
 
@@ -228,26 +234,26 @@ run.save_figure(plots.plane, plane_table(features))
 # %%
 smallest = nearer_table(distances).groupby(["what", "draw"]).nearer.min()
 encoders = ", ".join(ENCODERS[name] for name in clips)
-scale = f"{encoders}; {count} images a method, {run.sizes.seeds} draws"
+scale = f"{encoders}; {count} images a method, {own.seeds} draws"
 
 # %%
 said = []
-for name, changes in run.sizes.encoders.items():
-    given = methods[name][2:], Settings(**changes), run.sizes.published
+for name, changes in own.encoders.items():
+    given = methods[name][2:], Settings(**changes), own.published
     said.append(f"{ENCODERS[name]}: {iterations_in_words(dataset, name, *given)}")
 note = "; ".join(said)
 
 # %%
 found = smallest["semantics"].tolist()
-run.check("d4c-2-semantics", found, scale=scale, source=data, note=note)
+run.check("d4c-2-semantics", found, scale=scale, source=data, note=note, model=model)
 
 # %%
 for claim, _, values, about in information_claims(told, count):
-    run.check(claim, values, source=data, note=note, **about)
+    run.check(claim, values, source=data, note=note, model=model, **about)
 
 # %%
 found = smallest["patches"].tolist()
-run.check("d4c-2-diversity", found, scale=scale, source=data, note=note)
+run.check("d4c-2-diversity", found, scale=scale, source=data, note=note, model=model)
 
 # %% [markdown]
 # ## Outcome

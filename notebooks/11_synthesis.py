@@ -21,18 +21,24 @@
 #
 # *Measured when published: default 19 s of one core, 1024 MB.*
 #
+# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
+# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+#
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
 seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
+model = ""  # RN50, ViT-B/32 or any CLIP of open_clip in place of the small ones
+weights = ""  # of that CLIP: its file, or the folder of OpenAI's
 
 # %%
 from paperlib.d4c import sizes
 from paperlib.notebook.start import start
 
-run = start("11_synthesis", sizes, profile=profile, seed=seed, dataset=dataset)
+named = {"model": model, "weights": weights}
+run = start("11_synthesis", sizes, profile=profile, seed=seed, dataset=dataset, **named)
 
 # %%
 import pandas as pd
@@ -40,7 +46,7 @@ from IPython.display import display
 
 from paperlib.d4c import plots
 from paperlib.d4c.baselines import gaussian_images, real_images
-from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.encoders import chosen_encoders
 from paperlib.d4c.explorer import explorer
 from paperlib.d4c.made_again import beside_the_card
 from paperlib.d4c.methods import ABLATION
@@ -79,22 +85,22 @@ from paperlib.seeds import derive, generator
 # images smooth.
 
 # %%
-clips = load_encoders(dataset, run.sizes.encoders)
-name, (model, tokenizer) = next(iter(clips.items()))
+clips, own = chosen_encoders(dataset, run.sizes, **named, full=run.profile == "paper")
+name, (clip, tokenizer) = next(iter(clips.items()))
 first = derive(seed, "draw")  # the first draw of notebooks 10, 12 and 13
-settings = Settings(**run.sizes.encoders[name], seed=first)
+settings = Settings(**own.encoders[name], seed=first)
 
 # %%
-texts = class_features(model, tokenizer, GENERIC_NAMES, [photo])
+texts = class_features(clip, tokenizer, GENERIC_NAMES, [photo])
 print(f"{len(GENERIC_NAMES)} prompts:", ", ".join(GENERIC_NAMES[::20]), "...")
 
 # %% [markdown]
 # How much of it is there in a real image? The largest similarities, and of noise.
 
 # %%
-data = load_images(dataset, "train", run.sizes.shown, seed)
-example, noise = real_images(model, data), gaussian_images(model, 1, seed)
-nearest_prompts(model, texts, {"real": example[0], "noise": noise[0]})
+data = load_images(dataset, "train", own.shown, seed)
+example, noise = real_images(clip, data), gaussian_images(clip, 1, seed)
+nearest_prompts(clip, texts, {"real": example[0], "noise": noise[0]})
 
 # %% [markdown]
 # ## SCG: a foreground against backgrounds
@@ -144,8 +150,8 @@ run.save_figure(plots.views, table, pictures)
 
 # %%
 made = {}
-for encoder, changes in run.sizes.encoders.items():
-    chosen = Settings(**changes, seed=first), run.sizes.snapshots, run.sizes.published
+for encoder, changes in own.encoders.items():
+    chosen = Settings(**changes, seed=first), own.snapshots, own.published
     for method in ABLATION:
         made[encoder, method], every = course(dataset, encoder, method, clips[encoder], *chosen)
 
@@ -175,8 +181,8 @@ run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(picture
 # 1 %). Another learning rate or temperature does not pass.
 
 # %%
-if run.sizes.published:
-    first_set = load_set(dataset, name, "d4c", model)
+if own.published:
+    first_set = load_set(dataset, name, "d4c", clip)
     display(beside_the_card(clips[name], first_set).round(3))
 
 # %% [markdown]
@@ -188,9 +194,9 @@ if run.sizes.published:
 
 # %%
 last_images, targets = ours["d4c"].images, ours["d4c"].targets
-similar = similar_prompts(model, texts, last_images, targets, 5)
+similar = similar_prompts(clip, texts, last_images, targets, 5)
 pixels = as_pixels(denormalise(last_images).cpu())
-run.save_figure(plots.prompt_images, similar[similar.image < run.sizes.shown], {"images": pixels})
+run.save_figure(plots.prompt_images, similar[similar.image < own.shown], {"images": pixels})
 
 # %% [markdown]
 # A dark bar at the top is an image in which the network finds its own prompt first. Where there is
@@ -228,7 +234,7 @@ run.save_figure(plots.losses, loss_table(made, every))
 # nothing of what they are worth for calibration (notebook 13).
 
 # %%
-own_prompt_table(model, texts, ours).round(2)
+own_prompt_table(clip, texts, ours).round(2)
 
 # %% [markdown]
 # **The question answered.** PGSI makes the network see the prompt, by patterns that people do not

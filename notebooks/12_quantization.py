@@ -22,18 +22,24 @@
 #
 # *Measured when published: default 7 minutes of one core, 1526 MB.*
 #
+# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
+# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+#
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
 seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
+model = ""  # RN50, ViT-B/32 or any CLIP of open_clip in place of the small ones
+weights = ""  # of that CLIP: its file, or the folder of OpenAI's
 
 # %%
 from paperlib.d4c import sizes
 from paperlib.notebook.start import start
 
-run = start("12_quantization", sizes, profile=profile, seed=seed, dataset=dataset)
+named = {"model": model, "weights": weights}
+run = start("12_quantization", sizes, profile=profile, seed=seed, dataset=dataset, **named)
 
 # %%
 import pandas as pd
@@ -41,7 +47,7 @@ import pandas as pd
 from paperlib.d4c import plots
 from paperlib.d4c.claimed import dynamic_claims, gain_claims, paper_bits_claims
 from paperlib.d4c.comparison import compare, float_top1, quantization_plans
-from paperlib.d4c.encoders import ENCODERS, load_encoders
+from paperlib.d4c.encoders import ENCODERS, chosen_encoders
 from paperlib.d4c.methods import TITLES, data_free_baseline
 from paperlib.d4c.published import calibration_sets, iterations_in_words
 from paperlib.d4c.reported import reported
@@ -66,8 +72,8 @@ from paperlib.paths import outputs_dir
 # prompts of its own; no two share a real image.
 
 # %%
-clips = load_encoders(dataset, run.sizes.encoders)
-tests = load_draws(dataset, "test", run.sizes.test_images, run.sizes.seeds, seed)
+clips, own = chosen_encoders(dataset, run.sizes, **named, full=run.profile == "paper")
+tests = load_draws(dataset, "test", own.test_images, own.seeds, seed)
 data = tests[0]
 print(f"{data.source}: {len(data)} images a draw, {len(data.classes)} classes")
 
@@ -102,10 +108,10 @@ methods = {
 }
 
 # %%
-count = max(Settings(**changes).images for changes in run.sizes.encoders.values())
-real = load_draws(dataset, "train", count, run.sizes.seeds, seed)
+count = max(Settings(**changes).images for changes in own.encoders.values())
+real = load_draws(dataset, "train", count, own.seeds, seed)
 kept = outputs_dir() / "calibration_images"
-images = calibration_sets(dataset, clips, methods, run.sizes, seed, real, kept)
+images = calibration_sets(dataset, clips, methods, own, seed, real, kept)
 
 # %% [markdown]
 # ## Quantization
@@ -133,7 +139,7 @@ images = calibration_sets(dataset, clips, methods, run.sizes, seed, real, kept)
 # at the paper's bit-widths white noise alone says what any images are worth.
 
 # %%
-plans = quantization_plans(run.sizes, seed)
+plans = quantization_plans(own, seed)
 given = clips, plans, images, tests, dataset, outputs_dir() / "quantized"
 comparison = compare(*given, without_images=True)
 
@@ -176,7 +182,7 @@ run.save_figure(plots.accuracy, measured.assign(float=[whole[pair] for pair in p
 # %%
 for name, rows in measured[measured.decisive].groupby("encoder", sort=False):
     order = ranked(rows.groupby("method").top1.mean().rename(TITLES), unit=" %", digits=3)
-    run.say(f"{ENCODERS[name]} at {run.sizes.decisive[name]}: {order}.")
+    run.say(f"{ENCODERS[name]} at {own.decisive[name]}: {order}.")
 
 # %% [markdown]
 # ## Without any calibration images
@@ -247,7 +253,7 @@ for (name, bits), mine in gains.groupby(["encoder", "bits"], sort=False):
 
 # %%
 keys = ["encoder", "method"]
-widths = range_table(images, comparison.steps, run.sizes.decisive)
+widths = range_table(images, comparison.steps, own.decisive)
 widths = widths.merge(measured[measured.decisive][[*keys, "draw", "top1"]]).drop(columns="draw")
 widths = widths.groupby(keys, sort=False).mean()
 widths.rename(index=TITLES | ENCODERS).round(2)
@@ -266,23 +272,23 @@ for name, wider in widths["steps, × those of real images"].groupby("encoder", s
 
 # %%
 notes = {}
-for name, changes in run.sizes.encoders.items():
-    chosen, made = Settings(**{**changes, **run.sizes.rounding}), (baselines[name], "d4c")
-    words = iterations_in_words(dataset, name, made, chosen, run.sizes.published)
+for name, changes in own.encoders.items():
+    chosen, made = Settings(**{**changes, **own.rounding}), (baselines[name], "d4c")
+    words = iterations_in_words(dataset, name, made, chosen, own.published)
     notes[name] = f"{words}; {chosen.reconstruction_iterations} of reconstruction"
 
 # %%
-for claim, name, values, about in gain_claims(gains, run.sizes.decisive, run.sizes.test_images):
-    run.check(claim, values, source=data, note=notes[name], **about)
+for claim, name, values, about in gain_claims(gains, own.decisive, own.test_images):
+    run.check(claim, values, source=data, note=notes[name], model=model, **about)
 
 # %%
 above = beside.d4c - alone["dynamic activations"]
-for claim, name, values, about in dynamic_claims(above, run.sizes.test_images):
-    run.check(claim, values, source=data, note=notes[name], **about)
+for claim, name, values, about in dynamic_claims(above, own.test_images):
+    run.check(claim, values, source=data, note=notes[name], model=model, **about)
 
 # %%
-for claim, name, values, about in paper_bits_claims(gains, run.sizes.test_images):
-    run.check(claim, values, source=data, note=notes[name], **about)
+for claim, name, values, about in paper_bits_claims(gains, own.test_images):
+    run.check(claim, values, source=data, note=notes[name], model=model, **about)
 
 # %% [markdown]
 # ## Outcome

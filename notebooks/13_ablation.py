@@ -28,18 +28,24 @@
 #
 # *Measured when published: default 4 minutes of one core, 1371 MB.*
 #
+# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
+# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+#
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
 seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
+model = ""  # RN50, ViT-B/32 or any CLIP of open_clip in place of the small ones
+weights = ""  # of that CLIP: its file, or the folder of OpenAI's
 
 # %%
 from paperlib.d4c import sizes
 from paperlib.notebook.start import start
 
-run = start("13_ablation", sizes, profile=profile, seed=seed, dataset=dataset)
+named = {"model": model, "weights": weights}
+run = start("13_ablation", sizes, profile=profile, seed=seed, dataset=dataset, **named)
 
 # %%
 import itertools
@@ -59,7 +65,7 @@ from paperlib.d4c.ablation import (
 )
 from paperlib.d4c.claimed import part_claims
 from paperlib.d4c.comparison import compare, decisive_plans
-from paperlib.d4c.encoders import ENCODERS, load_encoders
+from paperlib.d4c.encoders import ENCODERS, chosen_encoders
 from paperlib.d4c.methods import ABLATION, TITLES
 from paperlib.d4c.published import calibration_sets, iterations_in_words
 from paperlib.d4c.reported import reported
@@ -83,13 +89,13 @@ from paperlib.runtime import device
 # nothing was added (null), and noise, to which PGSI surely adds something (positive).
 
 # %%
-clips = load_encoders(dataset, run.sizes.encoders)
-tests = load_draws(dataset, "test", run.sizes.test_images, run.sizes.seeds, seed)
+clips, own = chosen_encoders(dataset, run.sizes, **named, full=run.profile == "paper")
+tests = load_draws(dataset, "test", own.test_images, own.seeds, seed)
 
 # %%
-methods, no_real = dict.fromkeys(clips, ("gaussian", *ABLATION)), [None] * run.sizes.seeds
+methods, no_real = dict.fromkeys(clips, ("gaussian", *ABLATION)), [None] * own.seeds
 kept = outputs_dir() / "calibration_images"
-images = calibration_sets(dataset, clips, methods, run.sizes, seed, no_real, kept)
+images = calibration_sets(dataset, clips, methods, own, seed, no_real, kept)
 images |= of_the_next_draw(images)
 
 # %% [markdown]
@@ -101,7 +107,7 @@ images |= of_the_next_draw(images)
 # of the image tower.
 
 # %%
-plans = decisive_plans(run.sizes, seed)
+plans = decisive_plans(own, seed)
 given = clips, plans, images, tests, dataset, outputs_dir() / "quantized"
 measured = ablation_table(compare(*given).top1, images)
 
@@ -148,10 +154,10 @@ for name, rows in table.groupby("encoder", sort=False):
 # none, the smallest would be a loss by chance alone, so none is picked.
 
 # %%
-for claim, name, values, about in part_claims(gains, run.sizes.test_images):
-    chosen = Settings(**run.sizes.encoders[name])
-    note = iterations_in_words(dataset, name, ABLATION, chosen, run.sizes.published)
-    run.check(claim, values, source=tests[0], note=note, **about)
+for claim, name, values, about in part_claims(gains, own.test_images):
+    chosen = Settings(**own.encoders[name])
+    note = iterations_in_words(dataset, name, ABLATION, chosen, own.published)
+    run.check(claim, values, source=tests[0], note=note, model=model, **about)
 
 # %% [markdown]
 # ## Cost of the synthesis
@@ -160,7 +166,7 @@ for claim, name, values, about in part_claims(gains, run.sizes.test_images):
 # number of iterations. The work of an iteration does not depend on its number.
 
 # %%
-timed = cost.synthesis_cost(clips, run.sizes.encoders, run.sizes.timed_iterations)
+timed = cost.synthesis_cost(clips, own.encoders, own.timed_iterations)
 threads = torch.get_num_threads()
 print(f"{device().type}, threads: {threads}; {Settings.synthesis_iterations:,} iterations")
 
@@ -172,7 +178,8 @@ print(f"{device().type}, threads: {threads}; {Settings.synthesis_iterations:,} i
 # %%
 paper = reported("synthesis_seconds")
 paper["s an image"] = paper.value / Settings.images
-both = {"here: small CLIPs, 64 px": timed, "README: RTX A6000, full size": paper}
+here = f"here: {model or 'small CLIPs, 64 px'}"
+both = {here: timed, "README: RTX A6000, full size": paper}
 cost_table = pd.concat(both).droplevel(1).rename_axis("where").reset_index()
 
 # %%
@@ -208,8 +215,8 @@ for name, factor in part_factors(timed).iterrows():
 reported("reconstruction_seconds")[["encoder", "value", "unit"]]
 
 # %%
-bits = {name: bit_widths(run.sizes.decisive[name]) for name in clips}
-learned = {name: Settings(**{**run.sizes.encoders[name], **bits[name]}) for name in clips}
+bits = {name: bit_widths(own.decisive[name]) for name in clips}
+learned = {name: Settings(**{**own.encoders[name], **bits[name]}) for name in clips}
 of_d4c = {name: images[name, 0, "d4c"] for name in clips}
 cost.stage_table(clips, learned, of_d4c, tests[0], dataset).round(1)
 

@@ -28,6 +28,9 @@
 #
 # *Measured when published: default 2 minutes of one core, 1382 MB.*
 #
+# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
+# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+#
 # Tested on one core of a CPU, on which it stays: its integer products are those of torch on
 # processors.
 
@@ -35,23 +38,25 @@
 profile = "default"  # smoke, default, paper
 seed = 0  # of the images and of every random choice
 dataset = "openmoji"  # openmoji, cifar10
+model = ""  # RN50, ViT-B/32 or any CLIP of open_clip in place of the small ones
+weights = ""  # of that CLIP: its file, or the folder of OpenAI's
 
 # %%
 from paperlib.d4c import sizes
 from paperlib.notebook.start import start
 
-run = start("14_deployment", sizes, profile=profile, seed=seed, dataset=dataset)
+named = {"model": model, "weights": weights}
+run = start("14_deployment", sizes, profile=profile, seed=seed, dataset=dataset, **named)
 
 # %%
 import torch
 
 from paperlib.d4c import deployment, integer, plots
 from paperlib.d4c.comparison import first_plans, text_towers
-from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.encoders import chosen_encoders
 from paperlib.d4c.pipeline import quantize_image
 from paperlib.d4c.published import calibration_sets
 from paperlib.d4c.zero_shot import load_images
-from paperlib.models.clip import preprocess
 from paperlib.paths import outputs_dir
 
 # %% [markdown]
@@ -61,14 +66,15 @@ from paperlib.paths import outputs_dir
 # integer products it is about.
 
 # %%
-clips = load_encoders(dataset, run.sizes.encoders, torch.device("cpu"))
-test = load_images(dataset, "test", run.sizes.test_images, seed)
+full, cpu = run.profile == "paper", torch.device("cpu")
+clips, own = chosen_encoders(dataset, run.sizes, **named, full=full, place=cpu)
+test = load_images(dataset, "test", own.test_images, seed)
 methods, kept = {name: ["d4c"] for name in clips}, outputs_dir() / "calibration_images"
-images = calibration_sets(dataset, clips, methods, run.sizes, seed, [None], kept)
+images = calibration_sets(dataset, clips, methods, own, seed, [None], kept)
 
 # %%
 quantized = {}
-for plan, text_done in text_towers(clips, first_plans(run.sizes, seed), dataset):
+for plan, text_done in text_towers(clips, first_plans(own, seed), dataset):
     given = images[plan.encoder, 0, "d4c"], outputs_dir() / "quantized"
     quantized[plan.encoder, plan.bits] = quantize_image(text_done, *given)
 
@@ -87,7 +93,7 @@ loaded, files = deployment.through_files(quantized, clips)
 files.round(2)
 
 # %% tags=["nbval-check-output"]
-some = preprocess(test.images[:20], 64)
+some = test.images[:20]
 print("equal bit for bit:", deployment.same_features(quantized, loaded, some))
 
 # %% [markdown]
@@ -122,7 +128,7 @@ differences.round(4)
 # besides.
 
 # %%
-timed = run.sizes.timed_images, run.sizes.timed_seconds
+timed = own.timed_images, own.timed_seconds
 measured = deployment.side_by_side(clips, loaded, towers, test, dataset, *timed)
 measured.round(2)
 

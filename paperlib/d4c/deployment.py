@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from paperlib.d4c import integer
@@ -47,17 +47,18 @@ def through_files(
 def same_features(
     first: Mapping[Key, QuantizedClip],
     second: Mapping[Key, QuantizedClip],
-    images: Float[Tensor, "n 3 size size"],
+    images: UInt8[Tensor, "n 3 height width"],
 ) -> bool:
     """Whether models give equal features of the images, bit for bit."""
     return all(
-        torch.equal(model.encode_image(images), second[key].encode_image(images))
+        torch.equal(model.encode_image(x), second[key].encode_image(x))
         for key, model in first.items()
+        for x in [preprocess(images, image_size(model))]
     )
 
 
 def on_integers(
-    models: Mapping[Key, QuantizedClip], images: Float[Tensor, "n 3 size size"]
+    models: Mapping[Key, QuantizedClip], images: UInt8[Tensor, "n 3 height width"]
 ) -> tuple[dict[Key, nn.Module], pd.DataFrame]:
     """Image towers with integer products; and a row each, beside the simulation.
 
@@ -68,7 +69,8 @@ def on_integers(
     for key, model in models.items():
         towers[key], layers = integer.integer_tower(model)
         share = 100 * integer.share_of_weights(model, layers)
-        rows.append([*key, share, integer.largest_difference(towers[key], model, images)])
+        x = preprocess(images, image_size(model))
+        rows.append([*key, share, integer.largest_difference(towers[key], model, x)])
     columns = ["encoder", "bits", "weights on integers (%)", "largest difference of features"]
     return towers, pd.DataFrame(rows, columns=columns)
 

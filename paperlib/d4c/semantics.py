@@ -11,13 +11,20 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import pair_similarities
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
-from paperlib.models.clip import Tokenizer, class_features, denormalise, encode_images
+from paperlib.models.clip import (
+    Tokenizer,
+    class_features,
+    denormalise,
+    encode_images,
+    image_size,
+)
 from paperlib.models.frozen import frozen
 
 LEAST_SIDE = 4  # of the feature map that patches are taken from
@@ -63,14 +70,23 @@ def told_apart(
     """The `prompt_information` of sets of images about the generic names.
 
     Args:
-        judges: CLIPs that judge, by the encoder that the images were made for.
+        judges: CLIPs that judge, by the encoder that the images were made for; images of another
+            size than they take are resized.
         images: by encoder, draw and method.
     """
     texts = {name: class_features(*clip, GENERIC_NAMES, [photo]) for name, clip in judges.items()}
     return {
-        key: prompt_information(judges[key[0]][0], texts[key[0]], drawn)
+        key: prompt_information(judges[key[0]][0], texts[key[0]], _fitted(judges[key[0]][0], drawn))
         for key, drawn in images.items()
     }
+
+
+def _fitted(judge: nn.Module, images: Float[Tensor, "n 3 size size"]) -> Tensor:
+    """Images at the size that a CLIP takes."""
+    size = image_size(judge)
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size, mode="bicubic", antialias=True)
 
 
 def patch_similarities(

@@ -10,11 +10,13 @@ from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.sizes import NEAREST, TINY_D4C
 from paperlib.d4c.storage import float_bytes
 from paperlib.d4c.zero_shot import load_images, task_features, top1
+from paperlib.models.clip import preprocess
 
 
 @pytest.fixture(scope="module")
 def images():
-    return torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    draw = torch.Generator().manual_seed(0)
+    return torch.randint(256, (4, 3, 70, 80), generator=draw, dtype=torch.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def models(vit_clip, images):
     for bits in ("W4A8", "W2A8"):
         settings = Settings(**{**TINY_D4C, **NEAREST, **bit_widths(bits), "range_fractions": 2})
         text_done = quantize_text(*vit_clip["vit"], settings, templates)
-        found["vit", bits] = quantize_image(text_done, images)
+        found["vit", bits] = quantize_image(text_done, preprocess(images, 64))
     return found
 
 

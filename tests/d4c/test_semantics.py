@@ -14,7 +14,7 @@ from paperlib.d4c.semantics import (
     told_apart,
 )
 from paperlib.models.captions import make_tokenizer
-from paperlib.models.clip import build_small_clip, class_features, normalise
+from paperlib.models.clip import build_small_clip, class_features, image_size, normalise
 
 
 @pytest.fixture(scope="module", params=["resnet", "vit"])
@@ -57,6 +57,25 @@ def test_each_set_is_judged_by_the_judge_of_its_encoder(model):
     sets = {key: images(n) for key, n in zip(keys, (2, 3), strict=True)}
     found = told_apart({"vit": (model, tokenizer)}, sets)
     assert found == {key: prompt_information(model, texts, x) for key, x in sets.items()}
+
+
+def test_a_judge_sees_images_at_the_size_that_it_takes(model):
+    seen = []
+
+    class Sees(Judge):
+        visual = model.visual
+
+        def encode_text(self, tokens, normalize=False):
+            return F.normalize(torch.randn(len(tokens), 4), dim=-1)
+
+        def encode_image(self, images, normalize=False):
+            seen.append(images.shape[-1])
+            return super().encode_image(images)
+
+    size = image_size(model)
+    sets = {("vit", k, "real"): torch.randn(2, 3, side, side) for k, side in enumerate((size, 224))}
+    assert len(told_apart({"vit": (Sees(1), make_tokenizer())}, sets)) == 2
+    assert seen == [size, size]
 
 
 def test_the_other_tower_judges():

@@ -92,7 +92,8 @@ encoding.rounds_table(encoders)
 # $$\frac{1}{k}\,T + \Bigl(1 - \frac{1}{k}\Bigr)\,m.$$
 #
 # There always is a server that a window can go to: if each had more than that bound less the
-# window, all together would have more than there is.
+# window, all together would have more than there is. A picture that fits into one window has no
+# such share: it stays on the edge.
 
 # %%
 sam = load_sam("sam-small")

@@ -5,15 +5,19 @@ stand in `data/d4c_sets`, as `paperlib.d4c.set_store` keeps them.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from paperlib.d4c.encoders import other_towers
 from paperlib.d4c.methods import ABLATION, TITLES, calibration_images, settings_of
 from paperlib.d4c.optimiser import Part
 from paperlib.d4c.prompts import GENERIC_NAMES
+from paperlib.d4c.semantics import told_apart
 from paperlib.d4c.set_store import (
     LOSSES_EVERY,
     PICTURES,
@@ -23,7 +27,8 @@ from paperlib.d4c.set_store import (
 )
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import EncoderSizes
-from paperlib.d4c.synthesis import Synthesis, draw_beginning, synthesise
+from paperlib.d4c.synthesis import Synthesis, draw_beginning, foregrounds, synthesise
+from paperlib.d4c.tables import information_table
 from paperlib.data import LabelledImages
 from paperlib.models.clip import Tokenizer, image_size
 from paperlib.seeds import derive
@@ -121,6 +126,49 @@ def course(
     losses = torch.tensor([found.losses])
     few = targets[:PICTURES], boxes[:PICTURES]
     return Synthesis(first[last], losses, first, *few), LOSSES_EVERY
+
+
+def first_set_boxes(dataset: str, encoder: str, model: nn.Module) -> Int[Tensor, "n 4"]:
+    """The foreground of every image of D4C's first set: top, left, height, width in pixels.
+
+    Args:
+        dataset, encoder, model: as for `load_set`.
+    """
+    card = read_card(dataset, encoder, "d4c")
+    part = Part(card["sets"][0]["seed"], card["sets"][0]["images"])
+    own, size = card_settings(card), image_size(model)
+    return draw_beginning(part, len(GENERIC_NAMES), size, own)[1]
+
+
+def told_of_first_sets(
+    dataset: str,
+    clips: Mapping[str, tuple[nn.Module, Tokenizer]],
+    methods: Mapping[str, Sequence[str]],
+    sizes: EncoderSizes,
+    seed: int,
+    data: LabelledImages,
+) -> pd.DataFrame:
+    """Prompts told apart in all images of D4C's first set and in as many of each other method.
+
+    Whole, and in the boxes that are the foreground of D4C's; the same boxes for every method.
+
+    Args:
+        dataset, clips, methods, sizes, seed: as for `calibration_sets`; `sizes` has published sets.
+        data: real images, as many or more.
+
+    Returns:
+        As `paperlib.d4c.tables.information_table`, once for "whole" and once for "foreground".
+    """
+    judges, found = other_towers(dataset, clips), {"whole": {}, "foreground": {}}
+    for name, own in methods.items():
+        boxes = first_set_boxes(dataset, name, clips[name][0])
+        many = replace(sizes, encoders={name: {**sizes.encoders[name], "images": len(boxes)}})
+        images = calibration_sets(dataset, clips, {name: own}, many, seed, [data])
+        crops = {key: foregrounds(x, boxes.to(x.device)) for key, x in images.items()}
+        found["whole"] |= told_apart(judges, images)
+        found["foreground"] |= told_apart(judges, crops)
+    tables = {what: information_table(told, len(boxes)) for what, told in found.items()}
+    return pd.concat(tables, axis=1)
 
 
 def iterations_in_words(

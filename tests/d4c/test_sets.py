@@ -14,7 +14,14 @@ from paperlib.d4c.methods import ABLATION, calibration_images, data_free_baselin
 from paperlib.d4c.optimiser import Part
 from paperlib.d4c.pilot import MARGIN, PAPER, chosen, imagenet_names
 from paperlib.d4c.prompts import GENERIC_NAMES
-from paperlib.d4c.published import calibration_set, calibration_sets, course, iterations_in_words
+from paperlib.d4c.published import (
+    calibration_set,
+    calibration_sets,
+    course,
+    first_set_boxes,
+    iterations_in_words,
+    told_of_first_sets,
+)
 from paperlib.d4c.set_store import DRAWS, decode, encode, load_set
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import EncoderSizes
@@ -206,6 +213,24 @@ def test_sets_of_every_encoder_draw_and_method(clips):
         settings = Settings(**few, seed=derive(5, "draw", k))
         given = clips[name], settings, k, True, data[k]
         assert torch.equal(images, calibration_set("openmoji", name, method, *given))
+
+
+def test_the_first_sets_are_judged_whole_and_in_the_boxes_of_d4c(clips):
+    """The foreground shows more than the whole, and noise shows nothing in either."""
+    sizes = EncoderSizes({"vit": {"images": 4}}, True)
+    (data,) = load_draws("openmoji", "train", 128, 1, 0)
+    vit = {"vit": clips["vit"]}
+    boxes = first_set_boxes("openmoji", "vit", clips["vit"][0])
+    assert boxes.shape == (128, 4) and boxes[:, 2:].min() > 0 and (boxes[:, :2] >= 0).all()
+    assert (boxes[:, :2] + boxes[:, 2:] <= 64).all()
+    told = told_of_first_sets("openmoji", vit, {"vit": ["gaussian", "d4c", "real"]}, sizes, 0, data)
+    assert list(told["whole"]) == ["prompts told apart", "share of log 128"]
+    for what in ("whole", "foreground"):
+        found = told[what]["prompts told apart"]["vit"]
+        assert found["gaussian"] < 2 < found["d4c"]
+        assert told[what]["share of log 128"]["vit", "gaussian"] < 0.2
+    assert found["d4c"] > told["whole"]["prompts told apart"]["vit", "d4c"]
+    assert told["whole"]["prompts told apart"]["vit", "real"] > 30
 
 
 def test_iterations_in_words():

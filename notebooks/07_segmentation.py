@@ -208,7 +208,8 @@ if (run.profile, run.dataset) == ("paper", "coco"):
 # ## Outcome
 #
 # ± is the standard deviation over draws of images that share none; the networks are the same. Where
-# a small SAM stands in for SAM, nothing counts as reproduced: at best it holds, scaled down.
+# a small SAM stands in for SAM, what the paper says of SAM is not reproduced: at best it holds,
+# scaled down.
 
 # %%
 run.claims_table()

@@ -21,8 +21,9 @@
 #
 # *Measured when published: default 49 s of one core, 1332 MB.*
 #
-# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
-# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+# `model="RN50"` or another of OpenAI's CLIPs (`weights` names its file, if there is a copy), or a
+# config of open_clip with its file, takes that CLIP in place of the small ones, in profile paper
+# with the paper's settings: days of a CPU. What is said below of small CLIPs is not said of it.
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 
@@ -87,7 +88,7 @@ from paperlib.paths import outputs_dir
 # for no content; D4C asks for that of a sentence.
 
 # %%
-clips, own = chosen_encoders(dataset, run.sizes, **named, full=run.profile == "paper")
+clips, own, label = chosen_encoders(run, **named)
 methods = {
     name: ["real", "gaussian", data_free_baseline(model), "d4c"]
     for name, (model, _) in clips.items()
@@ -161,7 +162,7 @@ for name, means in information["prompts told apart"].unstack().iterrows():
 
 # %%
 if own.published:
-    told_of_all = told_of_first_sets(dataset, clips, methods, own, seed, draws[0])
+    told_of_all = told_of_first_sets(dataset, clips, methods, own, seed)
     display(told_of_all.rename(index=TITLES | ENCODERS).round(2))
 
 # %% [markdown]
@@ -256,15 +257,15 @@ note = "; ".join(said)
 
 # %%
 found = smallest["semantics"].tolist()
-run.check("d4c-2-semantics", found, scale=scale, source=data, note=note, model=model)
+run.check("d4c-2-semantics", found, scale=scale, source=data, note=note, model=label)
 
 # %%
 for claim, _, values, about in information_claims(told, count):
-    run.check(claim, values, source=data, note=note, model=model, **about)
+    run.check(claim, values, source=data, note=note, model=label, **about)
 
 # %%
 found = smallest["patches"].tolist()
-run.check("d4c-2-diversity", found, scale=scale, source=data, note=note, model=model)
+run.check("d4c-2-diversity", found, scale=scale, source=data, note=note, model=label)
 
 # %% [markdown]
 # ## Outcome

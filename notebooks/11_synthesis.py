@@ -21,8 +21,9 @@
 #
 # *Measured when published: default 19 s of one core, 1024 MB.*
 #
-# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
-# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+# `model="RN50"` or another of OpenAI's CLIPs (`weights` names its file, if there is a copy), or a
+# config of open_clip with its file, takes that CLIP in place of the small ones, in profile paper
+# with the paper's settings: days of a CPU. What is said below of small CLIPs is not said of it.
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 
@@ -85,7 +86,7 @@ from paperlib.seeds import derive, generator
 # images smooth.
 
 # %%
-clips, own = chosen_encoders(dataset, run.sizes, **named, full=run.profile == "paper")
+clips, own, _ = chosen_encoders(run, **named)
 name, (clip, tokenizer) = next(iter(clips.items()))
 first = derive(seed, "draw")  # the first draw of notebooks 10, 12 and 13
 settings = Settings(**own.encoders[name], seed=first)

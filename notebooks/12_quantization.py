@@ -22,8 +22,9 @@
 #
 # *Measured when published: default 7 minutes of one core, 1526 MB.*
 #
-# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
-# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+# `model="RN50"` or another of OpenAI's CLIPs (`weights` names its file, if there is a copy), or a
+# config of open_clip with its file, takes that CLIP in place of the small ones, in profile paper
+# with the paper's settings: days of a CPU. What is said below of small CLIPs is not said of it.
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 
@@ -72,7 +73,7 @@ from paperlib.paths import outputs_dir
 # prompts of its own; no two share a real image.
 
 # %%
-clips, own = chosen_encoders(dataset, run.sizes, **named, full=run.profile == "paper")
+clips, own, label = chosen_encoders(run, **named)
 tests = load_draws(dataset, "test", own.test_images, own.seeds, seed)
 data = tests[0]
 print(f"{data.source}: {len(data)} images a draw, {len(data.classes)} classes")
@@ -279,16 +280,16 @@ for name, changes in own.encoders.items():
 
 # %%
 for claim, name, values, about in gain_claims(gains, own.decisive, own.test_images):
-    run.check(claim, values, source=data, note=notes[name], model=model, **about)
+    run.check(claim, values, source=data, note=notes[name], model=label, **about)
 
 # %%
 above = beside.d4c - alone["dynamic activations"]
 for claim, name, values, about in dynamic_claims(above, own.test_images):
-    run.check(claim, values, source=data, note=notes[name], model=model, **about)
+    run.check(claim, values, source=data, note=notes[name], model=label, **about)
 
 # %%
 for claim, name, values, about in paper_bits_claims(gains, own.test_images):
-    run.check(claim, values, source=data, note=notes[name], model=model, **about)
+    run.check(claim, values, source=data, note=notes[name], model=label, **about)
 
 # %% [markdown]
 # ## Outcome

@@ -28,8 +28,9 @@
 #
 # *Measured when published: default 4 minutes of one core, 1371 MB.*
 #
-# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
-# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+# `model="RN50"` or another of OpenAI's CLIPs (`weights` names its file, if there is a copy), or a
+# config of open_clip with its file, takes that CLIP in place of the small ones, in profile paper
+# with the paper's settings: days of a CPU. What is said below of small CLIPs is not said of it.
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 
@@ -89,7 +90,7 @@ from paperlib.runtime import device
 # nothing was added (null), and noise, to which PGSI surely adds something (positive).
 
 # %%
-clips, own = chosen_encoders(dataset, run.sizes, **named, full=run.profile == "paper")
+clips, own, label = chosen_encoders(run, **named)
 tests = load_draws(dataset, "test", own.test_images, own.seeds, seed)
 
 # %%
@@ -157,7 +158,7 @@ for name, rows in table.groupby("encoder", sort=False):
 for claim, name, values, about in part_claims(gains, own.test_images):
     chosen = Settings(**own.encoders[name])
     note = iterations_in_words(dataset, name, ABLATION, chosen, own.published)
-    run.check(claim, values, source=tests[0], note=note, model=model, **about)
+    run.check(claim, values, source=tests[0], note=note, model=label, **about)
 
 # %% [markdown]
 # ## Cost of the synthesis

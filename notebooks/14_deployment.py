@@ -28,8 +28,9 @@
 #
 # *Measured when published: default 2 minutes of one core, 1382 MB.*
 #
-# `model="RN50"`, `"ViT-B/32"` or any CLIP of open_clip with its file in `weights` takes that CLIP
-# in place of the small ones, in profile paper with the paper's settings: work for a GPU.
+# `model="RN50"` or another of OpenAI's CLIPs (`weights` names its file, if there is a copy), or a
+# config of open_clip with its file, takes that CLIP in place of the small ones, in profile paper
+# with the paper's settings: days of a CPU. What is said below of small CLIPs is not said of it.
 #
 # Tested on one core of a CPU, on which it stays: its integer products are those of torch on
 # processors.
@@ -66,8 +67,7 @@ from paperlib.paths import outputs_dir
 # integer products it is about.
 
 # %%
-full, cpu = run.profile == "paper", torch.device("cpu")
-clips, own = chosen_encoders(dataset, run.sizes, **named, full=full, place=cpu)
+clips, own, _ = chosen_encoders(run, **named, place=torch.device("cpu"))
 test = load_images(dataset, "test", own.test_images, seed)
 methods, kept = {name: ["d4c"] for name in clips}, outputs_dir() / "calibration_images"
 images = calibration_sets(dataset, clips, methods, own, seed, [None], kept)

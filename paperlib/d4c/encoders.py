@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -11,10 +11,10 @@ from torch import nn
 from paperlib.d4c.baselines import norms
 from paperlib.d4c.sizes import EncoderSizes
 from paperlib.models.clip import Tokenizer, load_clip, small_clip_name
+from paperlib.notebook.run import Run
 from paperlib.runtime import device
 
 ENCODERS = {"resnet": "ResNet", "vit": "ViT"}  # image towers, and their titles
-Sizes = TypeVar("Sizes", bound=EncoderSizes)
 
 
 def load_encoders(
@@ -32,38 +32,51 @@ def load_encoders(
     return {tower: (model.to(place), tokenizer) for tower, (model, tokenizer) in clips.items()}
 
 
+class Chosen(NamedTuple):
+    """What a notebook measures.
+
+    Attributes:
+        clips: models with their tokenizers by image tower.
+        sizes: of the profile, with the settings of these CLIPs.
+        label: what a claim has to say of the model; "" for the small ones.
+    """
+
+    clips: dict[str, tuple[nn.Module, Tokenizer]]
+    sizes: EncoderSizes
+    label: str
+
+
 def chosen_encoders(
-    dataset: str,
-    sizes: Sizes,
-    model: str = "",
-    weights: str = "",
-    full: bool = False,
-    place: torch.device | None = None,
-) -> tuple[dict[str, tuple[nn.Module, Tokenizer]], Sizes]:
-    """The CLIPs of a notebook by image tower, and its sizes with the settings of these.
+    run: Run, model: str = "", weights: str = "", place: torch.device | None = None
+) -> Chosen:
+    """The small CLIPs of a notebook's data set, or one in their place.
+
+    Calibration images for the latter are made here; in profile paper with the paper's settings,
+    unless `run` changes those of encoders.
 
     Args:
-        dataset: that the small ones were trained for.
-        sizes: of the profile, for the small ones.
-        model: a CLIP in their place, as `paperlib.models.clip.load_clip` names it; its calibration
-            images are made here.
+        run: of the notebook.
+        model: a CLIP as `paperlib.models.clip.load_clip` names it; "" takes the small ones.
         weights: of that CLIP: a file, or the folder of OpenAI's; "" looks where `load_clip` does.
-        full: whether it has the paper's settings, not those of the sizes.
         place: the device; that of `paperlib.runtime` if None.
 
     Raises:
         ValueError: weights without a model, or a name that `load_clip` does not know.
         CheckpointError, DownloadError: as by `load_clip`.
     """
+    sizes = run.sizes
     if not model:
         if weights:
             raise ValueError(f"weights={weights!r}: name the model too, such as model='RN50'")
-        return load_encoders(dataset, sizes.encoders, place), sizes
+        return Chosen(load_encoders(run.dataset, sizes.encoders, place), sizes, "")
     clip, tokenizer = load_clip(model, Path(weights) if weights else None)
     tower = "resnet" if norms(clip) else "vit"
     own = sizes.encoders.get(tower, next(iter(sizes.encoders.values())))
-    chosen = replace(sizes, encoders={tower: {} if full else own}, published=False)
-    return {tower: (clip.to(place or device()), tokenizer)}, chosen
+    if run.profile == "paper" and not any(name.startswith("encoders") for name in run.changes):
+        own = {}
+    clips = {tower: (clip.to(place or device()), tokenizer)}
+    label = f"{model}, {weights}" if weights else model
+    return Chosen(clips, replace(sizes, encoders={tower: own}, published=False), label)
 
 
 def other_towers(

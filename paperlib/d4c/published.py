@@ -29,6 +29,7 @@ from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import EncoderSizes
 from paperlib.d4c.synthesis import Synthesis, draw_beginning, foregrounds, synthesise
 from paperlib.d4c.tables import information_table
+from paperlib.d4c.zero_shot import load_draws
 from paperlib.data import LabelledImages
 from paperlib.models.clip import Tokenizer, image_size
 from paperlib.seeds import derive
@@ -146,7 +147,6 @@ def told_of_first_sets(
     methods: Mapping[str, Sequence[str]],
     sizes: EncoderSizes,
     seed: int,
-    data: LabelledImages,
 ) -> pd.DataFrame:
     """Prompts told apart in all images of D4C's first set and in as many of each other method.
 
@@ -154,7 +154,6 @@ def told_of_first_sets(
 
     Args:
         dataset, clips, methods, sizes, seed: as for `calibration_sets`; `sizes` has published sets.
-        data: real images, as many or more.
 
     Returns:
         As `paperlib.d4c.tables.information_table`, once for "whole" and once for "foreground".
@@ -163,7 +162,8 @@ def told_of_first_sets(
     for name, own in methods.items():
         boxes = first_set_boxes(dataset, name, clips[name][0])
         many = replace(sizes, encoders={name: {**sizes.encoders[name], "images": len(boxes)}})
-        images = calibration_sets(dataset, clips, {name: own}, many, seed, [data])
+        data = load_draws(dataset, "train", len(boxes), 1, seed)
+        images = calibration_sets(dataset, clips, {name: own}, many, seed, data)
         crops = {key: foregrounds(x, boxes.to(x.device)) for key, x in images.items()}
         found["whole"] |= told_apart(judges, images)
         found["foreground"] |= told_apart(judges, crops)

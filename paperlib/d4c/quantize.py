@@ -156,9 +156,6 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
             f"{measured.images} images: Top-1 {measured.top1:.1%} (float {measured.float_top1:.1%})"
             f", agreement {measured.agreement:.1%}, cosine {measured.cosine:.4f}"
         )
-    if pairs:
-        with _stage(f"retrieval on {len(pairs.files)} images, {len(pairs.texts)} texts"):
-            print(retrieval_table(clip, quantized, tokenizer, pairs).to_string())
     if options.out:
         save_quantized(quantized, options.out)
         again = load_quantized(options.out, clip.cpu()).encode_image(images[:1].cpu())
@@ -166,6 +163,9 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
         size, whole = options.out.stat().st_size / 1e6, float_bytes(quantized) / 1e6
         read = "read back: equal features" if same else "READ BACK: OTHER FEATURES"
         print(f"{options.out}: {size:.1f} MB instead of {whole:.1f}; {read}")
+    if pairs:
+        with _stage(f"retrieval on {len(pairs.files)} images, {len(pairs.texts)} texts"):
+            print(retrieval_table(clip, quantized, tokenizer, pairs).to_string())
     return quantized, measured
 
 
@@ -249,7 +249,7 @@ def retrieval_table(
     clip: nn.Module, quantized: nn.Module, tokenizer: Tokenizer, pairs: Pairs
 ) -> pd.DataFrame:
     """Recall (%) at random, of the CLIP in floating point, and of the quantized one."""
-    found = {"by chance": by_chance(pairs)}
+    found = {"by chance": by_chance(pairs.own)}
     for name, model in (("float", clip), ("quantized", quantized)):
         found[name] = retrieval(model, tokenizer, pairs, transform(clip))
     return (100 * pd.concat(found, axis=1)).stack(level=0, future_stack=True).round(1)

@@ -97,10 +97,11 @@ def patch_similarities(
     Patches are the places of the deepest feature map of at least 4 × 4: the last block's tokens
     of a ViT; the last such stage of a ResNet.
     """
+    place = next(model.parameters()).device
     with frozen(model), torch.inference_mode():
         similarities = []
         for part in images.split(batch):
-            maps = model.visual.forward_intermediates(part, intermediates_only=True)
+            maps = model.visual.forward_intermediates(part.to(place), intermediates_only=True)
             deepest = [m for m in maps["image_intermediates"] if m.shape[-1] >= LEAST_SIDE][-1]
             similarities.append(pair_similarities(deepest.flatten(2).mT))
     return torch.cat(similarities).clone()

@@ -141,11 +141,13 @@ def load_clip(
         folder: of our checkpoints.
 
     Raises:
-        ValueError: unknown `name`.
+        ValueError: unknown `name`, or a `source` for a checkpoint of ours.
         CheckpointError: weights that are missing, damaged or of another architecture.
         DownloadError: OpenAI's file is not in the folder given, or cannot be fetched.
     """
     if (folder / f"{name}.json").is_file():
+        if source:
+            raise ValueError(f"{source}: {name} is a checkpoint of ours, and has its own weights")
         card = load_card(name, folder)
         tokenizer = CompactTokenizer(map(int, card["vocabulary"].split()))
         model = build_small_clip(card["architecture"].removeprefix("clip-"), tokenizer.vocab_size)

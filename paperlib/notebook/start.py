@@ -82,7 +82,8 @@ def start(
     inputs = provenance.handed_over()
     provenance.watch(inputs)
     interactive = not os.environ.get("PAPERLIB_BATCH")
-    by_hand = outputs_dir() / "by_hand" / run_folder(profile, dataset, seed, changes) / name
+    named = {key: value for key, value in added.items() if value}
+    by_hand = outputs_dir() / "by_hand" / run_folder(profile, dataset, seed, named | changes) / name
     folder = Path(os.environ.get("PAPERLIB_FOLDER") or by_hand).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return Run(name, profile, seed, dataset, parameters, row, folder, interactive, inputs)

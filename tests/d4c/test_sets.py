@@ -218,12 +218,11 @@ def test_sets_of_every_encoder_draw_and_method(clips):
 def test_the_first_sets_are_judged_whole_and_in_the_boxes_of_d4c(clips):
     """The foreground shows more than the whole, and noise shows nothing in either."""
     sizes = EncoderSizes({"vit": {"images": 4}}, True)
-    (data,) = load_draws("openmoji", "train", 128, 1, 0)
     vit = {"vit": clips["vit"]}
     boxes = first_set_boxes("openmoji", "vit", clips["vit"][0])
     assert boxes.shape == (128, 4) and boxes[:, 2:].min() > 0 and (boxes[:, :2] >= 0).all()
     assert (boxes[:, :2] + boxes[:, 2:] <= 64).all()
-    told = told_of_first_sets("openmoji", vit, {"vit": ["gaussian", "d4c", "real"]}, sizes, 0, data)
+    told = told_of_first_sets("openmoji", vit, {"vit": ["gaussian", "d4c", "real"]}, sizes, 0)
     assert list(told["whole"]) == ["prompts told apart", "share of log 128"]
     for what in ("whole", "foreground"):
         found = told[what]["prompts told apart"]["vit"]

@@ -106,7 +106,7 @@ SIZES = {
     },
     "08_privacy": {
         "smoke": PrivacySizes(4, 20, 4, 1, 8, 20, 10, 0, SHARING),
-        "default": PrivacySizes(16, 200, 24, 3, 16, 200, 150, 0, SHARING),
+        "default": PrivacySizes(14, 200, 20, 3, 16, 200, 150, 0, SHARING),
         "paper": PrivacySizes(30, 1000, 60, 3, 16, 1000, 150, 100, SHARING),
     },
     "09_latency": {

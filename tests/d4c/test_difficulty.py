@@ -1,0 +1,60 @@
+"""The map over bit-widths and rescaled channels: one small corner of it, and the published one."""
+
+import sys
+
+import pandas as pd
+import pytest
+
+from paperlib.d4c import difficulty
+from paperlib.d4c.difficulty import KEYS, advantages, load_map, measure
+from paperlib.d4c.encoders import load_encoders
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return load_encoders("openmoji", ["vit"])["vit"]
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(difficulty, "SHORT_D4C", difficulty.SHORT_D4C | {"range_fractions": 4})
+    monkeypatch.setattr(difficulty, "methods_of", lambda _: ["real", "gaussian", "pse"])
+
+
+@pytest.mark.usefixtures("few")
+def test_rescaling_costs_the_quantized_clip_and_not_the_float_one(clip):
+    plain, harder = (
+        measure("openmoji", spread, "vit", clip, 1, ["W4A8"], 40).set_index("method").top1
+        for spread in (0.0, 2.0)
+    )
+    assert abs(plain["float"] - harder["float"]) <= 2.5  # one image
+    assert plain["real"] > harder["real"] + 5
+
+
+@pytest.mark.usefixtures("few")
+def test_an_interrupted_command_measures_the_rest(clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(difficulty, "BITS", ("W8A8",))
+    monkeypatch.setattr(difficulty, "load_encoders", lambda *_: {"vit": clip})
+    words = ["difficulty", "--folder", str(tmp_path), "--draws", "1", "--test-images", "10"]
+    monkeypatch.setattr(sys, "argv", words)
+    for spreads, lines in (((0.0,), 1), ((0.0, 0.5), 1)):
+        monkeypatch.setattr(difficulty, "SPREADS", spreads)
+        difficulty.main()
+        assert len(capsys.readouterr().out.splitlines()) == lines
+    table = load_map(tmp_path)
+    assert list(table.groupby("spread").size()) == [4, 4]
+
+
+def test_what_the_map_says_is_arithmetic():
+    rows = [
+        ["vit", 0.5, "W4A8", draw, method, top1 + draw]
+        for draw in range(2)
+        for method, top1 in {"real": 9, "gaussian": 2, "spectrum": 4, "pse": 5, "d4c": 7}.items()
+    ]
+    found = advantages(pd.DataFrame(rows, columns=[*KEYS, "method", "top1"])).set_index("what")
+    assert found.points.to_dict() == {
+        "gain": 2,
+        "above the spectrum": 3,
+        "real minus noise": 7,
+    }
+    assert (found.low == found.points).all() and (found.spread == 0.5).all()

@@ -4,8 +4,8 @@ The split encoder takes segment_anything's ``ImageEncoderViT``. timm's ``VisionT
 (``samvit_base_patch16.sa1b`` and its like) and transformers' ``SamVisionEncoder`` (that of
 ``facebook/sam-vit-base`` and its like, ``SamModel.vision_encoder``) have the same layers under
 other names; where the image size is known and none of their further options is used, they are the
-same function. transformers is not among this project's packages: an encoder of it is known by its
-class's name and module, and nothing is imported.
+same function. transformers is needed by the tests alone: an encoder of it is known by its class's
+name and module, and nothing is imported.
 """
 
 from collections.abc import Mapping

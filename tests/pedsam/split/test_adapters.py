@@ -1,13 +1,12 @@
 """Encoders of timm and transformers, split over servers, give what those give."""
 
-from functools import partial
-from types import SimpleNamespace
-
 import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
+from transformers.models.sam.configuration_sam import SamVisionConfig
+from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.service import Limits, WindowService
@@ -56,53 +55,39 @@ def test_the_parameters_are_the_same_ones():
     assert encoder.blocks[2].mlp.lin1.weight is model.blocks[2].mlp.fc1.weight
 
 
-def renamed(act="gelu"):
-    """An encoder, and its layers under the names that they have in transformers' class.
-
-    That package is not needed here; its own class of these sizes gives the same (5.24).
-    """
+def of_transformers(**changes):
     torch.manual_seed(0)
-    sizes = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
-    own = ImageEncoderViT(
-        **sizes,
-        out_chans=8,
-        norm_layer=partial(nn.LayerNorm, eps=1e-5),
-        use_rel_pos=True,
-        window_size=4,
-        global_attn_indexes=(1, 3),
-    ).eval()
-    for parameter in own.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    theirs = type("SamVisionEncoder", (nn.Module,), {"__module__": "transformers.models.sam"})()
-    theirs.config = SimpleNamespace(
-        image_size=SIZE,
-        patch_size=8,
-        hidden_size=16,
-        num_attention_heads=2,
-        output_channels=8,
-        qkv_bias=True,
-        layer_norm_eps=1e-5,
-        use_abs_pos=True,
-        use_rel_pos=True,
-        hidden_act=act,
-    )
-    theirs.pos_embed, theirs.patch_embed = own.pos_embed, nn.Module()
-    theirs.patch_embed.projection, theirs.neck = own.patch_embed.proj, nn.Module()
-    theirs.neck.conv1, theirs.neck.layer_norm1 = own.neck[:2]
-    theirs.neck.conv2, theirs.neck.layer_norm2 = own.neck[2:]
-    theirs.layers = nn.ModuleList(nn.Module() for _ in own.blocks)
-    for layer, block in zip(theirs.layers, own.blocks, strict=True):
-        layer.layer_norm1, layer.layer_norm2 = block.norm1, block.norm2
-        layer.attn, layer.mlp, layer.window_size = block.attn, block.mlp, block.window_size
-    return own, theirs
+    sizes = {"image_size": SIZE, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 4}
+    sizes |= {"num_attention_heads": 2, "output_channels": 8, "window_size": 4, "mlp_dim": 64}
+    config = SamVisionConfig(**(sizes | {"global_attn_indexes": [1, 3]} | changes))
+    model = SamVisionEncoder(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model.eval()
 
 
 @torch.inference_mode()
-def test_the_layers_of_transformers_under_their_names():
-    own, theirs = renamed()
-    encoder, x = as_sam_encoder(theirs), torch.randn(1, 3, SIZE, SIZE)
-    torch.testing.assert_close(encoder(x), own(x), atol=0, rtol=0)
-    assert encoder.neck[3].bias is theirs.neck.layer_norm2.bias
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"use_rel_pos": False},
+        {"qkv_bias": False, "mlp_dim": 32},
+        {"use_abs_pos": False},
+        {"layer_norm_eps": 0.1},
+        {"global_attn_indexes": [3], "window_size": 5},
+    ],
+)
+def test_over_servers_as_transformers_computes_it(in_process, changes):
+    model, x = of_transformers(**changes), torch.randn(1, 3, SIZE, SIZE)
+    encoder = as_sam_encoder(model)
+    assert encoder.neck[3].bias is model.neck.layer_norm2.bias
+    addresses = [in_process(WindowService(WindowBlocks(encoder), Limits())) for _ in range(2)]
+    with EdgeCompute(WindowBlocks(encoder), addresses, checks=1) as edge:
+        ours = PartitionedEncoder(encoder, edge)(x)
+    assert set(edge.table().status) == {"OK"}
+    torch.testing.assert_close(ours, model(x).last_hidden_state, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +99,7 @@ def test_the_layers_of_transformers_under_their_names():
         (lambda: samvit(init_values=0.1), "differs from segment_anything's: blocks.0.ls1"),
         (lambda: samvit(use_rope=True, use_rel_pos=False), "rotary positions"),
         (lambda: samvit(act_layer=nn.ReLU), "activation ReLU"),
-        (lambda: renamed(act="relu")[1], "activation relu"),
+        (lambda: of_transformers(hidden_act="relu"), "activation relu"),
     ],
 )
 def test_what_is_not_the_same_function_is_refused(encoder, words):

@@ -4,17 +4,18 @@ All are segment_anything's own classes (Kirillov et al., arXiv 2304.02643). The 
 parts that matter for splitting the encoder: windows that need padding, and global blocks between
 windowed ones.
 
-| name              | image | tokens  | window | depth | global blocks | width |
-|-------------------|-------|---------|--------|-------|---------------|-------|
-| sam-small (three) | 320   | 20 × 20 | 6      | 6     | 2, 5          | 160   |
-| vit_b             | 1024  | 64 × 64 | 14     | 12    | 2, 5, 8, 11   | 768   |
-| vit_l             | 1024  | 64 × 64 | 14     | 24    | 5, 11, 17, 23 | 1024  |
-| vit_h             | 1024  | 64 × 64 | 14     | 32    | 7, 15, 23, 31 | 1280  |
+| name                  | image | tokens  | window | depth | global blocks | width |
+|-----------------------|-------|---------|--------|-------|---------------|-------|
+| sam-small (two)       | 320   | 20 × 20 | 6      | 6     | 2, 5          | 160   |
+| sam-small-photographs | 512   | 32 × 32 | 7      | 6     | 2, 5          | 160   |
+| vit_b                 | 1024  | 64 × 64 | 14     | 12    | 2, 5, 8, 11   | 768   |
+| vit_l                 | 1024  | 64 × 64 | 14     | 24    | 5, 11, 17, 23 | 1024  |
+| vit_h                 | 1024  | 64 × 64 | 14     | 32    | 7, 15, 23, 31 | 1280  |
 
 ``sam-small`` was trained on drawn scenes, ``sam-small-photographs`` went on from it on photographs
-too; its prompt encoder is `DrawnBoxes`. ``sam-small-pixels_once`` is distilled for a schedule in
-which all windowed blocks run before the global ones; its encoder's own forward pass, in SAM's
-order, is of no use.
+too, of which it sees more detail; its prompt encoder is `DrawnBoxes`. ``sam-small-pixels_once`` is
+distilled for a schedule in which all windowed blocks run before the global ones; its encoder's own
+forward pass, in SAM's order, is of no use.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ from paperlib.paths import CHECKPOINTS
 from paperlib.runtime import giving_back
 
 IMAGE, PATCH, WINDOW = 320, 16, 6
+PHOTOGRAPH_IMAGE, PHOTOGRAPH_WINDOW = 512, 7  # of sam-small-photographs
 WIDTH, DEPTH, HEADS, GLOBAL_BLOCKS = 160, 6, 5, (2, 5)
 CHANNELS = 128  # of the image embedding and of the prompts
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # SAM's, of pixels 0 to 255
@@ -110,8 +112,10 @@ def build_sam(name: str) -> Sam:
     Raises:
         ValueError: unknown name, with the valid ones.
     """
+    if name == "sam-small-photographs":
+        return build_small_sam(PHOTOGRAPH_IMAGE, PHOTOGRAPH_WINDOW, drawn_boxes=True)
     if name in SMALL:
-        return build_small_sam(drawn_boxes=name == "sam-small-photographs")
+        return build_small_sam()
     if name in PUBLISHED:
         return sam_model_registry[name]()
     raise ValueError(f"SAM {name!r} is unknown: valid are {', '.join(SAMS)}")

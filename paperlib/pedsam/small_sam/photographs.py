@@ -32,7 +32,7 @@ from paperlib.runtime import progress
 from paperlib.seeds import derive
 
 CROPS = 6  # of a photograph, beside the whole
-SMALLEST = 48 / IMAGE**2  # share of a picture: three cells of the decoder's masks
+SMALLEST = 12 / IMAGE**2  # share of a picture: less than a cell of the decoder's masks
 LARGEST = 0.6  # share of a picture above which a segment is a background
 PASTED = (1, 5)  # objects before a photograph without masks
 SIDES = (12, 200)  # pixels: the root of a pasted object's area, in a picture of 320
@@ -84,9 +84,11 @@ def _draw_pool(sources: Sources, seed: int, size: int) -> dict[str, UInt8[Tensor
     for each in progress(coco, "COCO"):
         whole = each.image, owners(each.masks)
         pictures += [padded(*whole, size), *_crops(whole, draw, size)]
-    plain = [_square(np.asarray(image), size) for image in read_photographs(sources.plain)]
+    plain = [_square(np.asarray(image), IMAGE) for image in read_photographs(sources.plain)]
     for _ in progress(range(sources.pasted), "pasting"):
-        pictures.append(paste(plain[draw.integers(len(plain))], coco, draw))
+        # Enlarged only now: objects that are sharper than what is behind them give themselves away.
+        pasted = paste(plain[draw.integers(len(plain))], coco, draw)
+        pictures.append(_resized(*pasted, size, size))
     for path in progress(find_photographs(sources.segments), "BSDS500"):
         truth = loadmat(sources.segments / "groundTruth" / f"{path.stem}.mat")["groundTruth"][0]
         labels = truth[draw.integers(len(truth))]["Segmentation"][0, 0]

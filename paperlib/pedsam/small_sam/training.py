@@ -22,6 +22,7 @@ trained, on the loss above plus the squared distance to the embeddings of the tr
 
 import argparse
 import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,16 @@ from torch import Tensor
 from paperlib.data.coco import load_coco
 from paperlib.models import command
 from paperlib.models.checkpoints import load_card, load_weights
-from paperlib.models.sam import IMAGE, WINDOW, build_small_sam, load_sam, resize_sam
+from paperlib.models.sam import (
+    IMAGE,
+    PHOTOGRAPH_IMAGE,
+    PHOTOGRAPH_WINDOW,
+    SMALL,
+    WINDOW,
+    build_small_sam,
+    load_sam,
+    resize_sam,
+)
 from paperlib.models.training import adamw, fit
 from paperlib.pedsam.small_sam.masks import iou, mean_iou
 from paperlib.pedsam.small_sam.photographs import Sources, load_photograph_pool
@@ -80,7 +90,10 @@ class Recipe:
         weight_decay: of matrices.
         image: side of the scenes in pixels.
         window: side of a window in tokens.
-        targets: objects of an image that a step asks for.
+        targets: objects of an image that a step asks for by each prompt.
+        boxed: objects of an image that it asks for by a box alone.
+        muon: whether Muon takes AdamW's place for the matrices of the encoder's blocks and of the
+            decoder's transformer.
         pasted: pictures with objects before a photograph; 0 for drawn scenes alone.
     """
 
@@ -92,7 +105,9 @@ class Recipe:
     image: int = IMAGE
     window: int = WINDOW
     targets: int = 2
+    boxed: int = 0
     pasted: int = 0
+    muon: bool = False
 
 
 def decode(
@@ -142,10 +157,10 @@ def supervised_loss(
     sam: Sam, recipe: Recipe, pool: Pool, draw: torch.Generator
 ) -> Float[Tensor, ""]:
     """The loss of one random batch against the true masks, in SAM's own order of blocks."""
-    images, targets, prompts = _batch(recipe, pool, draw)
+    images, asked = _batch(recipe, pool, draw)
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = sam.image_encoder(sam.preprocess(images))
-        return _prompted_loss(sam, embeddings, targets, prompts)
+        return _prompted_loss(sam, embeddings, asked)
 
 
 def distillation_loss(
@@ -155,37 +170,68 @@ def distillation_loss(
 
     That is their mean squared difference in units of the teacher's variance.
     """
-    images, targets, prompts = _batch(recipe, pool, draw)
+    images, asked = _batch(recipe, pool, draw)
     x = sam.preprocess(images)
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
             wanted = teacher.image_encoder(x).float()
         embeddings = PartitionedEncoder(sam.image_encoder, schedule="pixels_once")(x)
-        loss = _prompted_loss(sam, embeddings, targets, prompts)
+        loss = _prompted_loss(sam, embeddings, asked)
     return loss + DISTANCE * F.mse_loss(embeddings.float(), wanted) / wanted.var()
 
 
 def _batch(
     recipe: Recipe, pool: Pool, draw: torch.Generator
-) -> tuple[Tensor, Tensor, list[Prompts]]:
+) -> tuple[Tensor, list[tuple[Prompts, Tensor]]]:
+    """Images, and prompts of each kind with the masks that they ask for, in cells."""
     indices = torch.randint(len(pool.images), (recipe.images,), generator=draw)
     images, objects = vary(pool, indices, draw)
-    masks = pick_objects(objects, pool.smallest, recipe.targets, draw)
-    targets = in_cells(masks)
-    points = [random_points(targets, count, draw) for count in (1, 3)]
-    return images, targets, [random_boxes(masks, draw), *points]
+    masks = pick_objects(objects, pool.smallest, recipe.targets + recipe.boxed, draw)
+    pointed = masks.unflatten(0, (recipe.images, -1))[:, : recipe.targets].flatten(0, 1)
+    points = [random_points(in_cells(pointed), count, draw) for count in (1, 3)]
+    boxes = random_boxes(masks, draw), in_cells(masks)
+    return images, [boxes, *((each, in_cells(pointed)) for each in points)]
 
 
-def _prompted_loss(sam: Sam, embeddings: Tensor, targets: Tensor, prompts: list[Prompts]) -> Tensor:
-    outputs = [decode(sam, embeddings, each) for each in prompts]
-    losses = [mask_loss(logits.float(), scores.float(), targets) for logits, scores in outputs]
+def _prompted_loss(sam: Sam, embeddings: Tensor, asked: list[tuple[Prompts, Tensor]]) -> Tensor:
+    losses = []
+    for prompts, targets in asked:
+        logits, scores = decode(sam, embeddings, prompts)
+        losses.append(mask_loss(logits.float(), scores.float(), targets))
     return torch.stack(losses).sum()
+
+
+def optimisers(sam: Sam, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW of all parameters, or Muon of some (see `Recipe`), its steps of AdamW's size."""
+    learning = {name: p for name, p in sam.named_parameters() if p.requires_grad}
+    by_muon = [
+        name
+        for name, p in learning.items()
+        if recipe.muon and p.ndim == 2 and re.search(r"(blocks|layers)\.\d+\..*weight$", name)
+    ]
+    matrices = [learning.pop(name) for name in by_muon]
+    found: list[torch.optim.Optimizer] = [
+        adamw(list(learning.values()), recipe.learning_rate, recipe.weight_decay)
+    ]
+    if matrices:
+        sizes = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+        found.append(torch.optim.Muon(matrices, **sizes, adjust_lr_fn="match_rms_adamw"))
+    return found
 
 
 RECIPES = {
     "sam-small": Recipe(steps=3600, learning_rate=1e-3),
     "sam-small-pixels_once": Recipe(steps=900, learning_rate=5e-4),
-    "sam-small-photographs": Recipe(2400, 7e-4, scenes=800, targets=3, pasted=1600),
+    "sam-small-photographs": Recipe(
+        *(2600, 7e-4),
+        scenes=800,
+        image=PHOTOGRAPH_IMAGE,
+        window=PHOTOGRAPH_WINDOW,
+        targets=1,
+        boxed=3,
+        pasted=1600,
+        muon=True,
+    ),
 }
 
 
@@ -209,6 +255,23 @@ def measured_on_coco(sam: Sam, folder: Path) -> dict[str, Any]:
     return {"data": f"COCO val2017, {len(images)} photographs"} | table.round(4).to_dict("index")
 
 
+def began_as(
+    name: str, folder: Path, recipe: Recipe, drawn_boxes: bool
+) -> tuple[Sam, dict[str, Any]]:
+    """A small SAM of `folder` at the recipe's size, and what the next card says of it.
+
+    Raises:
+        CheckpointError: there is none of that name, or it is damaged.
+    """
+    earlier = load_card(name, folder)
+    began = build_small_sam(earlier["recipe"]["image"], earlier["recipe"]["window"])
+    resized = resize_sam(load_weights(name, began, folder), recipe.image, recipe.window)
+    sam = build_small_sam(recipe.image, recipe.window, drawn_boxes)
+    sam.load_state_dict(resized.state_dict())
+    kept = ("command", "recipe", "sha256", "start")
+    return sam, {key: earlier[key] for key in kept if key in earlier}
+
+
 def main() -> None:
     parser = command.parser("Train one small SAM and save it with its card.", Recipe, OPTIONS)
     parser.add_argument(
@@ -226,10 +289,9 @@ def main() -> None:
     ):
         parser.add_argument(f"--{source}", type=Path, help=f"sam-small-photographs: {words}")
     options = parser.parse_args()
-    pixels_once = options.name == "sam-small-pixels_once"
+    pixels_once, photographed = (options.name == SMALL[k] for k in (1, 2))
     if pixels_once and (options.start or options.image or options.window):
         parser.error(f"--start, --image, --window: {options.name} has those of sam-small")
-    photographed = options.name == "sam-small-photographs"
     if {photographed} != {getattr(options, source) is not None for source in SOURCES}:
         parser.error("--coco, --plain and --segments: sam-small-photographs needs them, it alone")
     set_threads()
@@ -242,6 +304,7 @@ def main() -> None:
         pool += load_photograph_pool(sources, seed, options.work, recipe.image)
         drawn += f"; {sources.words()}; {len(pool.images) - recipe.scenes:,} pictures in all"
     card: dict[str, Any] = {"architecture": "sam-small"}
+    teacher = None
     if pixels_once:
         teacher = load_sam("sam-small", options.folder)
         sam = copy.deepcopy(teacher)
@@ -250,31 +313,21 @@ def main() -> None:
         before = measured_iou(teacher, "pixels_once", tested, seed)
         card |= {"start": "sam-small", "test_mean_iou_before": before}
     elif options.start:
-        earlier = load_card(options.start, options.folder)
-        began = build_small_sam(earlier["recipe"]["image"], earlier["recipe"]["window"])
-        began = load_weights(options.start, began, options.folder)
-        sam = resize_sam(began, recipe.image, recipe.window)
-        if photographed:
-            began, sam = sam, build_small_sam(recipe.image, recipe.window, drawn_boxes=True)
-            sam.load_state_dict(began.state_dict())
-        kept = ("command", "sha256", "start")
-        card["start"] = {key: earlier[key] for key in kept if key in earlier}
+        sam, card["start"] = began_as(options.start, options.folder, recipe, photographed)
     else:
         torch.manual_seed(derive(seed, "weights"))
         sam = build_small_sam(recipe.image, recipe.window)
 
     def loss(step: int) -> Tensor:
         draw = generator(seed, "batch", step)
-        if pixels_once:
+        if teacher:
             return distillation_loss(sam, teacher, recipe, pool, draw)
         return supervised_loss(sam, recipe, pool, draw)
 
     names = {source: getattr(options, source).name for source in SOURCES if photographed}
     said = argparse.Namespace(**vars(options) | names)  # a card names no place of this machine
     training = command.Training(__spec__.name, options.name, sam, recipe, drawn, said)
-    weights = [parameter for parameter in sam.parameters() if parameter.requires_grad]
-    optimiser = adamw(weights, recipe.learning_rate, recipe.weight_decay)
-    fit(sam, loss, [optimiser], recipe.steps, seed, clip=1.0, resume=training.resume)
+    fit(sam, loss, optimisers(sam, recipe), recipe.steps, seed, clip=1.0, resume=training.resume)
     schedule = "pixels_once" if pixels_once else "exact"
     crowded = f"test_mean_iou_{CROWDED[0]}_to_{CROWDED[1]}_objects"
     training.finish(

@@ -12,7 +12,13 @@ from PIL import Image
 
 from paperlib.data.coco import SegmentedImage
 from paperlib.models.checkpoints import load_card
-from paperlib.models.sam import MEAN, DrawnBoxes, load_sam
+from paperlib.models.sam import (
+    MEAN,
+    PHOTOGRAPH_IMAGE,
+    PHOTOGRAPH_WINDOW,
+    DrawnBoxes,
+    load_sam,
+)
 from paperlib.paths import CHECKPOINTS
 from paperlib.pedsam.small_sam import photographs, training
 from paperlib.pedsam.small_sam.photographs import (
@@ -123,7 +129,8 @@ def test_what_is_pasted_is_where_its_number_is(draw):
 
 def test_the_command_goes_on_from_the_small_sam(sources, tmp_path, monkeypatch):
     """Its card names the sources without their places, and measures COCO's val2017."""
-    few = training.Recipe(steps=2, learning_rate=1e-3, images=2, scenes=2, pasted=3)
+    sizes = {"image": PHOTOGRAPH_IMAGE, "window": PHOTOGRAPH_WINDOW}
+    few = training.Recipe(2, 1e-3, images=2, scenes=2, boxed=1, pasted=3, muon=True, **sizes)
     monkeypatch.setattr(training, "RECIPES", {"sam-small-photographs": few})
     coco, out = sources.coco, tmp_path / "out"
     shutil.copytree(coco / "train2017", coco / "val2017")

@@ -2,13 +2,14 @@
 
 import copy
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from paperlib.models.checkpoints import load_card
 from paperlib.models.resume import Resume
-from paperlib.models.sam import IMAGE, MEAN, SMALL, WINDOW, build_small_sam, load_sam
+from paperlib.models.sam import DEPTH, IMAGE, MEAN, SMALL, WINDOW, build_small_sam, load_sam
 from paperlib.pedsam.small_sam import training
 from paperlib.pedsam.small_sam.training import (
     RECIPES,
@@ -69,6 +70,29 @@ def test_the_pool_is_kept_and_drawn_again_if_it_is_damaged(pool, tmp_path, capsy
         assert ("is damaged" in capsys.readouterr().out) == damaged
     load_pool(6, 1, tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_boxes_may_ask_for_more_objects_than_points(pool, draw):
+    recipe = replace(FEW, targets=1, boxed=2)
+    _, asked = training._batch(recipe, pool, draw)
+    (boxes, boxed), (one, pointed), (three, again) = asked
+    assert boxes.boxes.shape == (6, 4) and len(boxed) == 6
+    assert one.points.shape == (2, 1, 2) and three.points.shape == (2, 3, 2)
+    assert torch.equal(pointed, boxed[::3]) and torch.equal(again, pointed)
+
+
+def test_muon_takes_the_matrices_of_blocks_and_layers_and_adamw_the_rest(sam):
+    learning = {id(p): name for name, p in sam.named_parameters() if p.requires_grad}
+    (alone,) = training.optimisers(sam, FEW)
+    both = training.optimisers(sam, replace(FEW, muon=True))
+    names = [
+        sorted(learning[id(p)] for group in each.param_groups for p in group["params"])
+        for each in (alone, *both)
+    ]
+    assert names[0] == sorted(names[1] + names[2]) == sorted(learning.values())
+    encoder = [name for name in names[2] if name.startswith("image_encoder.")]
+    assert len(encoder) == 4 * DEPTH and len(names[2]) > len(encoder)
+    assert not any("pos" in name or "hypernetworks" in name for name in names[2])
 
 
 def test_images_and_masks_move_together(draw):
@@ -227,8 +251,9 @@ def test_committed_networks_are_what_their_cards_say(name):
 def test_of_photographs_it_finds_what_is_no_small_object():
     """Small ones it finds worse than the filled box does, and its card says so."""
     found = load_card("sam-small-photographs")["test_photographs"]
+    assert found["all"]["box"] > found["all"]["filled box"]
     for size in ("medium", "large"):
-        assert found[size]["box"] > found[size]["filled box"] + 0.03
+        assert found[size]["box"] > found[size]["filled box"] + 0.05
     assert sum(found[size]["objects"] for size in ("small", "medium", "large")) == 1408
 
 

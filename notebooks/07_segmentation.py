@@ -225,9 +225,11 @@ run.claims_table()
 # `data/checkpoints` gives the IoU on both. Small and thin objects are where it fails. The small
 # SAM has SAM's parts at a thirtieth of ViT-B's size and was trained here on drawn scenes; scenes of
 # drawn objects over a soft background are easier than photographs. The paper's column has these, by
-# a small SAM that was trained on some hundred of them beside, for less than an hour: too short to
-# learn from two corners what lies between them, so that its prompt encoder takes a box for a mask,
-# too (`paperlib.models.sam.DrawnBoxes`). A box or a point made from the true mask is a friendly
-# prompt. The paper's schedule could not be read in full: that the pixels-once schedule needs
-# distillation is measured here, not reported there. For photographs and for the published sizes
-# there is no distilled network: there that row is missing, its claim not run.
+# a small SAM that was trained on some hundred of them beside, for two hours and a half: too short
+# to learn from two corners what lies between them, so that its prompt encoder takes a box for a
+# mask, too (`paperlib.models.sam.DrawnBoxes`). It sees them at 512 pixels, of which a cell of its
+# masks has four: of small objects the filled box still says more. A box or a point made from the
+# true mask is a friendly prompt. The paper's schedule could not be read in full: that the
+# pixels-once schedule needs distillation is measured here, not reported there. For photographs and
+# for the published sizes there is no distilled network: there that row is missing, its claim not
+# run.

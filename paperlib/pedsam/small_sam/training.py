@@ -93,7 +93,7 @@ class Recipe:
         targets: objects of an image that a step asks for by each prompt.
         boxed: objects of an image that it asks for by a box alone.
         muon: whether Muon takes AdamW's place for the matrices of the encoder's blocks and of the
-            decoder's transformer.
+            decoder's layers.
         pasted: pictures with objects before a photograph; 0 for drawn scenes alone.
     """
 

@@ -22,7 +22,7 @@
 # |---|---|---|---|---|
 # | all | the table of a sweep, `data/sweeps`, or yours | under 0.6 GB | none | CPU, one core |
 #
-# *Measured when published: default 5 s of one core, 546 MB.*
+# *Measured when published: default 7 s of one core, 563 MB.*
 #
 # A sweep is a file, such as `sweeps/images.yaml`, that names a notebook, a grid and seeds. That one
 # made the table that comes with this notebook, by the first line below; the second draws any other:

@@ -56,8 +56,11 @@ def test_rows_are_complete(name):
 
 @each
 def test_every_size_is_used_and_every_used_size_stands_in_the_profiles(name):
-    """By the notebook, or by a function of its paper that takes its row of sizes."""
-    used = set(re.findall(r"\brun\.sizes\.(\w+)", source_of(name)))
+    """By the notebook, or by a function of its paper that takes its row of sizes.
+
+    In notebooks of D4C the row is `own`, with the settings of the CLIP that is measured.
+    """
+    used = set(re.findall(r"\b(?:run\.sizes|own)\.(\w+)", source_of(name)))
     passed = set(re.findall(r"\bsizes\.(\w+)", sources_of_paper(name)))
     for profile in PROFILES:
         row = TABLE[name].sizes.SIZES[name][profile]

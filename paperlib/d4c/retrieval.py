@@ -7,7 +7,6 @@ numbers, find nothing.
 """
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
 from math import comb
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from paperlib.data.picture import open_picture
+from paperlib.data.class_folders import Transform, picture_batches
 from paperlib.models.clip import Tokenizer, class_features, encode_images
 
 AT = (1, 5, 10)  # the K of R@K
@@ -120,7 +119,7 @@ def retrieval(
     model: nn.Module,
     tokenizer: Tokenizer,
     pairs: Pairs,
-    transform: Callable[[object], Tensor],
+    transform: Transform,
     batch: int = 64,
 ) -> pd.DataFrame:
     """`recall` of a CLIP on pairs, `batch` images read at a time.
@@ -135,12 +134,6 @@ def retrieval(
         ValueError: an image cannot be decoded; with its file.
     """
     texts = class_features(model, tokenizer, pairs.texts, (str,))
-    images = torch.cat([encode_images(model, x) for x in _batches(pairs.files, transform, batch)])
+    batches = picture_batches(pairs.files, transform, batch)
+    images = torch.cat([encode_images(model, x) for x in batches])
     return recall(images, texts, pairs.own.to(texts.device))
-
-
-def _batches(
-    files: Sequence[Path], transform: Callable[[object], Tensor], size: int
-) -> Iterator[Float[Tensor, "n 3 height width"]]:
-    for start in range(0, len(files), size):
-        yield torch.stack([transform(open_picture(f, str(f))) for f in files[start : start + size]])

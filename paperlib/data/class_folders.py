@@ -6,7 +6,7 @@ n01440764, by whoever knows the names in their order.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,11 +59,21 @@ class ClassFolders(NamedTuple):
         Raises:
             ValueError: an image cannot be decoded; with its file.
         """
-        for start in range(0, len(self.samples), size):
-            part = self.samples[start : start + size]
-            files, labels = zip(*part, strict=True)
-            images = [transform(open_picture(f, str(f))) for f in files]
-            yield torch.stack(images), torch.tensor(labels)
+        labels = torch.tensor([label for _, label in self.samples]).split(size)
+        files = [file for file, _ in self.samples]
+        yield from zip(picture_batches(files, transform, size), labels, strict=True)
+
+
+def picture_batches(
+    files: Sequence[Path], transform: Transform, size: int
+) -> Iterator[Float[Tensor, "n 3 height width"]]:
+    """Images as a model takes them, `size` at a time.
+
+    Raises:
+        ValueError: an image cannot be decoded; with its file.
+    """
+    for start in range(0, len(files), size):
+        yield torch.stack([transform(open_picture(f, str(f))) for f in files[start : start + size]])
 
 
 def class_samples(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:

@@ -40,7 +40,6 @@ from paperlib.models.sam import (
     IMAGE,
     PHOTOGRAPH_IMAGE,
     PHOTOGRAPH_WINDOW,
-    SMALL,
     WINDOW,
     build_small_sam,
     load_sam,
@@ -188,9 +187,10 @@ def _batch(
     images, objects = vary(pool, indices, draw)
     masks = pick_objects(objects, pool.smallest, recipe.targets + recipe.boxed, draw)
     pointed = masks.unflatten(0, (recipe.images, -1))[:, : recipe.targets].flatten(0, 1)
-    points = [random_points(in_cells(pointed), count, draw) for count in (1, 3)]
+    targets = in_cells(pointed)
+    points = [random_points(targets, count, draw) for count in (1, 3)]
     boxes = random_boxes(masks, draw), in_cells(masks)
-    return images, [boxes, *((each, in_cells(pointed)) for each in points)]
+    return images, [boxes, *((each, targets) for each in points)]
 
 
 def _prompted_loss(sam: Sam, embeddings: Tensor, asked: list[tuple[Prompts, Tensor]]) -> Tensor:
@@ -289,7 +289,8 @@ def main() -> None:
     ):
         parser.add_argument(f"--{source}", type=Path, help=f"sam-small-photographs: {words}")
     options = parser.parse_args()
-    pixels_once, photographed = (options.name == SMALL[k] for k in (1, 2))
+    pixels_once = options.name == "sam-small-pixels_once"
+    photographed = options.name == "sam-small-photographs"
     if pixels_once and (options.start or options.image or options.window):
         parser.error(f"--start, --image, --window: {options.name} has those of sam-small")
     if {photographed} != {getattr(options, source) is not None for source in SOURCES}:

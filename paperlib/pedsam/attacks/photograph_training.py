@@ -78,7 +78,7 @@ class PhotographRecipe:
         weight_decay: of AdamW.
     """
 
-    steps: int = 250
+    steps: int = 1500
     learning_rate: float = 1e-3
     batch_size: int = 32
     weight_decay: float = 0.01

@@ -31,11 +31,11 @@ from paperlib.pedsam.small_sam.training_data import PADDING, Pool
 from paperlib.runtime import progress
 from paperlib.seeds import derive
 
-CROPS = 6  # of a photograph, beside the whole
-SMALLEST = 12 / IMAGE**2  # share of a picture: less than a cell of the decoder's masks
+CROPS = 2  # of a photograph, beside the whole: 43 % of COCO's objects are small only in the whole
+SMALLEST = 4 / IMAGE**2  # share of a picture: a cell of the decoder's masks
 LARGEST = 0.6  # share of a picture above which a segment is a background
 PASTED = (1, 5)  # objects before a photograph without masks
-SIDES = (12, 200)  # pixels: the root of a pasted object's area, in a picture of 320
+SIDES = (5, 200)  # pixels: the root of a pasted object's area, in a picture of 320
 Picture = tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"]]
 
 

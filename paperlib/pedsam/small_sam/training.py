@@ -91,6 +91,7 @@ class Recipe:
         window: side of a window in tokens.
         targets: objects of an image that a step asks for by each prompt.
         boxed: objects of an image that it asks for by a box alone.
+        jitter: standard deviation of a box's sides, as a share of their length.
         muon: whether Muon takes AdamW's place for the matrices of the encoder's blocks and of the
             decoder's layers.
         pasted: pictures with objects before a photograph; 0 for drawn scenes alone.
@@ -105,6 +106,7 @@ class Recipe:
     window: int = WINDOW
     targets: int = 2
     boxed: int = 0
+    jitter: float = 0.05
     pasted: int = 0
     muon: bool = False
 
@@ -189,7 +191,7 @@ def _batch(
     pointed = masks.unflatten(0, (recipe.images, -1))[:, : recipe.targets].flatten(0, 1)
     targets = in_cells(pointed)
     points = [random_points(targets, count, draw) for count in (1, 3)]
-    boxes = random_boxes(masks, draw), in_cells(masks)
+    boxes = random_boxes(masks, recipe.jitter, draw), in_cells(masks)
     return images, [boxes, *((each, targets) for each in points)]
 
 
@@ -223,12 +225,13 @@ RECIPES = {
     "sam-small": Recipe(steps=3600, learning_rate=1e-3),
     "sam-small-pixels_once": Recipe(steps=900, learning_rate=5e-4),
     "sam-small-photographs": Recipe(
-        *(2600, 7e-4),
+        *(1200, 5e-4),
         scenes=800,
         image=PHOTOGRAPH_IMAGE,
         window=PHOTOGRAPH_WINDOW,
         targets=1,
-        boxed=3,
+        boxed=5,
+        jitter=0.02,
         pasted=1600,
         muon=True,
     ),

@@ -20,7 +20,6 @@ from paperlib.pedsam.small_sam.segmentation import SMALLEST
 
 CELL = 4  # pixels: side of a cell of the decoder's masks
 PADDING = 255  # in place of an object's number, where SAM pads a picture
-BOX_JITTER = 0.05  # standard deviation, in sides of the box
 
 
 @dataclass(frozen=True)
@@ -124,10 +123,12 @@ def in_cells(masks: Bool[Tensor, "prompts size size"]) -> Float[Tensor, "prompts
     return F.avg_pool2d(masks.float(), CELL)
 
 
-def random_boxes(masks: Bool[Tensor, "prompts size size"], draw: torch.Generator) -> Prompts:
-    """The box around every object, its sides moved by a share of their length, inside the image.
+def random_boxes(
+    masks: Bool[Tensor, "prompts size size"], jitter: float, draw: torch.Generator
+) -> Prompts:
+    """The box around every object, inside the image; of an empty mask, the whole image.
 
-    Of an empty mask, the whole image.
+    Its sides are moved by normal noise whose standard deviation is `jitter` times their length.
     """
     size, sides = masks.shape[-1], []
     for axis in (1, 2):  # over rows: the columns that it covers; then over columns
@@ -136,7 +137,7 @@ def random_boxes(masks: Bool[Tensor, "prompts size size"], draw: torch.Generator
     box = torch.stack(sides, 2).flatten(1).float()  # (prompts, 4): x0 y0 x1 y1
     lengths = (box[:, 2:] - box[:, :2] + 1).repeat(1, 2)
     noise = torch.randn(box.shape, generator=draw).clamp(-2, 2)
-    return Prompts(None, (box + BOX_JITTER * lengths * noise).clamp(0, size - 1))
+    return Prompts(None, (box + jitter * lengths * noise).clamp(0, size - 1))
 
 
 def random_points(

@@ -144,13 +144,14 @@ def test_boxes_lie_around_their_objects(draw):
     masks = torch.zeros(400, 256, 256, dtype=torch.bool)
     masks[:200, 41:73, 83:115] = True
     masks[200:, 0:4, 253:256] = True
-    boxes = random_boxes(masks, draw).boxes
+    boxes = random_boxes(masks, 0.05, draw).boxes
     assert boxes.min() >= 0 and boxes.max() <= 255
     exact = torch.tensor([83.0, 41, 114, 72])
     assert (boxes[:200] - exact).abs().max() < 3.21 and boxes[:200].std(0).min() > 1
     assert (boxes[:200].mean(0) - exact).abs().max() < 0.4
     assert (boxes[200:] - torch.tensor([253.0, 0, 255, 3])).abs().max() < 0.41
-    whole = random_boxes(torch.zeros(50, 256, 256, dtype=torch.bool), draw).boxes
+    assert (random_boxes(masks[:1], 0, draw).boxes == exact).all()
+    whole = random_boxes(torch.zeros(50, 256, 256, dtype=torch.bool), 0.05, draw).boxes
     assert (whole[:, 2:] - whole[:, :2]).mean() > 200
 
 

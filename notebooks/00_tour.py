@@ -90,7 +90,8 @@ for arch, title in ARCHITECTURES.items():
 # for a phone. Ding et al. have servers compute it, each on some *windows* of the image, so that no
 # server ever has the whole; the phone does the steps that mix windows. What can one curious server
 # make of its part? Here it tries to rebuild the rest: by a mean colour, by continuing the colours
-# smoothly, and by networks that were trained to fill in.
+# smoothly, by networks that were trained to fill in (two of them also from the *tokens* that the
+# server gets in a later round), and by what is usual in photographs.
 
 # %%
 from paperlib.models.sam import load_sam
@@ -127,7 +128,8 @@ run.save_figure(pedsam_plots.rebuilt, table, pixels)
 #
 # Here a small CLIP at 4 bits a weight and 3 bits an activation (W4A3) with images of four kinds:
 # real ones, noise, noise that has the colours and slopes of photographs, and D4C's, which the
-# paper's recipe made once on a GPU and which stand in `data/d4c_sets`.
+# paper's recipe made once on a GPU, in 2,000 of its 3,000 iterations, and which stand in
+# `data/d4c_sets`.
 
 # %%
 import pandas as pd

@@ -84,9 +84,9 @@ whole = segmenting.baseline(own, drawn.images)
 whole.mean(axis=1).to_frame("IoU").round(3)
 
 # %% [markdown]
-# By size of the object, in COCO's classes: a small one has less than 32² pixels, a large one more
-# than 96². Beside SAM stands what one has without it: the box, filled. No prompt that tells less
-# than a box has to beat that, and the box itself should.
+# By size of the object, in COCO's classes (means over objects; above, over draws): a small one has
+# less than 32² pixels, a large one more than 96². Beside SAM stands what one has without it: the
+# box, filled. No prompt that tells less than a box has to beat that, and the box itself should.
 
 # %%
 answers, everything = segmenting.together(own, drawn.images)
@@ -220,16 +220,15 @@ run.claims_table()
 # little. The schedule that sends pixels once changes the network, and needs distillation to come
 # near. The table and the lines above have the sizes.
 #
-# **Deviations and limits.** The scenes hold one or two objects. They held up to four, smaller
-# ones, until a first look showed how much harder those are for the small SAM; its card in
-# `data/checkpoints` gives the IoU on both. Small and thin objects are where it fails. The small
-# SAM has SAM's parts at a thirtieth of ViT-B's size and was trained here on drawn scenes; scenes of
+# **Deviations and limits.** The scenes hold one or two objects. They held up to four, smaller ones,
+# until a first look showed how much harder those are for the small SAM; its card in
+# `data/checkpoints` gives the IoU on both. Small and thin objects are where it fails. The small SAM
+# has SAM's parts at a thirtieth of ViT-B's size and was trained here on drawn scenes; scenes of
 # drawn objects over a soft background are easier than photographs. The paper's column has these, by
-# a small SAM that was trained on some hundred of them beside, for two hours and a half: too short
-# to learn from two corners what lies between them, so that its prompt encoder takes a box for a
-# mask, too (`paperlib.models.sam.DrawnBoxes`). It sees them at 512 pixels, of which a cell of its
-# masks has four: of small objects the filled box still says more. A box or a point made from the
-# true mask is a friendly prompt. The paper's schedule could not be read in full: that the
-# pixels-once schedule needs distillation is measured here, not reported there. For photographs and
-# for the published sizes there is no distilled network: there that row is missing, its claim not
-# run.
+# a small SAM that was trained on 288 photographs of COCO and some of BSDS500 beside (its card says
+# how long): too short to learn from two corners what lies between them, so that its prompt encoder
+# takes a box for a mask, too (`paperlib.models.sam.DrawnBoxes`). It sees them at 512 pixels, and a
+# cell of its masks is 4 × 4 of these: small objects have few. A box or a point made from the true
+# mask is a friendly prompt. The paper's schedule could not be read in full: that the pixels-once
+# schedule needs distillation is measured here, not reported there. For photographs and for the
+# published sizes there is no distilled network: there that row is missing, its claim not run.

@@ -20,7 +20,7 @@
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
 # | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU, one core |
-# | paper | photographs; OpenMoji scenes where labels are needed | under 2 GB | none | CPU |
+# | paper | photographs; OpenMoji scenes where labels are needed | under 2.4 GB | none | CPU |
 #
 # *Measured when published: default 4 minutes of one core, 1535 MB; paper 12 minutes, 2226 MB.*
 #
@@ -69,10 +69,10 @@ from paperlib.runtime import device
 # %% [markdown]
 # ## Images, tokens and attackers
 #
-# The small SAM cuts an image of 320 × 320 pixels into 16 windows. Reconstruction works at
-# 160 × 160, where a window has the same place and a quarter of the pixels. The attack networks
-# were trained on drawn scenes with other drawings, and the sixth attacker on photographs alone:
-# both are used on either, and the best of all in a setting counts.
+# The small SAM cuts an image of 320 × 320 pixels into 16 windows. Reconstruction works at 160 ×
+# 160, where a window has the same place and a quarter of the pixels. The attack networks were
+# trained on drawn scenes with other drawings, and the last two on photographs alone: all are used
+# on either, and the best of all in a setting counts.
 
 # %%
 sam = load_sam(SAM).to(device())
@@ -82,13 +82,15 @@ print(f"{drawn.source}: {len(targets)} × {tuple(targets[0].images.shape)}")
 print(f"tokens of round two: {tuple(targets[0].tokens.shape)}; {GRID.count} windows")
 
 # %% [markdown]
-# Six attacks fill in what a view $m$ hides: the mean colour of what is seen; a biharmonic
+# Seven attacks fill in what a view $m$ hides: the mean colour of what is seen; a biharmonic
 # surface, $\Delta^2 u = 0$ in the hole; a network $f(m, x \odot m)$ trained to rebuild images; the
 # same network with the tokens $t$ that the coalition receives in round two, $f(m, x \odot m, t
-# \odot m)$; with these tokens alone, $f(m, t \odot m)$; and what is to be expected of a photograph
-# of which the seen pixels are known, $E[x \mid x_m]$, with the Gaussian distribution of small
-# photographs, learnt from 42,297 squares of some 33,000 of them. In the exact schedule the tokens
-# have been through a global attention block, so they have read from the whole image.
+# \odot m)$; with these tokens alone, $f(m, t \odot m)$; what is to be expected of a photograph of
+# which the seen pixels are known, $E[x \mid x_m]$, with the Gaussian distribution of small
+# photographs, learnt from 42,297 squares of some 33,000 of them; and a U-Net $h$ that was trained
+# on the same squares to add what the Gaussian cannot know, $E[x \mid x_m] + h(m, E[x \mid x_m])$.
+# In the exact schedule the tokens have been through a global attention block, so they have read
+# from the whole image.
 
 # %%
 measured = privacy.measure(targets, privacy.coalitions(run.sizes.sharing), seed)
@@ -131,23 +133,36 @@ run.say(f"The guess nearest to each photograph gains over the mean colour: {word
 #
 # More can be said of 100 photographs that no attacker has learnt from (every tenth of 1,000 of
 # ImageNet): PSNR over what one server has not seen, in dB, means over the three assignments, as the
-# Gaussian's card has them. Beside the attacks stand what it would be with half of its photographs,
-# and, as an upper bound, its guess at a single window with all others given.
+# attackers' cards have them. Beside them stand what the Gaussian would be with half of its
+# photographs, and, for comparison, the guess at a single window with all others given.
 
 # %%
 held_out = privacy.held_out_photographs()
 held_out.round(2)
 
 # %%
-more = held_out.loc["Gaussian of photographs"] - held_out.loc["learned, pixels"]
-run.say(f"To know photographs is worth {number(more['all'])} dB over a network of drawn scenes.")
+drawings, gaussian, unet = (
+    held_out.loc[privacy.ATTACKS[name].title, "all"] for name in ("inpainting", "gaussian", "unet")
+)
+run.say(f"A Gaussian of photographs gains {number(gaussian - drawings)} dB over drawn scenes.")
+run.say(f"The U-Net, which starts from it, gains {number(unet - gaussian, 2)} dB more.")
+
+# %%
+doublings = privacy.doublings("unet")
+doublings.round(3)
+
+# %%
+more = number(doublings.gain.iloc[-1])
+run.say(f"The last doubling of the U-Net's training gained {more} dB; under 0.05 dB ends it.")
 
 # %% [markdown]
-# The Gaussian is learnt to the end: twice the photographs change little. It is the best of all
-# guesses that are linear in what is seen, and no more: an attacker with a large network, who
-# knows what faces and cups look like, comes nearer. The bound is what any of these attackers
-# loses by the number of windows alone: how far a column lies below it is owed to windows that went
-# to other servers. A narrow hole is the one case that the biharmonic surface is made for.
+# The Gaussian is learnt to the end: twice the photographs change little. Were photographs Gaussian,
+# and 30 × 30 pixels small, no guess would be better. What the U-Net adds is what is not linear: how
+# edges and textures go on. Its training was doubled, stage by stage; the last stage says whether it
+# has come to its end. An attacker with a far larger network, who knows what faces and cups look
+# like, comes nearer. The last column is a single window of which all others are known: how far the
+# others lie below it is owed to windows that went to other servers. There the hole is narrow, which
+# is what the biharmonic surface is made for.
 #
 # ## Reconstruction by one server
 #
@@ -199,10 +214,10 @@ run.check("pedsam-rebuilt-fewer", smallest, scale=drawn.scale, source=drawn.sour
 # picture by picture. The threshold of the claim, fixed before measuring, is a gain of 3 dB: a
 # factor of two in the squared error. The mean colour's error is the variance of what is unseen.
 #
-# Two controls, on the first draw and under random assignments: the Gaussian, of the attacks that
-# get pixels the best one on held-out photographs, looks at the view of another picture, and has to
-# gain nothing over the mean fill of that one; and the network that gets pixels, which keeps detail,
-# is given the whole picture, as plain cloud is, and has to gain a lot.
+# Two controls, on the first draw and under random assignments: the U-Net, of the attacks that get
+# pixels the best one on held-out photographs, looks at the view of another picture, and shows what
+# is gained without looking at the picture at all; and the network that was trained on drawn scenes,
+# which keeps detail, is given the whole picture, as plain cloud is, and has to gain a lot.
 
 # %%
 gained = unseen.over_fill(measured)
@@ -263,9 +278,9 @@ mean_gain.unstack("assignment").xs(1, level="colluding").round(2)
 run.save_figure(plots.later_rounds, privacy.gains_shown(gain))
 
 # %% [markdown]
-# The line at zero is the best attack without tokens. Points above it are information that came with
-# the tokens; points below are an attack that would have done better without its tokens. At the left
-# are single servers, at the right colluding ones.
+# The line at zero is the best attack without tokens of those that know drawn scenes alone. Points
+# above it are information that came with the tokens; points below are an attack that would have
+# done better without its tokens. At the left are single servers, at the right colluding ones.
 
 # %%
 each = mean_gain.xs(1, level="colluding").to_numpy().ravel()  # by number, assignment, attack
@@ -451,7 +466,7 @@ if run.sizes.detected:
     run.check("pedsam-detection-fill", more, interval=ends, over="photographs", **words)
 
 # %% [markdown]
-# (Without detectors there is nothing to show.)
+# (In profiles smoke and default nothing is shown.)
 #
 # ## Video
 #
@@ -504,13 +519,14 @@ for k in (min(servers), max(servers)):
 # second, windows have to be checked.
 #
 # **Deviations and limits.** The attacks are ours and small: networks of a million parameters,
-# trained for minutes on drawn scenes, and a Gaussian of photographs, which is learnt to the end but
-# linear. A command (`paperlib.pedsam.attacks.photograph_training`) also trains a U-Net and a
-# transformer that start from it; they have not been trained, and nothing here says what they would
-# gain. A stronger attacker (a large generative model, say) would rebuild more; the numbers are
-# lower bounds of what leaks, and a small gain from the tokens is no proof of a small leak. The
-# decoder of the active server is linear, what it returns is drawn at
-# random, and one view a number of servers is measured. A coalition is drawn at random for each
-# image; servers at the right and bottom edge have smaller windows and see less than the average.
-# SAM and the classifier are told more than a server would know (the box; that there is one object).
-# Drawn scenes have smooth backgrounds, which are easier to continue than photographs.
+# trained for minutes on drawn scenes; a Gaussian of photographs, which is learnt to the end but
+# linear; and a U-Net of 1.6 million that starts from it. A command
+# (`paperlib.pedsam.attacks.photograph_training`) also trains a transformer of the same size; it has
+# not been trained, and nothing here says what it would gain. A stronger attacker (a large
+# generative model, say) would rebuild more; the numbers are lower bounds of what leaks, and a small
+# gain from the tokens is no proof of a small leak. The decoder of the active server is linear, what
+# it returns is drawn at random, and one view a number of servers is measured. A coalition is drawn
+# at random for each image; servers at the right and bottom edge have smaller windows and see less
+# than the average. SAM and the classifier are told more than a server would know (the box; that
+# there is one object). Drawn scenes have smooth backgrounds, which are easier to continue than
+# photographs.

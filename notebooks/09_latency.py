@@ -122,7 +122,8 @@ for name, edge in total.xs(("exact", "float32", 4), level=latency.KEYS[1:]).edge
 # encoder: the exact schedule in float32, images one by one and several in a request. `ratio` is
 # edge and servers against SAM's own. Every request has a fixed price: gRPC on both sides, and few
 # windows at a time use a core less well. A small model on several servers feels it when images come
-# one by one; a large one, of which a request computes for a second, hardly.
+# one by one; a large one, of which a request computes for more than half a second, feels it less;
+# the table is of the small one.
 
 # %%
 moved = {
@@ -143,8 +144,9 @@ run.say(f"Edge and four servers, multiples of SAM's own time: {words} with image
 # %% [markdown]
 # ## Memory
 #
-# Largest resident memory so far, in MB. Server processes of one machine share the memory of torch
-# and of the weights, and each counts it; servers that are threads have theirs in the edge's.
+# Largest resident memory so far, in MiB. Server processes of one machine share the memory of torch
+# and of the weights, and each counts it here (the line at the top counts a page once); servers that
+# are threads have theirs in the edge's.
 
 # %%
 (memory / 2**20).round(0)
@@ -179,19 +181,23 @@ run.save_figure(plots.modelled, modelled[slow])
 # How to read it. The exact schedule moves every token up and down in each round, the pixels-once
 # schedule has a single exchange. Where grey is the longest part the network decides, as is to be
 # expected of a small SAM, whose blocks are quick; where blue is, the global blocks do, which stay
-# on the edge and which no network makes shorter. Plain cloud sends the least and computes nothing
-# on the edge. What it is ahead is the price of not showing the image to anyone.
+# on the edge and which no network makes shorter. Plain cloud computes nothing on the edge, and of a
+# large SAM it moves the least. Where it is ahead, that is the price of not showing the image to
+# anyone.
 
 # %%
-for name, fastest in network.fastest(modelled[slow]).groupby("SAM", sort=False):
-    alone = counted(fastest.split < fastest[latency.ALONE])
-    cloud = counted(fastest.split < fastest[network.CLOUD])
-    run.say(f"{name}: splitting beats the edge alone on {alone} networks, plain cloud on {cloud}.")
+best = network.fastest(modelled)
+for (factor, name), rows in best.groupby(["edge slower by", "SAM"], sort=False):
+    alone = counted(rows.split < rows[latency.ALONE])
+    cloud = counted(rows.split < rows[network.CLOUD])
+    words = f"splitting beats the edge alone on {alone} networks, plain cloud on {cloud}."
+    run.say(f"{name}, edge slower by {factor:g}: {words}")
 
 # %%
-for name, fastest in network.fastest(modelled[slow]).groupby("SAM", sort=False):
-    parts = "; ".join(f"{row.network}: {row.case}" for row in fastest.itertuples())
-    run.say(f"The fastest way to split {name}, by network: {parts}.")
+slowest = best[best["edge slower by"] == max(run.sizes.edge_factors)]
+for name, rows in slowest.groupby("SAM", sort=False):
+    parts = "; ".join(f"{row.network}: {row.case}" for row in rows.itertuples())
+    run.say(f"The fastest way to split {name} for the slowest edge: {parts}.")
 
 # %% [markdown]
 # **The question answered.** Where time and bytes go is in the three colours of the bars: the
@@ -199,9 +205,9 @@ for name, fastest in network.fastest(modelled[slow]).groupby("SAM", sort=False):
 # takes away. When splitting beats the edge alone, and whether it ever beats showing the whole image
 # to one server, is in the lines above.
 #
-# **Deviations and limits.** The paper measured phones and boards; here edge and servers are
-# processes and threads of one machine, and a slower edge is a factor. Compute is CPU time on one
-# thread: a server with a GPU would be far faster, and the comparison would shift towards the
-# network. Real networks vary; TLS and lost packets are not in the model. Pixels travel as
-# normalised numbers in the format of the wire; an edge could send 8-bit pixels in a quarter of the
-# bytes of float32.
+# **Deviations and limits.** The paper measured a constrained edge such as a Jetson; here edge and
+# servers are processes and threads of one machine, and a slower edge is a factor. Compute is CPU
+# time on one thread: a server with a GPU would be far faster, and the comparison would shift
+# towards the network. Real networks vary; TLS and lost packets are not in the model. Pixels travel
+# as normalised numbers in the format of the wire; an edge could send 8-bit pixels in a quarter of
+# the bytes of float32.

@@ -1,1 +1,1 @@
-"""PED-SAM: Segment Anything across servers that never see the image."""
+"""PED-SAM: Segment Anything across servers of which none sees the whole image."""

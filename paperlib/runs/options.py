@@ -88,7 +88,7 @@ Everywhere: --help, --list, --version. --option=VALUE may be written too.
 
 Python and all packages go to .venv, or come from the active environment (conda or venv) if it has
 what requirements-cpu.lock says. Numeric libraries take one thread a notebook, or PAPERLIB_THREADS.
-Real data is found as README.md says.
+Real data is found as docs/running.md says.
 """
 
 

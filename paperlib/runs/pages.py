@@ -356,7 +356,7 @@ def _claim(shown: Published, claim: Claim, setting: str) -> list[str]:
         ["status", "", *words],
         ["value", reported, *values],
         ["setting", setting, *scales],
-        ["command", "", *(_command(shown, claim.notebook, profile) for profile in PUBLISHED)],
+        ["command", "", *(_command(shown, claim, profile) for profile in PUBLISHED)],
     ]
     if any(said):
         rows.append(["note", "", *said])
@@ -376,7 +376,10 @@ def _claim(shown: Published, claim: Claim, setting: str) -> list[str]:
     ]
 
 
-def _command(shown: Published, notebook: str, profile: str) -> str:
+def _command(shown: Published, claim: Claim, profile: str) -> str:
+    if profile not in claim.profiles:
+        return "none: not measured in this profile"
+    notebook = claim.notebook
     words = "./run_all.sh" if profile == "default" else f"./run_all.sh --profile {profile}"
     cost = shown.costs.get((notebook, profile), "")
     return f"`{words} --only {notebook}`" + (f"<br>{cost}" if cost else "")

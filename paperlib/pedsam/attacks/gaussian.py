@@ -12,7 +12,7 @@ computes what is to be expected of the unseen ones $u$, for any view exactly,
 
 $$E[x_u \mid x_s] = \mu_u + V_u \bigl(\sigma^2 I + V_s^\top V_s\bigr)^{-1} V_s^\top (x_s - \mu_s).$$
 
-Of all guesses that are linear in what is seen this one has the least squared error. The paper names
+Of such photographs, at that size, no guess has a smaller squared error. The paper names
 reconstruction attacks without their details; this one is ours.
 """
 

@@ -59,6 +59,7 @@ ATTACKS = {
         "learned, tokens alone", partial(_learned, "tokens"), tokens=True, pixels=False
     ),
     "gaussian": Attack("Gaussian of photographs", partial(_learned, "gaussian"), photographs=True),
+    "unet": Attack("U-Net of photographs", partial(_learned, "unet"), photographs=True),
 }
 Coalition = tuple[str, int, int]  # assignment, servers, and how many of them collude
 TOGETHER: list[Coalition] = [
@@ -116,18 +117,31 @@ def means(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def held_out_photographs() -> pd.DataFrame:
-    """PSNR (dB) over unseen pixels of photographs that no attack has learnt from, as a card has it.
+    """PSNR (dB) over unseen pixels of photographs that no attack has learnt from, as cards have it.
 
     Means over photographs and assignments, a row an attack; columns: numbers of servers, all of
     them, and what is said of a single window by a coalition that has all others.
     """
-    card = load_card(checkpoint_name("gaussian"))
-    names = {f"_{name}": each.title for name, each in ATTACKS.items()}
-    names |= {"_half_the_photographs": f"{ATTACKS['gaussian'].title}, half of them"}
-    names[""] = names.pop("_gaussian")
-    rows = {title: card.get(f"test_psnr_unseen{name}") for name, title in names.items()}
-    rows = {title: row for title, row in rows.items() if row}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    card, found = load_card(checkpoint_name("gaussian")), "test_psnr_unseen"
+    rows = {each.title: card.get(f"{found}_{name}") for name, each in ATTACKS.items()}
+    rows[f"{ATTACKS['gaussian'].title}, half of them"] = card[f"{found}_half_the_photographs"]
+    for name, each in ATTACKS.items():
+        if each.photographs:
+            rows[each.title] = load_card(checkpoint_name(name))[found]
+    return pd.DataFrame.from_dict({title: row for title, row in rows.items() if row}, "index")
+
+
+def doublings(network: str) -> pd.DataFrame:
+    """What each doubling of a training on photographs has gained, as the network's card has it.
+
+    Returns:
+        A row a stage: steps and minutes from the start, PSNR (dB) over unseen pixels of the
+        photographs of `held_out_photographs`, and what the stage has added to it.
+    """
+    stages = pd.DataFrame(load_card(checkpoint_name(network))["stages"])
+    steps, minutes = stages.steps.cumsum(), stages.seconds.cumsum() / 60
+    psnr = stages.psnr_unseen.rename("PSNR unseen")
+    return pd.DataFrame({"steps": steps, "minutes": minutes, psnr.name: psnr, "gain": psnr.diff()})
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:

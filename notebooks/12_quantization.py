@@ -45,7 +45,7 @@ run = start("12_quantization", sizes, profile=profile, seed=seed, dataset=datase
 # %%
 import pandas as pd
 
-from paperlib.d4c import plots
+from paperlib.d4c import difficulty, plots
 from paperlib.d4c.claimed import dynamic_claims, gain_claims, paper_bits_claims
 from paperlib.d4c.comparison import compare, float_top1, quantization_plans
 from paperlib.d4c.encoders import ENCODERS, chosen_encoders
@@ -243,6 +243,40 @@ for (name, bits), mine in gains.groupby(["encoder", "bits"], sort=False):
     ends = over_draws(mine.gain)
     words = beside_zero(*ends) if ends else "of one draw"
     run.say(f"{ENCODERS[name]}, {bits}: D4C gains {mine.gain.mean():+.1f} points, {words}.")
+
+# %% [markdown]
+# ## When do calibration images matter?
+#
+# Small CLIPs lose little, CLIPs of full size have channels whose sizes differ by orders. So each
+# CLIP is also rewritten so that it computes the same with unequal channels: what one layer gives is
+# multiplied by a factor $s$ a channel, what the next one takes is divided by it, with $\log s \sim
+# N(0, \sigma^2)$ (`paperlib.d4c.rescaling`). Images that a CLIP was asked for do not change with
+# it. A command measured once what follows, on OpenMoji, seed 0, with the nearest rounding (`python
+# -m paperlib.d4c.difficulty`). W4A3 tests ranges, W2A8 weights, W4A8 is the paper's:
+
+# %%
+harder = difficulty.load_map()
+keys = ["encoder", "bits", "spread"]
+mean_and_spread(by_method(harder, [*keys, "draw"]), keys).rename(index=ENCODERS)
+
+# %%
+run.save_figure(plots.difficulty, difficulty.advantages(harder))
+
+# %% [markdown]
+# Grey is what any choice of images can decide; where it is near zero, nobody can win. Red above
+# zero: D4C beats the data-free baseline there; blue above zero: it also beats noise that knows
+# nothing of the CLIP.
+
+# %%
+for (name, bits), rows in difficulty.advantages(harder).groupby(["encoder", "bits"], sort=False):
+    for what, part in rows.groupby("what", sort=False):
+        first, last = (f"{part.points.iloc[k]:+.1f}" for k in (0, -1))
+        run.say(f"{ENCODERS[name]}, {bits}: {what} {first} as trained, {last} at the largest σ.")
+
+# %%
+if (dataset, seed, own.test_images) == ("openmoji", difficulty.SEED, difficulty.TEST_IMAGES):
+    again = difficulty.remade(harder, measured)
+    print(f"{len(again)} rows measured again here: at most {again.abs().max():.2f} points apart")
 
 # %% [markdown]
 # ## Values that no image has

@@ -39,7 +39,11 @@ TEST_IMAGES = 300
 FILE = "map.csv"
 KEYS = ["encoder", "spread", "bits", "draw"]
 COLUMNS = [*KEYS, "method", "top1"]
-GAINS = ("gain", "above the spectrum", "real minus noise")  # of `gain_table`
+GAINS = {  # of `gain_table`
+    "gain": "D4C over BNS or PSE",
+    "above the spectrum": "D4C over natural-spectrum noise",
+    "real minus noise": "real images over noise",
+}
 Clip = tuple[nn.Module, Tokenizer]
 
 
@@ -107,11 +111,23 @@ def advantages(table: pd.DataFrame) -> pd.DataFrame:
     for spread, part in table.groupby("spread", sort=False):
         gains = gain_table(by_method(part, ["encoder", "bits", "draw"]), baselines)
         for key, drawn in gains.groupby(["encoder", "bits"], sort=False):
-            for name in GAINS:
+            for name, words in GAINS.items():
                 ends = over_draws(drawn[name]) or (None, None)
-                rows.append([*key, spread, name, drawn[name].mean(), *ends])
+                rows.append([*key, spread, words, drawn[name].mean(), *ends])
     columns = ["encoder", "bits", "spread", "what", "points", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def remade(table: pd.DataFrame, measured: pd.DataFrame) -> pd.Series:
+    """Top-1 measured again less the map's, without rescaling, wherever both have a row.
+
+    Args:
+        table: of `load_map`.
+        measured: with columns encoder, bits, draw, method and top1, of the map's seed and sizes.
+    """
+    keys = ["encoder", "bits", "draw", "method"]
+    plain = table[table.spread == 0].set_index(keys).top1
+    return measured.set_index(keys).top1.sub(plain).dropna()
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -11,7 +11,6 @@ from torch import nn
 from paperlib.d4c.baselines import norms
 from paperlib.d4c.sizes import EncoderSizes
 from paperlib.models.clip import Tokenizer, load_clip, small_clip_name
-from paperlib.notebook.run import Run
 from paperlib.runtime import device
 
 ENCODERS = {"resnet": "ResNet", "vit": "ViT"}  # image towers, and their titles
@@ -32,6 +31,24 @@ def load_encoders(
     return {tower: (model.to(place), tokenizer) for tower, (model, tokenizer) in clips.items()}
 
 
+@runtime_checkable
+class Parameters(Protocol):
+    """What a choice of CLIPs depends on, as `paperlib.notebook.run.Run` has it.
+
+    Attributes:
+        profile, dataset: names.
+        sizes: those of the profile, with what was changed.
+        changes: the sizes that replace those of the profile.
+    """
+
+    profile: str
+    dataset: str
+    sizes: EncoderSizes
+
+    @property
+    def changes(self) -> Mapping[str, Any]: ...
+
+
 class Chosen(NamedTuple):
     """What a notebook measures.
 
@@ -47,7 +64,7 @@ class Chosen(NamedTuple):
 
 
 def chosen_encoders(
-    run: Run, model: str = "", weights: str = "", place: torch.device | None = None
+    run: Parameters, model: str = "", weights: str = "", place: torch.device | None = None
 ) -> Chosen:
     """The small CLIPs of a notebook's data set, or one in their place.
 

@@ -32,7 +32,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from paperlib.d4c.quantized_clip import QuantizedClip
-from paperlib.d4c.quantized_layers import QuantizedAttention, QuantizedLayer
+from paperlib.d4c.quantized_layers import QuantizedAttention, QuantizedLayer, attend
 from paperlib.d4c.quantizers import ActivationQuantizer
 from paperlib.d4c.ranges import search_range
 from paperlib.d4c.reconstruction import reconstruct
@@ -88,9 +88,7 @@ class FoldedAttention(nn.Module):
             raise ValueError("attn_mask: a folded attention is one of an image tower, without mask")
         x = self.qkv(query).unflatten(-1, (3, self.heads, -1))
         q, k, v = x.permute(2, 0, 3, 1, 4)  # (b, heads, tokens, width)
-        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
-        x = self.softmax(scores.softmax(-1)) @ v
-        return self.out(x.transpose(1, 2).flatten(2)), None
+        return self.out(attend(q, k, v, self.softmax)), None
 
 
 class Folded(NamedTuple):

@@ -220,6 +220,30 @@ def gains(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def difficulty(table: pd.DataFrame) -> Figure:
+    """What D4C's images gain over the baseline's and over natural-spectrum noise, and real images
+    over white noise, by how far channels differ in size (σ): a row an encoder, a column a
+    bit-width; lines on the points are 95 % intervals over draws."""
+    encoders, widths = table.encoder.unique(), table.bits.unique()
+    shape = {"figsize": (8, 2.6 * len(encoders)), "squeeze": False, "sharex": True, "sharey": "row"}
+    figure, axes = plt.subplots(len(encoders), len(widths), **shape)
+    for line, encoder in zip(axes, encoders, strict=True):
+        for ax, bits in zip(line, widths, strict=True):
+            here = table[(table.encoder == encoder) & (table.bits == bits)]
+            for colour, (what, part) in zip(
+                (VERMILION, BLUE, GREY), here.groupby("what", sort=False), strict=True
+            ):
+                ends = [part.points - part.low, part.high - part.points]
+                ax.errorbar(part.spread, part.points, ends, fmt="o-", color=colour, label=what)
+            ax.axhline(0, color="0.6", linewidth=1)
+            ax.set_title(f"{ENCODERS[encoder]}, {bits}")
+        line[0].set_ylabel("gain (points)")
+    for ax in axes[-1]:
+        ax.set(xlabel="spread σ", xticks=table.spread.unique())
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
 def ablation(table: pd.DataFrame) -> Figure:
     """Zero-shot accuracy with noise and with each part of D4C on or off, PGSI also with the images
     of another draw; a point a seed and a line for their mean, a panel an encoder."""

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
 from open_clip.modified_resnet import AttentionPool2d, Bottleneck
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
@@ -100,13 +101,23 @@ class QuantizedAttention(nn.Module):
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (b, heads, tokens, width)
             for layer, x in ((self.q, query), (self.k, key), (self.v, value))
         )
-        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
-        if attn_mask is not None:
-            if attn_mask.ndim == 3:
-                attn_mask = attn_mask.unflatten(0, (-1, self.heads))
-            scores = scores + attn_mask
-        x = self.softmax(scores.softmax(-1)) @ v
-        return self.out(x.transpose(1, 2).flatten(2)), None
+        if attn_mask is not None and attn_mask.ndim == 3:
+            attn_mask = attn_mask.unflatten(0, (-1, self.heads))
+        return self.out(attend(q, k, v, self.softmax, attn_mask)), None
+
+
+def attend(
+    q: Float[Tensor, "b heads queries width"],
+    k: Float[Tensor, "b heads keys width"],
+    v: Float[Tensor, "b heads keys width"],
+    softmax: ActivationQuantizer,
+    mask: Tensor | None = None,
+) -> Float[Tensor, "b queries channels"]:
+    """Attention with quantized weights; `mask` is added to the scores."""
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores + mask
+    return (softmax(scores.softmax(-1)) @ v).transpose(1, 2).flatten(2)
 
 
 class QuantizedAttentionPool(nn.Module):

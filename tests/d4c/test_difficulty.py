@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from paperlib.d4c import difficulty
-from paperlib.d4c.difficulty import KEYS, advantages, load_map, measure
+from paperlib.d4c.difficulty import BITS, KEYS, SPREADS, advantages, load_map, measure, remade
 from paperlib.d4c.encoders import load_encoders
 
 
@@ -53,8 +53,27 @@ def test_what_the_map_says_is_arithmetic():
     ]
     found = advantages(pd.DataFrame(rows, columns=[*KEYS, "method", "top1"])).set_index("what")
     assert found.points.to_dict() == {
-        "gain": 2,
-        "above the spectrum": 3,
-        "real minus noise": 7,
+        "D4C over BNS or PSE": 2,
+        "D4C over natural-spectrum noise": 3,
+        "real images over noise": 7,
     }
     assert (found.low == found.points).all() and (found.spread == 0.5).all()
+
+
+def test_the_published_map_is_whole():
+    table = load_map()
+    assert set(table.spread) == set(SPREADS) and set(table.bits) == set(BITS)
+    assert not table.duplicated([*KEYS, "method"]).any() and table.top1.between(0, 100).all()
+    assert (table.groupby(KEYS).size() == 6).all()  # five kinds of images, and float
+    assert len(table) == 2 * len(SPREADS) * len(BITS) * 5 * 6
+    floats = table[table.method == "float"].groupby(["encoder", "draw"]).top1
+    assert (floats.max() - floats.min() <= 1).all()  # rescaling computes the same
+
+
+def test_what_was_measured_again_is_held_against_the_map():
+    columns = ["encoder", "spread", "bits", "draw", "method", "top1"]
+    rows = [["vit", 0.0, "W4A8", 0, "d4c", 70.0], ["vit", 1.0, "W4A8", 0, "d4c", 20.0]]
+    table = pd.DataFrame(rows, columns=columns)
+    again = pd.DataFrame([["vit", "W4A8", 0, "d4c", 71.0], ["vit", "W8A8", 0, "d4c", 9.0]])
+    again.columns = ["encoder", "bits", "draw", "method", "top1"]
+    assert remade(table, again).tolist() == [1.0]

@@ -263,9 +263,10 @@ options = {"interval": tuple(ends), "over": "shuffles of the labels", "source": 
 run.check("freq-1-linear", gaps.mean(1).tolist(), scale=f"{scale}, one linear model", **options)
 
 # %% [markdown]
-# The interval is that of the difference when the labels are shuffled again. Where it holds zero the
-# weights have no more in common with $B$ than with its shuffles: they go where the images have
-# their energy, and that they go where the classes differ cannot be told apart from it.
+# The interval is that of the difference when the labels are shuffled again. Where it holds zero,
+# these draws do not show that the weights have more in common with $B$ than with its shuffles,
+# which have the shape of the images: that they go where the classes differ cannot be told apart
+# from going where the images have their energy.
 
 # %% [markdown]
 # ## Outcome

@@ -96,9 +96,9 @@ left_out = ", ".join(kind.title for name, kind in ATTACKS.items() if name not in
 table.round(3)
 
 # %% [markdown]
-# HopSkipJump always fools; what its queries buy is a smaller change. Had it not come to rest, its
-# change would say where it began, from noise, and nothing of what an attack seeks. C&W, which knows
-# the weights, shows on the same images how small a change can be.
+# HopSkipJump always fools; what its queries buy is a smaller change. Where it has not come to rest,
+# its change still holds some of the noise from which it began, and its row says little of what an
+# attack seeks. C&W, which knows the weights, shows on the same images how small a change can be.
 
 # %%
 path = torch.cat(path, 1).cpu()  # (steps + 1, images)

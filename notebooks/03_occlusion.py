@@ -164,9 +164,10 @@ run.say(f"The first-order share puts the networks {order} the exact one.")
 
 # %% [markdown]
 # The share is a ratio and so a little biased. What the draw adds to the spread over images is the
-# deviation over draws beside that over images. With as many forward passes as today's exact maps
-# take, the mean over images has the standard error in the last column, as a share of the exact
-# one's. The first-order share costs two passes an image; it is another number.
+# deviation over draws beside that over images. Passes and seconds are shares of those of the exact
+# maps. With as many forward passes as the exact maps take, the mean over images has the standard
+# error in the last column, as a share of the exact one's. The first-order share costs two passes an
+# image; it is another number.
 #
 # ## Natural against adversarially trained models
 #
@@ -237,8 +238,9 @@ for arch, title in ARCHITECTURES.items():
 # after softmax.
 #
 # A logit can grow without end; a probability ends at one and depends on the scores of the other
-# classes too. If both rows of a network rise and fall over the bands alike, the reading does not
-# hang on this choice. The bands are no equals: the first has 16 components, the last 240.
+# classes too. The reading does not hang on this choice where both scores put natural and
+# adversarial training of an architecture in the same order in the lowest band. The bands are no
+# equals: the first has 16 components, the last 240.
 
 # %%
 masks, by_score = bands.band_masks(32, 8, "square").to(device()), {}
@@ -307,14 +309,17 @@ note = "; ".join(f"{title} {compared(*pair)} untrained" for title, *pair in both
 run.check("freq-3-natural-high", beyond.tolist(), scale=scale, source=data, note=note)
 
 # %% [markdown]
-# A trained network below an untrained one has turned to low frequencies, whatever its share is.
-# What an untrained network uses is a matter of its architecture and of the images alone.
+# A trained network below an untrained one has a smaller share of high frequencies than its start.
+# Where the network of high-passed images, the positive control, is below the untrained one too,
+# this test cannot tell what natural training leans on. What an untrained network uses is a matter
+# of its architecture and of the images alone.
 #
 # Claim 4 is tested once: of every image that all four networks get right, the robust network's
 # share minus the natural one's. Networks differ for other reasons too. So from this goes the null:
 # the largest such difference of a network that saw neither attacks nor filters nor noise, but
-# another weight decay, mixed images or another random start (notebook 4's table). Networks trained
-# on low-passed images are the positive control. The architecture with the smaller rest counts.
+# another weight decay, mixed images or, on CIFAR-10, another random start alone (notebook 4's
+# table). Networks trained on low-passed images are the positive control. The architecture with the
+# smaller rest counts.
 
 # %%
 both = torch.stack([right[key] for key in panels]).all(0)
@@ -345,10 +350,11 @@ for name, one in {"adversarial training": beyond, "low-passed images": control}.
     run.say(f"Low share beyond the largest of the null, {name}: {words}.")
 
 # %% [markdown]
-# One network a variant says nothing of other trainings. The table of notebook 4 has more of them;
-# here each adversarially trained network is set against each natural one of its architecture, first
-# with the constant component, then without it. Where the smallest and the largest difference of a
-# row have different signs, a single pair of networks could have told either story.
+# One network a variant says nothing of other trainings. The table of notebook 4 has two of each on
+# CIFAR-10 and one on drawn images, where smallest and largest are the same; here each adversarially
+# trained network is set against each natural one of its architecture, first with the constant
+# component, then without it. Where the smallest and the largest difference of a row have different
+# signs, a single pair of networks could have told either story.
 
 # %%
 spread = zoo_evidence.between_trainings("pgd")
@@ -450,8 +456,8 @@ run.say(f"What of it is beyond networks that no attack has trained: {words}.")
 # which direction, and how clearly; the third whether another recipe could have done as much.
 #
 # **Deviations and limits.** The paper's normalisation could not be read; ours is in the module's
-# docstring. The intervals are over images; over trainings there is what notebook 4's table has,
-# a few of each. A share of components is not a share of energy: nearly all components have
-# max(u, v) ≥ 8, and the removal of each one is small, so that a high-frequency share says less than
-# the difference between two models does. The null has few networks, of notebook 4's recipe, which
-# are trained longer than these.
+# docstring. The intervals are over images; over trainings there is what notebook 4's table has, one
+# or two of each. A share of components is not a share of energy: nearly all components have max(u,
+# v) ≥ 8, and the removal of each one is small, so that a high-frequency share says less than the
+# difference between two models does. The null has few networks, of notebook 4's recipe, which
+# trains for another number of epochs than these had.

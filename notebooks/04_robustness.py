@@ -206,13 +206,13 @@ run.claims_table()
 
 # %% [markdown]
 # **The question answered.** That depends on the images, and on what else differs between the
-# networks. On CIFAR-10 and on drawn images the same networks' shares and robust accuracies go
-# together differently, and a share of low frequencies that comes with clean accuracy proves nothing
-# by itself. The lines above are for the data of this run.
+# networks. On CIFAR-10 and on drawn images share and robust accuracy of networks of the same
+# variants go together differently; where robust accuracy mostly follows clean accuracy, its
+# correlation with the share says little by itself. The lines above are for the data of this run.
 #
 # **Deviations and limits.** Variants are not a random sample of networks: which ones there are is
 # our choice, and an interval over them says how much hangs on single ones, not how networks at
 # large behave. A correlation says little about cause. Robust accuracy is an upper bound of
 # AutoAttack's: three of its four attacks with fewer steps, on 500 images. The networks are small
-# and trained for six to eight epochs. The smaller $\varepsilon$ is our choice; the notes of the
-# claims give both.
+# and trained for six to eight epochs. The smaller $\varepsilon$ is our choice; the notes of two of
+# the three claims give both.

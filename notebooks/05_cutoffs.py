@@ -222,9 +222,9 @@ run.check("freq-fourier", more_lost(every), interval=tuple(map(float, ends)), **
 # ## Controls
 #
 # Would other networks pass in place of the robust one? A network trained on low-passed images is
-# the positive control: it must lose less than the natural one under each of the three. One trained
-# on high-passed images must not. An untrained one has nothing to lose, so that no share is defined:
-# by points lost, it would pass for robust.
+# the positive control: it should lose less than the natural one under each of the three; one
+# trained on high-passed images should not. An untrained one has nothing to lose, so that no share
+# is defined: by points lost, it would pass for robust.
 
 # %%
 others = {v: load_variant(dataset, "resnet20", v) for v in ("low_pass", "high_pass")}
@@ -254,9 +254,10 @@ guesses = beside.index[beside["high waves"].isna()]
 run.say(f"Nothing to lose: {', '.join(guesses) or 'none of them'}.")
 
 # %% [markdown]
-# Where the low-pass network is not the last of a row, the measure tells of something else than the
-# frequencies a network needs, and where the high-pass one loses less than the natural one, the
-# claim's difference could have come about without any low-frequency training.
+# Where the low-pass network loses no less than the natural one, or the high-pass one loses less,
+# the measure tells of something else than the frequencies a network needs, and where the high-pass
+# one loses less than the natural one, the claim's difference could have come about without any
+# low-frequency training.
 
 # %% [markdown]
 # ## Corruptions
@@ -331,8 +332,8 @@ for variant, rows in table[table.band != "all"].groupby("variant", sort=False):
 
 # %% [markdown]
 # Noise is what a change of that norm does by chance. The band in which PGD fools a network most is
-# the one that its training has left to an attack; if it is another one for the robust network, the
-# training has moved the weakness, not removed it.
+# the one that its training has left to an attack; if it is another one for the robust network,
+# training has helped least in that band.
 
 # %%
 two = {name: masks[name] for name in ("below 8", "from 16")}
@@ -364,8 +365,9 @@ run.check("freq-band-attack", float(difference.mean()), interval=tuple(map(float
 run.claims_table()
 
 # %% [markdown]
-# **The question answered.** Cutting high frequencies off, and JPEG, show what a network needed of
-# them: one that keeps its accuracy did without. The curves show it cut-off by cut-off; the lines
+# **The question answered.** Cutting high frequencies off shows what a network needed of them; JPEG
+# and single waves do so only where both controls come out as they should, which the lines above
+# say: one that keeps its accuracy did without. The curves show it cut-off by cut-off; the lines
 # above say whether robust networks keep more, here, and where each kind is weak.
 #
 # **Deviations and limits.** Clipping after a filter brings back a little of what was cut. One model

@@ -156,8 +156,8 @@ for name, means in information["prompts told apart"].unstack().iterrows():
     run.say(f"{ENCODERS[name]}, prompts that the other tower tells apart: {order}.")
 
 # %% [markdown]
-# The number of images caps it, and a whole image hides what D4C writes into its foreground. All 128
-# of D4C's first set and as many of each other method, whole and in the boxes that are the
+# The number of images caps it, and a whole image may hide what D4C writes into its foreground. All
+# 128 of D4C's first set and as many of each other method, whole and in the boxes that are the
 # foreground of D4C's, the same for every method:
 
 # %%

@@ -170,8 +170,8 @@ run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(picture
 # name: to the network they are what an adversarial example is. SCG gathers them in the box, and
 # leaves around it what is no foreground, which the total variation makes smooth. PAE gives large,
 # connected forms in strong colours, as small marks do not survive a random view. D4C has both: a
-# form in a box before a quieter ground. All of it comes late: after a hundred iterations the eye
-# still sees noise.
+# form in a box before a quieter ground. To the eye it comes late: after a hundred iterations it
+# still sees noise, while the network may find the prompt there already.
 #
 # ## Are these the images that this code makes?
 #

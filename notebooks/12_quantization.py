@@ -169,6 +169,14 @@ wide = by_method(found, [*keys, "draw"])
 floats = [whole[name, k] for name, _, _, k in wide.index]
 mean_and_spread(wide.assign(float=floats), keys).rename(index=ENCODERS)
 
+# %% [markdown]
+# The first draw alone at the decisive bit-widths, with the nearest rounding and with the learned:
+
+# %%
+first = found[found.decisive & (found.draw == 0)]
+first = first.pivot_table("top1", ["encoder", "iterations"], "method", sort=False)
+first.rename(index=ENCODERS, columns=TITLES).round(1)
+
 # %%
 measured = found[found.plain].drop(columns="plain")
 wide = by_method(measured, [*keys, "draw"])
@@ -247,7 +255,7 @@ for (name, bits), mine in gains.groupby(["encoder", "bits"], sort=False):
 # %% [markdown]
 # ## When do calibration images matter?
 #
-# Small CLIPs lose little, CLIPs of full size have channels whose sizes differ by orders. So each
+# Small CLIPs lose little; in large ones channels of one layer can differ in size by orders. So each
 # CLIP is also rewritten so that it computes the same with unequal channels: what one layer gives is
 # multiplied by a factor $s$ a channel, what the next one takes is divided by it, with $\log s \sim
 # N(0, \sigma^2)$ (`paperlib.d4c.rescaling`). Images that a CLIP was asked for do not change with
@@ -269,9 +277,11 @@ run.save_figure(plots.difficulty, difficulty.advantages(harder))
 
 # %%
 for (name, bits), rows in difficulty.advantages(harder).groupby(["encoder", "bits"], sort=False):
-    for what, part in rows.groupby("what", sort=False):
-        first, last = (f"{part.points.iloc[k]:+.1f}" for k in (0, -1))
-        run.say(f"{ENCODERS[name]}, {bits}: {what} {first} as trained, {last} at the largest σ.")
+    ends = rows.pivot(index="what", columns="spread", values="points").iloc[:, [0, -1]]
+    words = "; ".join(
+        f"{what} {first:+.1f} to {last:+.1f}" for what, first, last in ends.itertuples()
+    )
+    run.say(f"{ENCODERS[name]}, {bits}, from σ = 0 to the largest: {words}.")
 
 # %%
 if (dataset, seed, own.test_images) == ("openmoji", difficulty.SEED, difficulty.TEST_IMAGES):
@@ -281,10 +291,11 @@ if (dataset, seed, own.test_images) == ("openmoji", difficulty.SEED, difficulty.
 # %% [markdown]
 # ## Values that no image has
 #
-# Nothing keeps the pixels of synthesised images between black and white. What lies beyond raises
-# activations, these widen the ranges, and at few bits wide ranges leave real images few codes. The
-# share of such values; the steps of the activation quantizers at the decisive bit-widths as
-# multiples of those with real images (geometric mean over the image tower); and the accuracy there.
+# Nothing keeps the pixels of synthesised images between black and white. What lies beyond may raise
+# activations, which would widen the ranges, and at few bits wide ranges leave real images few
+# codes. The share of such values; the steps of the activation quantizers at the decisive bit-widths
+# as multiples of those with real images (geometric mean over the image tower); and the accuracy
+# there.
 
 # %%
 keys = ["encoder", "method"]
@@ -335,8 +346,9 @@ run.claims_table()
 # **Is a CLIP more accurate with D4C's images?** The claims say it, encoder by encoder. Someone can
 # win only where calibration images decide and the baseline leaves something to win: where it is as
 # good as real images, nobody can. BNS keeps the statistics of the activations and so their steps; a
-# method whose steps are wider than those of real images pays for that at few bits. And where a CLIP
-# loses next to nothing at W4A8, the paper's setting, the claim has no stake: the gain that the
+# method whose steps are wider than those of real images can pay for that at few bits. Where noise
+# has steps near those of real images and the lowest accuracy, steps are not all of it. And where a
+# CLIP loses next to nothing at W4A8, the paper's setting, the claim has no stake: the gain that the
 # abstract reports needs a CLIP that loses something, such as those of full size.
 #
 # **And the control?** Noise with the spectrum of photographs costs milliseconds and knows neither
@@ -351,16 +363,17 @@ run.claims_table()
 # **And learned rounding?** The main table has the first draw with it, where the profile says so. It
 # is cut after so few iterations that a good part of it has not decided, and modules that got worse
 # keep the nearest rounding: the row says what learning adds here, not what the full recipe of
-# 20,000 iterations a module would. That recipe may well raise every row.
+# 20,000 iterations a module would. Beside it stands the same draw with the nearest rounding; what
+# the full recipe would do is not known.
 #
-# **The question answered.** Where bits are many, calibration images hardly matter. Where they are
-# few they decide, and real images are the measure. What the CLIP is asked for, as in D4C, has to
-# beat noise that looks like photographs and costs milliseconds; the table has all of them, and the
-# lines above say whether it does.
+# **The question answered.** Where bits are many, real images, the baseline and D4C come out alike;
+# whether noise does too hangs on the encoder. Where they are few they decide, and real images are
+# the measure. What the CLIP is asked for, as in D4C, has to beat noise that looks like photographs
+# and costs milliseconds; the table has all of them, and the lines above say whether it does.
 #
 # **Deviations and limits.** The CLIPs are small. Where they lose next to nothing at four bits and
-# more, whatever they are calibrated with, the paper's setting cannot show its effect, and the
-# decisive bit-widths are ours. The published sets have the paper's recipe, but D4C on the ViT
+# more with real images, the baseline's or D4C's, the paper's setting cannot show its effect, and
+# the decisive bit-widths are ours. The published sets have the paper's recipe, but D4C on the ViT
 # stopped after two thirds of its iterations, and half as many images as in the paper give the
 # ranges; figures and claims have the nearest rounding, where the paper learns it, and W6A6 and W8A8
 # one draw. The paper profile, on CIFAR-10, makes its own images, with far fewer iterations and

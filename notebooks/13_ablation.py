@@ -85,9 +85,10 @@ from paperlib.runtime import device
 # makes its own here.
 #
 # Because start and prompts are shared, two sets of one draw can be compared image by image: what
-# differs is the part alone. The draws are the repetition that says how much of a difference is
-# chance. Two controls say whether the comparison can tell: PGSI's set of the next draw, to which
-# nothing was added (null), and noise, to which PGSI surely adds something (positive).
+# differs is the part alone, and for the published D4C on the ViT the iterations: 2,000 in place of
+# 3,000. The draws are the repetition that says how much of a difference is chance. Two controls say
+# whether the comparison can tell: PGSI's set of the next draw, to which nothing was added (null),
+# and noise, to which PGSI surely adds something (positive).
 
 # %%
 clips, own, label = chosen_encoders(run, **named)
@@ -121,9 +122,10 @@ table.replace({"encoder": ENCODERS, "method": TITLES}).round(1)
 #
 # A part can be worth something alone and nothing beside the other, or the other way round, so both
 # are given. A gain above zero in every draw would speak for the part; gains of both signs do not
-# speak against it, they say that these draws are too few. Below them the two controls: a gain that
-# is not larger than the null control's spread is nothing that this comparison can see, and the
-# positive control is what it looks like when something was added.
+# speak against it, they say that these draws are too few. Below them the two controls: the null
+# control's spread is that of sets that share neither noise nor prompts; gains share both, so each
+# has its own interval over draws, and that decides, and the positive control is what it looks like
+# when something was added.
 
 # %%
 gains = part_gains(by_method(measured, ["encoder", "draw"]))
@@ -151,8 +153,8 @@ for name, rows in table.groupby("encoder", sort=False):
 # %% [markdown]
 # ## Claims
 #
-# One a gain and encoder, with the 95 % interval over draws (Student's t). Of several gains that are
-# none, the smallest would be a loss by chance alone, so none is picked.
+# One a gain and encoder, with the 95 % interval over draws (Student's t). The smallest of several
+# gains would fall below zero by chance even if all were zero; so each is checked by itself.
 
 # %%
 for claim, name, values, about in part_claims(gains, own.test_images):
@@ -173,8 +175,8 @@ print(f"{device().type}, threads: {threads}; {Settings.synthesis_iterations:,} i
 
 # %% [markdown]
 # Below, the README's seconds, for an image. **Other hardware and other models**: a GPU and
-# full-size CLIPs with 224 × 224 pixels there, here small ones with 64 × 64. What can be compared is
-# the ratio of D4C to the baseline of the same encoder.
+# full-size CLIPs with 224 × 224 pixels and more there, here small ones with 64 × 64. What can be
+# compared is the ratio of D4C to the baseline of the same encoder.
 
 # %%
 paper = reported("synthesis_seconds")
@@ -234,16 +236,15 @@ run.claims_table()
 
 # %% [markdown]
 # **Why a part may cost accuracy.** A pattern that survives other colours and a blur is a strong
-# one. If PAE lets more values leave the range of an image, the steps of the activations become
-# wider, and at few bits accuracy pays for that (notebook 12); SCG, which makes the ground smooth,
-# can win it back. Where one draw makes most of a difference, the interval over draws is wide and
-# decides nothing.
+# one. PAE sends more values out of the range of an image with either encoder, SCG takes some of
+# them back with the ViT: where such a step and accuracy move the same way, values out of range do
+# not explain the gain. Where one draw makes most of a difference, the interval over draws is wide
+# and decides nothing.
 #
 # **The question answered.** The gains of each part, alone and on top of the other, are in the
 # table, beside what the comparison shows of nothing and of something; the lines above say whether
-# all of them are gains. The cost is that of the iterations: a
-# part makes each of them longer, and there are thousands, where images that ask no network need
-# none.
+# all of them are gains. The cost is that of the iterations: SCG makes each of them longer, PAE
+# hardly, and there are thousands, where images that ask no network need none.
 #
 # **Deviations and limits.** As in notebook 12; on the ViT the published D4C has 2,000 iterations,
 # each other row 3,000. Times depend on the machine and on what else runs on it. The synthesis

@@ -119,8 +119,8 @@ towers, differences = deployment.on_integers(loaded, some)
 differences.round(4)
 
 # %% [markdown]
-# The features differ from the simulation's by less than a step of the quantizers: where a value
-# lies half-way between two codes, the last digit of a sum decides which one it gets.
+# The features differ from the simulation's by what the last column says: where a value lies
+# half-way between two codes, the last digit of a sum decides which one it gets.
 #
 # Now the question that decides whether the integers were worth it: accuracy and time, side by side.
 # The network in float32 is the baseline for both. The simulation is the control: it should be as
@@ -143,9 +143,9 @@ run.save_figure(plots.deployment, deployment.deployment_table(files, measured))
 
 # %% [markdown]
 # **The question answered.** A saved model is as small as its bits promise, for what is quantized,
-# and reads back as it was. On integers it is as accurate as simulated, within a step of the
-# quantizers. Whether it is faster depends on the processor and on the sizes of the layers; the
-# table says so for this one.
+# and reads back as it was. On integers it is as accurate as simulated, as near as the table says.
+# Whether it is faster depends on the processor and on the sizes of the layers; the table says so
+# for this one.
 #
 # **Deviations and limits.** Batch normalisation, activations, what is not quantized and the two
 # products of an attention stay in floating point, and every layer quantizes its input and gives a

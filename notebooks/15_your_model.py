@@ -122,12 +122,12 @@ accuracies = {name: {"as given": look.accuracy} | look.others for name, look in 
 # %% [markdown]
 # ## What is measured
 #
-# **Occluded Frequency** (notebook 3): the share of the fall of the true class's logit when a
-# component is removed; here of all low components and a sample of the high ones, the same for every
-# network. Above 64 × 64 pixels this takes hours (224 × 224 pixels have 50,176 components, each a
-# forward pass), so 16 bands of max(u, v) are removed as wholes, which is another measure. The **low
-# share** is that of max(u, v) below a quarter of the image's side; “first order” is the same by the
-# gradient alone, by component at any size.
+# **Occluded Frequency** (notebook 3): the share of the change, up or down, of the true class's
+# logit when a component is removed; here of all low components and a sample of the high ones, the
+# same for every network. Above 64 × 64 pixels this takes hours (224 × 224 pixels have 50,176
+# components, each a forward pass), so 16 bands of max(u, v) are removed as wholes, which is another
+# measure. The **low share** is that of max(u, v) below a quarter of the image's side; “first order”
+# is the same by the gradient alone, by component at any size.
 #
 # **RCT** (notebook 2): how much PGD changes each component, as a share of how much of it there is,
 # on the images that it fools; and its ratio of high to low frequencies, minus that of white noise

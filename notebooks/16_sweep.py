@@ -13,10 +13,10 @@
 # the number of images, and how much on the draw of a seed alone?
 #
 # **In the papers.** What could be read of them are single numbers, without a spread over
-# repetitions, so of a difference between two settings nobody can say whether it is one. A *sweep*
-# answers that for any size of any notebook here: it runs one notebook at every point of a grid of
-# sizes, each with several seeds, and puts every value into one table. This notebook reads such a
-# table.
+# repetitions, so nobody can say whether a difference between two settings is more than chance. A
+# *sweep* answers that for any size of any notebook here: it runs one notebook at every point of a
+# grid of sizes, each with several seeds, and puts every value into one table. This notebook reads
+# such a table.
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|

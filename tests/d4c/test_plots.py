@@ -67,6 +67,10 @@ TABLES = {
             rows(["where", "encoder", "dataset", "gain"], ["paper"], ["RN50"], ["ImageNet"], [2]),
         ]
     ),
+    "difficulty": lambda: rows(
+        ["encoder", "bits", "spread", "what", "points", "low", "high"],
+        *(ENCODERS, ("W4A3", "W4A8"), (0.0, 1.0), GAINS.values(), [3.0], [1.0], [5.0]),
+    ),
     "ablation": lambda: rows(
         ["encoder", "bits", "method", "top1"], ENCODERS, ["W4A3"], (*CONTROLS, *ABLATION), (50, 60)
     ),

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 
 from paperlib.d4c import plots
 from paperlib.d4c.ablation import CONTROLS
+from paperlib.d4c.difficulty import GAINS
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
 from paperlib.d4c.plots import PALETTE
 from paperlib.notebook.figures import alt_text

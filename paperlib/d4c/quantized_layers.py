@@ -110,7 +110,7 @@ def attend(
     q: Float[Tensor, "b heads queries width"],
     k: Float[Tensor, "b heads keys width"],
     v: Float[Tensor, "b heads keys width"],
-    softmax: ActivationQuantizer,
+    softmax: nn.Module,
     mask: Tensor | None = None,
 ) -> Float[Tensor, "b queries channels"]:
     """Attention with quantized weights; `mask` is added to the scores."""

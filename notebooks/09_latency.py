@@ -187,6 +187,8 @@ run.save_figure(plots.modelled, modelled[slow])
 
 # %%
 best = network.fastest(modelled)
+
+# %%
 for (factor, name), rows in best.groupby(["edge slower by", "SAM"], sort=False):
     alone = counted(rows.split < rows[latency.ALONE])
     cloud = counted(rows.split < rows[network.CLOUD])

@@ -97,7 +97,7 @@ def test_a_row_a_paper_described_ones_first(project):
         "| **[Two letters](#two-letters)**: letters",
         "| Nobody 1999",
     ]
-    none = "✔ 0 hold, ✘ 0 disagree, ○ 0 no stake, ? 0 undecided, – 1 not run"
+    none = "✔ 0 hold, ✘ 0 disagree, – 1 not run"
     one = none.replace("0 hold", "1 hold")
     assert rows[2].split(" | ")[1:] == [one, f"{one} |"]
     assert rows[3].split(" | ")[1:] == [none, f"{none} |"]

@@ -83,7 +83,8 @@ class Training:
         """Round and measure the trained network, write it with its card, and remove the state.
 
         `measure` gives what is the card's own, of the rounded model: architecture, what was
-        measured (named test_… or zero_…); its "recipe" is added to the recipe's fields.
+        measured (named test_… or zero_…); its "recipe" is added to the recipe's fields, and its
+        "training_seconds" are those of all stages, where this one was not the first.
         """
         seconds = round(self.resume.seconds)
         halve(self.model)
@@ -96,7 +97,7 @@ class Training:
         card = own | {
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "recipe": asdict(self.recipe) | own["recipe"],
-            "training_seconds": seconds,
+            "training_seconds": own.get("training_seconds", seconds),
             "device": device_name(),
             "commit": os.environ.get("PAPERLIB_COMMIT", "the one that has this card"),
             "command": f"python -m {self.module} {' '.join(words)}",

@@ -287,6 +287,7 @@ def train_stages(network: str, material: Material, seed: int, stages: int, folde
                 "seed": seed,
                 "test": material.test,
                 "stages": done,
+                "training_seconds": sum(each["seconds"] for each in done),
                 "last_doubling_gains": round(_last_gain(done), 3) if done[1:] else None,
                 "test_psnr_unseen": found,
                 "test_psnr_unseen_mean_fill": validation(mean_fill, photographs, seed),

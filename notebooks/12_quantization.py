@@ -268,16 +268,18 @@ keys = ["encoder", "bits", "spread"]
 mean_and_spread(by_method(harder, [*keys, "draw"]), keys).rename(index=ENCODERS)
 
 # %%
-run.save_figure(plots.difficulty, difficulty.advantages(harder))
+gained = difficulty.advantages(harder)
+run.save_figure(plots.difficulty, gained)
 
 # %% [markdown]
 # Grey is what any choice of images can decide; where it is near zero, nobody can win: at the left
 # because nothing is lost, at the right because everything is, whatever the images. Red above zero:
 # D4C beats the data-free baseline there; blue above zero: it also beats noise that knows nothing of
-# the CLIP.
+# the CLIP. Where real images gain three points or more over noise:
 
 # %%
-points = difficulty.advantages(harder).pivot(index=keys, columns="what", values="points")
+points = gained.pivot(index=keys, columns="what", values="points")
+points = points[points[difficulty.GAINS["real minus noise"]] >= 3]
 for (name, bits), rows in points.groupby(level=["encoder", "bits"], sort=False):
     (_, _, spread), most = next(rows.nlargest(1, difficulty.GAINS["gain"]).iterrows())
     words = ", ".join(f"{what} {value:+.1f}" for what, value in most.items())
@@ -287,6 +289,26 @@ for (name, bits), rows in points.groupby(level=["encoder", "bits"], sort=False):
 if (dataset, seed, own.test_images) == ("openmoji", difficulty.SEED, difficulty.TEST_IMAGES):
     again = difficulty.remade(harder, measured)
     print(f"{len(again)} rows measured again here: at most {again.abs().max():.2f} points apart")
+
+# %% [markdown]
+# How long must synthesis go on? Of each method's first set, eight images are kept from earlier
+# iterations too. Top-1 (%) where they calibrate, beside eight real images and eight of noise (0
+# iterations): means over draws of test images, with the nearest rounding and as the CLIP was
+# trained.
+
+# %%
+course = difficulty.load_course()
+keys, steps = ["encoder", "bits"], ["method", "iterations"]
+when = course.pivot_table("top1", keys, steps, sort=False).sort_index(axis=1)
+when.rename(index=ENCODERS, columns=TITLES, level=0).round(1).fillna("–")
+
+# %%
+for (name, bits), row in when.iterrows():
+    later = ", ".join(f"{value:.1f} after {k}" for k, value in row["d4c"].dropna().items())
+    run.say(f"{ENCODERS[name]}, {bits}, D4C: {later} iterations; real images {row['real', 0]:.1f}.")
+
+# %% [markdown]
+# One set a method and eight images: a course, not a comparison of methods.
 
 # %% [markdown]
 # ## Values that no image has

@@ -6,14 +6,19 @@ Every CLIP is measured as it is and with channels of more and more different siz
 published sets serve all of it. Rounding is the nearest, ranges are those of the default profile,
 draws of calibration and test images those of notebook 12; each draw has factors of its own.
 
-``python -m paperlib.d4c.difficulty`` writes ``map.csv`` into the folder of the sets, row by row: an
-interrupted run goes on where it was.
+A second table asks the same of synthesis: what are images worth after more and more iterations?
+Of a published set the first images are kept at some iterations; each time as many calibrate, beside
+as many real ones and noise.
+
+``python -m paperlib.d4c.difficulty`` writes ``map.csv`` and ``course.csv`` into the folder of the
+sets, encoder by encoder: an interrupted run goes on where it was.
 """
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -23,7 +28,7 @@ from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import data_free_baseline
 from paperlib.d4c.published import calibration_sets
 from paperlib.d4c.rescaling import rescaled
-from paperlib.d4c.set_store import DRAWS, FOLDER
+from paperlib.d4c.set_store import DRAWS, FOLDER, PICTURES, load_set
 from paperlib.d4c.sizes import NEAREST, SHORT_D4C, EncoderSizes
 from paperlib.d4c.tables import by_method, gain_table, over_draws
 from paperlib.d4c.zero_shot import load_draws
@@ -36,9 +41,10 @@ SEED = 0  # of notebook 12
 SPREADS = (0.0, 0.5, 1.0, 1.5)  # σ of the logarithm of the factors
 BITS = ("W4A3", "W2A8", "W4A8")
 TEST_IMAGES = 300
-FILE = "map.csv"
+FILE, COURSE = "map.csv", "course.csv"
 KEYS = ["encoder", "spread", "bits", "draw"]
 COLUMNS = [*KEYS, "method", "top1"]
+COURSE_KEYS = ["encoder", "bits", "draw", "method", "iterations"]
 GAINS = {  # of `gain_table`
     "gain": "D4C over BNS or PSE",
     "above the spectrum": "D4C over natural-spectrum noise",
@@ -91,9 +97,53 @@ def _plan(encoder: str, bits: str, draw: int) -> Plan:
     return plans_at(encoder, bits, SHORT_D4C | NEAREST, [draw], SEED)[0]
 
 
+def measure_course(
+    dataset: str,
+    encoder: str,
+    clip: Clip,
+    draws: int = DRAWS,
+    bits: Sequence[str] = BITS,
+    test_images: int = TEST_IMAGES,
+) -> pd.DataFrame:
+    """Top-1 (%) by the iterations that the calibration images have had: one row each.
+
+    D4C's and the baseline's are the first `PICTURES` of their first set, the same in every draw;
+    of real images and noise each draw has as many of its own. Both have 0 iterations.
+
+    Args:
+        dataset, encoder, clip, draws, bits, test_images: as of `measure`.
+    """
+    changes = SHORT_D4C | {"images": PICTURES}
+    real = load_draws(dataset, "train", PICTURES, draws, SEED)
+    tests = load_draws(dataset, "test", test_images, draws, SEED)
+    sizes, plain = EncoderSizes({encoder: changes}, published=True), {encoder: ["real", "gaussian"]}
+    images = calibration_sets(dataset, {encoder: clip}, plain, sizes, SEED, real)
+    place = next(clip[0].parameters()).device
+    for method in (data_free_baseline(clip[0]), "d4c"):
+        found = load_set(dataset, encoder, method, clip[0])
+        last = found.card["settings"]["synthesis_iterations"]
+        for k, x in {**found.snapshots, last: found.images}.items():
+            few = x[:PICTURES].to(place)
+            images |= {(encoder, draw, f"{method} {k}"): few for draw in range(draws)}
+    plans = [
+        plan
+        for each in bits
+        for plan in plans_at(encoder, each, changes | NEAREST, range(draws), SEED)
+    ]
+    table = compare({encoder: clip}, plans, images, tests, dataset).top1
+    whose = table.method.str.partition(" ")
+    table = table.assign(method=whose[0], iterations=whose[2].replace("", "0").astype(int))
+    return table[[*COURSE_KEYS, "top1"]].sort_values(COURSE_KEYS, kind="stable", ignore_index=True)
+
+
 def load_map(folder: Path = FOLDER) -> pd.DataFrame:
     """The published map, one row a quantization."""
     return pd.read_csv(folder / FILE)
+
+
+def load_course(folder: Path = FOLDER) -> pd.DataFrame:
+    """The published table of `measure_course`."""
+    return pd.read_csv(folder / COURSE)
 
 
 def advantages(table: pd.DataFrame) -> pd.DataFrame:
@@ -137,19 +187,35 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=TEST_IMAGES)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
-    file, done = options.folder / FILE, pd.DataFrame(columns=COLUMNS)
-    if file.is_file():
-        done = load_map(options.folder)
     clips = load_encoders(options.dataset, ENCODERS)
+    sizes = {"draws": options.draws, "bits": BITS, "test_images": options.test_images}
     for spread, (encoder, clip) in itertools.product(SPREADS, clips.items()):
-        if ((done.encoder == encoder) & (done.spread == spread)).any():
-            continue
-        sizes = {"draws": options.draws, "bits": BITS, "test_images": options.test_images}
-        found = measure(options.dataset, spread, encoder, clip, **sizes)
-        done = pd.concat([done, found], ignore_index=True) if len(done) else found
-        text = done.to_csv(index=False, float_format="%.2f", lineterminator="\n")
-        write_files({file: text.encode()})
-        print(encoder, spread, found.groupby(["bits", "method"]).top1.mean().round(1).to_dict())
+        of = {"encoder": encoder, "spread": spread}
+        _add(options.folder / FILE, of, measure, options.dataset, spread, encoder, clip, **sizes)
+    for encoder, clip in clips.items():
+        _add(
+            options.folder / COURSE,
+            {"encoder": encoder},
+            measure_course,
+            options.dataset,
+            encoder,
+            clip,
+            **sizes,
+        )
+
+
+def _add(
+    file: Path, of: dict[str, Any], measured: Callable[..., pd.DataFrame], *given: Any, **sizes: Any
+) -> None:
+    """Measure, and add the rows to a table, unless it has rows of this kind."""
+    done = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=list(of))
+    if (done[list(of)] == pd.Series(of)).all(axis=1).any():
+        return
+    found = measured(*given, **sizes)
+    done = pd.concat([done, found], ignore_index=True) if len(done) else found
+    text = done.to_csv(index=False, float_format="%.2f", lineterminator="\n")
+    write_files({file: text.encode()})
+    print(*of.values(), found.groupby(["bits", "method"]).top1.mean().round(1).to_dict())
 
 
 if __name__ == "__main__":

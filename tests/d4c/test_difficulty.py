@@ -1,12 +1,25 @@
 """The map over bit-widths and rescaled channels: one small corner of it, and the published one."""
 
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 from paperlib.d4c import difficulty
-from paperlib.d4c.difficulty import BITS, KEYS, SPREADS, advantages, load_map, measure, remade
+from paperlib.d4c.difficulty import (
+    BITS,
+    COURSE_KEYS,
+    KEYS,
+    SPREADS,
+    advantages,
+    load_course,
+    load_map,
+    measure,
+    measure_course,
+    remade,
+)
 from paperlib.d4c.encoders import load_encoders
 
 
@@ -37,12 +50,13 @@ def test_an_interrupted_command_measures_the_rest(clip, tmp_path, monkeypatch, c
     monkeypatch.setattr(difficulty, "load_encoders", lambda *_: {"vit": clip})
     words = ["difficulty", "--folder", str(tmp_path), "--draws", "1", "--test-images", "10"]
     monkeypatch.setattr(sys, "argv", words)
-    for spreads, lines in (((0.0,), 1), ((0.0, 0.5), 1)):
+    for spreads, lines in (((0.0,), 2), ((0.0, 0.5), 1)):  # a spread each, and the course once
         monkeypatch.setattr(difficulty, "SPREADS", spreads)
         difficulty.main()
         assert len(capsys.readouterr().out.splitlines()) == lines
     table = load_map(tmp_path)
     assert list(table.groupby("spread").size()) == [4, 4]
+    assert len(load_course(tmp_path)) == 8
 
 
 def test_what_the_map_says_is_arithmetic():
@@ -68,6 +82,38 @@ def test_the_published_map_is_whole():
     assert len(table) == 2 * len(SPREADS) * len(BITS) * 5 * 6
     floats = table[table.method == "float"].groupby(["encoder", "draw"]).top1
     assert (floats.max() - floats.min() <= 1).all()  # rescaling computes the same
+
+
+@pytest.mark.usefixtures("few")
+def test_a_course_has_the_same_images_in_every_draw_and_says_when(clip, monkeypatch):
+    given = []
+
+    def compare(clips, plans, images, tests, dataset):
+        given.append(images)
+        table = pd.DataFrame(list(images), columns=["encoder", "draw", "method"])
+        return SimpleNamespace(top1=table.assign(bits=plans[0].bits, top1=1.0, iterations=0))
+
+    monkeypatch.setattr(difficulty, "compare", compare)
+    table = measure_course("openmoji", "vit", clip, 2, ["W4A3"], 10)
+    rows = table[table.draw == 1].groupby("method").iterations.apply(list).to_dict()
+    assert rows == {
+        "real": [0],
+        "gaussian": [0],
+        "pse": [100, 1000, 3000],
+        "d4c": [100, 1000, 2000],
+    }
+    images = given[0]
+    assert all(x.shape == (8, 3, 64, 64) for x in images.values())
+    assert torch.equal(images["vit", 0, "d4c 100"], images["vit", 1, "d4c 100"])
+    assert not torch.equal(images["vit", 0, "d4c 100"], images["vit", 0, "d4c 1000"])
+    assert not torch.equal(images["vit", 0, "real"], images["vit", 1, "real"])
+
+
+def test_the_published_course_is_whole():
+    table = load_course()
+    assert not table.duplicated(COURSE_KEYS).any() and table.top1.between(0, 100).all()
+    assert (table.groupby(["encoder", "bits", "draw"]).size() == 8).all()
+    assert len(table) == 2 * len(BITS) * 5 * 8
 
 
 def test_what_was_measured_again_is_held_against_the_map():

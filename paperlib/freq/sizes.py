@@ -131,7 +131,7 @@ EPSILONS = {
     "simba_dct": 0.2,
 }
 QUERIES = {"cw_l2": 30, "hopskipjump": 20, "square": 3000}
-MANY = QUERIES | {"hopskipjump": 64}  # 34,000 queries an image
+MANY = QUERIES | {"hopskipjump": 100}  # 67,000 queries an image
 SIZES = {
     "01_spectrum": {
         "smoke": SpectrumSizes(100, 1, 16),

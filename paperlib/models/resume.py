@@ -21,7 +21,7 @@ SECONDS = 60.0  # between two saves
 class Resume:
     """The file of one run.
 
-    A run loads once, offers its state after every step, and finishes:
+    A run loads once, offers its state after every step, and finishes::
 
         resume = Resume(path, {"recipe": asdict(recipe), "seed": seed})
         state = resume.load() or {"step": 0, "images": start}

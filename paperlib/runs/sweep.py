@@ -1,6 +1,6 @@
 """Runs one notebook over a grid of sizes and seeds, and puts what it measures into one table.
 
-``python -m paperlib.runs.sweep sweeps/images.yaml``. A sweep is a file:
+``python -m paperlib.runs.sweep sweeps/images.yaml``. A sweep is a file::
 
     notebook: 01_spectrum
     profile: smoke             # whose other sizes are taken; without it: default

@@ -1,5 +1,7 @@
 """A server: runs windowed blocks of SAM's encoder on the windows it is sent, and keeps nothing.
 
+Such as::
+
     python -m paperlib.pedsam.remote.server --sam sam-small --insecure
     python -m paperlib.pedsam.remote.server --sam vit_b --weights sam_vit_b_01ec64.pth \\
         --address 0.0.0.0:7443 --certificates certificates/servers/192.0.2.7

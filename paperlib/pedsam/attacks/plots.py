@@ -1,6 +1,7 @@
 """Figures of what attacks find out, each drawn from its saved table."""
 
 from collections.abc import Iterable, Mapping
+from textwrap import fill
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -212,13 +213,13 @@ def servers_axis(
 def _rebuilt(table: pd.DataFrame, pixels: Pixels) -> Figure:
     """A row a number of servers, a column each of the pictures by name."""
     servers, names = list(table.servers.unique()), list(pixels)
-    figure, axes = plt.subplots(len(servers), len(names), figsize=(8, 4.9), squeeze=False)
-    titles = [_title(name).replace(" ", "\n", 1) for name in names]
+    figure, axes = plt.subplots(len(servers), len(names), figsize=(8, 4.2), squeeze=False)
+    titles = [fill(_title(name), 12) for name in names]
     for n, line in enumerate(axes):
         pictures = np.stack([pixels[name][n] for name in names])
         image_row(line, pictures, titles if n == 0 else (), f"1 of {servers[n]}")
     for ax in axes[0]:
-        ax.title.set_fontsize(8)
+        ax.title.set_fontsize(7)
     return figure
 
 

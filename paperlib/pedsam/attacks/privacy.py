@@ -60,6 +60,9 @@ ATTACKS = {
     ),
     "gaussian": Attack("Gaussian of photographs", partial(_learned, "gaussian"), photographs=True),
     "unet": Attack("U-Net of photographs", partial(_learned, "unet"), photographs=True),
+    "transformer": Attack(
+        "transformer of photographs", partial(_learned, "transformer"), photographs=True
+    ),
 }
 Coalition = tuple[str, int, int]  # assignment, servers, and how many of them collude
 TOGETHER: list[Coalition] = [
@@ -135,7 +138,7 @@ def doublings(network: str) -> pd.DataFrame:
     """What each doubling of a training on photographs has gained, as the network's card has it.
 
     Returns:
-        A row a stage: steps and minutes from the start, PSNR (dB) over unseen pixels of the
+        A row a stage from 1: steps and minutes from the start, PSNR (dB) over unseen pixels of the
         photographs of `held_out_photographs`, and what the stage has added to it.
     """
     stages = pd.DataFrame(load_card(checkpoint_name(network))["stages"])

@@ -29,7 +29,7 @@ def test_rebuilt():
     names = ["view", *ATTACKS, "image"]
     pixels = {name: np.full((2, 4, 4, 3), n, np.uint8) for n, name in enumerate(names)}
     figure = plots.rebuilt(pd.DataFrame({"servers": [2, 4]}), pixels)
-    assert titles(figure)[:3] == ["view", "mean\nfill", "biharmonic"]
+    assert titles(figure)[:3] == ["view", "mean fill", "biharmonic"]
     assert [ax.images[0].get_array().max() for ax in figure.axes] == [*range(len(names))] * 2
 
 

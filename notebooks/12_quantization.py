@@ -280,6 +280,8 @@ run.save_figure(plots.difficulty, gained)
 # %%
 points = gained.pivot(index=keys, columns="what", values="points")
 points = points[points[difficulty.GAINS["real minus noise"]] >= 3]
+
+# %%
 for (name, bits), rows in points.groupby(level=["encoder", "bits"], sort=False):
     (_, _, spread), most = next(rows.nlargest(1, difficulty.GAINS["gain"]).iterrows())
     words = ", ".join(f"{what} {value:+.1f}" for what, value in most.items())

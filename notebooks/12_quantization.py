@@ -302,7 +302,8 @@ if (dataset, seed, own.test_images) == ("openmoji", difficulty.SEED, difficulty.
 course = difficulty.load_course()
 keys, steps = ["encoder", "bits"], ["method", "iterations"]
 when = course.pivot_table("top1", keys, steps, sort=False).sort_index(axis=1)
-when.rename(index=ENCODERS, columns=TITLES, level=0).round(1).fillna("–")
+shown = when.map("{:.1f}".format).replace("nan", "–")
+shown.rename(index=ENCODERS, columns=TITLES, level=0)
 
 # %%
 for (name, bits), row in when.iterrows():

@@ -67,8 +67,9 @@ print(f"{test.source}: accuracy {100 * share:.1f} % on {len(test)} images")
 # ## The attacks
 #
 # Four white-box attacks and four black-box ones, none written here. Black-box attacks need
-# thousands of queries an image, so they get fewer images, HopSkipJump the fewest: it fools by its
-# design, and what its queries buy is a smaller change.
+# thousands of queries an image, so they get fewer images, HopSkipJump the fewest: it begins where
+# it fools, and what its queries buy is a smaller change. It ends so close to the border that
+# rounding can put an image back.
 #
 # An *adversarial attack* looks for a small change of an image that makes the model err. White-box
 # attacks know the weights and follow the gradient of the loss with respect to the pixels: FGSM in
@@ -96,9 +97,10 @@ left_out = ", ".join(kind.title for name, kind in ATTACKS.items() if name not in
 table.round(3)
 
 # %% [markdown]
-# HopSkipJump always fools; what its queries buy is a smaller change. Where it has not come to rest,
-# its change still holds some of the noise from which it began, and its row says little of what an
-# attack seeks. C&W, which knows the weights, shows on the same images how small a change can be.
+# HopSkipJump begins where it fools; what its queries buy is a smaller change. Where it has not come
+# to rest, its change still holds some of the noise from which it began, and its row says little of
+# what an attack seeks. C&W, which knows the weights, shows on the same images how small a change
+# can be.
 
 # %%
 path = torch.cat(path, 1).cpu()  # (steps + 1, images)
@@ -114,7 +116,7 @@ changes.path_table(path, smallest, shown).round(2)
 fall = changes.late_fall(path)
 rests = "it has come to rest" if fall < changes.CONVERGED else "it has not come to rest"
 words = f"the last quarter of its steps takes {100 * fall:.1f} % off its median L2: {rests}"
-run.say(f"HopSkipJump, of which {100 * changes.CONVERGED:.0f} % are allowed: {words}.")
+run.say(f"HopSkipJump: {words} ({100 * changes.CONVERGED:.0f} % are allowed).")
 
 # %% [markdown]
 # ## Controls

@@ -131,7 +131,7 @@ EPSILONS = {
     "simba_dct": 0.2,
 }
 QUERIES = {"cw_l2": 30, "hopskipjump": 20, "square": 3000}
-MANY = QUERIES | {"hopskipjump": 100}  # 67,000 queries an image
+MANY = QUERIES | {"hopskipjump": 80}  # 48,000 queries an image
 SIZES = {
     "01_spectrum": {
         "smoke": SpectrumSizes(100, 1, 16),
@@ -141,7 +141,7 @@ SIZES = {
     "02_rct": {
         "smoke": RctSizes(4, 2, 2, 2, 50, FEW_STEPS, EPSILONS),
         "default": RctSizes(120, 20, 10, 10, 1000, QUERIES, EPSILONS),
-        "paper": RctSizes(200, 20, 10, 10, 1000, MANY, EPSILONS),
+        "paper": RctSizes(200, 20, 12, 10, 1000, MANY, EPSILONS),
     },
     "03_occlusion": {
         "smoke": OcclusionSizes(6, 1, 2, 16, 50),

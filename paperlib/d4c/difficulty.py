@@ -7,8 +7,8 @@ published sets serve all of it. Rounding is the nearest, ranges are those of the
 draws of calibration and test images those of notebook 12; each draw has factors of its own.
 
 A second table asks the same of synthesis: what are images worth after more and more iterations?
-Of a published set the first images are kept at some iterations; each time as many calibrate, beside
-as many real ones and noise.
+The first eight images of a published set were also kept after some earlier iterations; each time
+they calibrate, beside as many real ones and noise.
 
 ``python -m paperlib.d4c.difficulty`` writes ``map.csv`` and ``course.csv`` into the folder of the
 sets, encoder by encoder: an interrupted run goes on where it was.

@@ -28,7 +28,7 @@ class RctSizes:
     Attributes:
         images: attacked by every white-box attack.
         black_box_images: of these, attacked by every black-box attack but HopSkipJump.
-        hopskipjump_images: of these, attacked by HopSkipJump, which has thousands of queries each.
+        hopskipjump_images: of these, attacked by HopSkipJump, which has up to 48,000 queries each.
         fewest: images that an attack must fool to be counted.
         bootstrap: resamples of the confidence intervals.
         steps: of an attack by its name; one that is not here takes its usual number.

@@ -83,8 +83,8 @@ class Training:
         """Round and measure the trained network, write it with its card, and remove the state.
 
         `measure` gives what is the card's own, of the rounded model: architecture, what was
-        measured (named test_… or zero_…); its "recipe" is added to the recipe's fields, and its
-        "training_seconds" are those of all stages, where this one was not the first.
+        measured (named test_… or zero_…); its "recipe" is added to the recipe's fields, and it
+        may give "training_seconds" of all stages; without it, they are those of this run.
         """
         seconds = round(self.resume.seconds)
         halve(self.model)

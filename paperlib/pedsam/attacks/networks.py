@@ -11,7 +11,7 @@
 The first three are one architecture trained alike on drawn scenes
 (`paperlib.pedsam.attacks.training`), so that they differ in what they get alone; the tokens are
 those of the small SAM's exact schedule. The last three learn from photographs
-(`paperlib.pedsam.attacks.photograph_training`); of them the Gaussian is committed.
+(`paperlib.pedsam.attacks.photograph_training`).
 """
 
 from pathlib import Path

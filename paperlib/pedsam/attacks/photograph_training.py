@@ -2,7 +2,7 @@ r"""Trains the attackers that learn from real photographs, and measures them on 
 
     python -m paperlib.pedsam.attacks.photograph_training --photographs IMAGENET.parquet COCO ...
 
-`paperlib.pedsam.attacks.gaussian` is fitted in seconds. What the networks of
+`paperlib.pedsam.attacks.gaussian` is fitted in minutes. What the networks of
 `paperlib.pedsam.attacks.photographic` minimise is what they are judged by, the PSNR over the unseen
 pixels $U_i$ of picture $i$,
 

@@ -10,9 +10,9 @@ what is seen.
 
 - `PhotographUNet`: convolutions at 20 × 20, 10 × 10 and 5 × 5 cells, the mask a channel of its own
   (after Ronneberger et al., arXiv 1505.04597);
-- `PhotographTransformer`: patches of 6 × 6 pixels are tokens, of which those without a seen pixel
-  are all alike but for their place, as in masked autoencoders (He et al., arXiv 2111.06377); here
-  the whole network computes all of them, since a patch can be seen in part.
+- `PhotographTransformer`: patches of 6 × 6 pixels are tokens; where nothing was seen they hold what
+  the Gaussian expects and a mask of zeros. Unlike in masked autoencoders (He et al., arXiv
+  2111.06377) the whole network computes all of them, since a patch can be seen in part.
 
 Training: `paperlib.pedsam.attacks.photograph_training`. The paper names reconstruction attacks
 without their details; these are ours.

@@ -138,7 +138,7 @@ def doublings(network: str) -> pd.DataFrame:
     """What each doubling of a training on photographs has gained, as the network's card has it.
 
     Returns:
-        A row a stage from 1: steps and minutes from the start, PSNR (dB) over unseen pixels of the
+        A row a stage: steps and minutes from the start, PSNR (dB) over unseen pixels of the
         photographs of `held_out_photographs`, and what the stage has added to it.
     """
     stages = pd.DataFrame(load_card(checkpoint_name(network))["stages"])

@@ -12,6 +12,7 @@ from paperlib.d4c.difficulty import (
     BITS,
     COURSE_KEYS,
     KEYS,
+    SEED,
     SPREADS,
     advantages,
     load_course,
@@ -21,6 +22,8 @@ from paperlib.d4c.difficulty import (
     remade,
 )
 from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.set_store import load_set
+from paperlib.seeds import derive
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +92,10 @@ def test_a_course_has_the_same_images_in_every_draw_and_says_when(clip, monkeypa
     given = []
 
     def compare(clips, plans, images, tests, dataset):
-        given.append(images)
+        given.extend([plans, images])
         table = pd.DataFrame(list(images), columns=["encoder", "draw", "method"])
-        return SimpleNamespace(top1=table.assign(bits=plans[0].bits, top1=1.0, iterations=0))
+        top1 = 10 * table.draw + table.method.str.len()
+        return SimpleNamespace(top1=table.assign(bits=plans[0].bits, top1=top1, iterations=0))
 
     monkeypatch.setattr(difficulty, "compare", compare)
     table = measure_course("openmoji", "vit", clip, 2, ["W4A3"], 10)
@@ -102,7 +106,16 @@ def test_a_course_has_the_same_images_in_every_draw_and_says_when(clip, monkeypa
         "pse": [100, 1000, 3000],
         "d4c": [100, 1000, 2000],
     }
-    images = given[0]
+    values = table.set_index(["draw", "method", "iterations"]).top1
+    assert values[1, "d4c", 1000] == 10 + len("d4c 1000") and values[0, "real", 0] == 4
+    plans, images = given
+    assert [plan.draw for plan in plans] == [0, 1]
+    assert all(plan.settings.reconstruction_iterations == 0 for plan in plans)
+    assert all(plan.settings.images == 8 for plan in plans)
+    assert [plan.settings.seed for plan in plans] == [derive(SEED, "draw", k) for k in range(2)]
+    kept = load_set("openmoji", "vit", "d4c", clip[0])
+    assert torch.equal(images["vit", 0, "d4c 2000"], kept.images[:8])
+    assert torch.equal(images["vit", 0, "d4c 1000"], kept.snapshots[1000])
     assert all(x.shape == (8, 3, 64, 64) for x in images.values())
     assert torch.equal(images["vit", 0, "d4c 100"], images["vit", 1, "d4c 100"])
     assert not torch.equal(images["vit", 0, "d4c 100"], images["vit", 0, "d4c 1000"])

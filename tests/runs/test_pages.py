@@ -106,6 +106,13 @@ def test_a_row_a_paper_described_ones_first(project):
         assert text.index("## Two letters") < text.index("## Nobody 1999")
 
 
+def test_a_tally_says_what_is_found_and_always_what_holds_and_what_does_not(project):
+    changes = {"interval": (-1.0, 3.0), "over": "images"}
+    take(project, [1.0], **changes)
+    summary = texts(project)[0].split("<!-- summary:begin -->")[1]
+    assert "✔ 0 hold, ✘ 0 disagree, ? 1 undecided, –" in summary.replace("\u00a0", " ")
+
+
 def test_a_row_a_notebook_with_its_question_and_its_claims(project, monkeypatch):
     monkeypatch.setattr(paths, "NOTEBOOKS", project / "notebooks")
     (project / "notebooks").mkdir()

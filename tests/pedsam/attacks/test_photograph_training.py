@@ -10,6 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from paperlib.data.photographs import read_photographs
+from paperlib.models.resume import Resume
 from paperlib.pedsam.attacks import photograph_data as data
 from paperlib.pedsam.attacks import photograph_training as training
 from paperlib.pedsam.attacks.networks import GRID, SIZE, build_attack, checkpoint_name
@@ -132,6 +133,7 @@ def test_the_command_goes_on_from_its_card(sources, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(training, "PhotographRecipe", lambda: few)
     monkeypatch.setattr(training, "DRAWN", 4)
     monkeypatch.setattr(training, "ENOUGH", -100.0)
+    monkeypatch.setattr(Resume, "seconds", 7.0)
     command = ["--network", "unet", "--folder", str(tmp_path), "--work", str(tmp_path)]
     command += ["--photographs", *map(str, sources)]
     for stages in (1, 3):
@@ -139,6 +141,7 @@ def test_the_command_goes_on_from_its_card(sources, tmp_path, monkeypatch, capsy
         training.main()
         card = json.loads((tmp_path / f"{checkpoint_name('unet')}.json").read_text())
         assert [each["steps"] for each in card["stages"]] == [1, 1, 2][:stages]
+        assert card["training_seconds"] == 7 * stages
     assert "--photographs small.parquet large --stages 3" in card["command"]
     assert str(tmp_path) not in json.dumps(card)
     gained = card["stages"][-1]["psnr_unseen"] - card["stages"][-2]["psnr_unseen"]

@@ -30,6 +30,7 @@ def test_rebuilt():
     pixels = {name: np.full((2, 4, 4, 3), n, np.uint8) for n, name in enumerate(names)}
     figure = plots.rebuilt(pd.DataFrame({"servers": [2, 4]}), pixels)
     assert titles(figure)[:3] == ["view", "mean fill", "biharmonic"]
+    assert titles(figure)[8] == "transformer\nof\nphotographs"  # none touches the next
     assert [ax.images[0].get_array().max() for ax in figure.axes] == [*range(len(names))] * 2
 
 

@@ -164,12 +164,11 @@ run.say(f"The last doubling of each training gained: {last}. Under 0.05 dB ends 
 # The Gaussian is learnt to the end: twice the photographs change little. Were photographs Gaussian,
 # and 30 × 30 pixels small, no guess would be better. What a network can add is what is not linear:
 # how edges and textures go on. Both trainings were doubled, stage by stage, until a doubling gained
-# less than 0.05 dB. The transformer never left the Gaussian: the rule ended its training after
-# 3,000 steps, which does not show that no transformer does better. An attacker with a far larger
-# network, who knows what faces and cups look like, comes nearer. The column *all but one* is a
-# single window of which all others are known: how far the others lie below it is owed to windows
-# that went to other servers. There the hole is narrow, which is what the biharmonic surface is made
-# for.
+# too little. The transformer never left the Gaussian: the rule ended its training after 3,000
+# steps, which does not show that no transformer does better. An attacker with a far larger network,
+# who knows what faces and cups look like, comes nearer. The column *all but one* is a single window
+# of which all others are known: how far the others lie below it is owed to windows that went to
+# other servers. There the hole is narrow, which is what the biharmonic surface is made for.
 #
 # ## Reconstruction by one server
 #

@@ -67,7 +67,7 @@ print(f"{test.source}: accuracy {100 * share:.1f} % on {len(test)} images")
 # ## The attacks
 #
 # Four white-box attacks and four black-box ones, none written here. Black-box attacks need
-# thousands of queries, up to 48,000, an image, so they get fewer images, HopSkipJump, which asks
+# thousands of queries an image, up to 48,000, so they get fewer images, HopSkipJump, which asks
 # most, the fewest: it begins where it fools, and what its queries buy is a smaller change. It ends
 # so close to the border that rounding can put an image back.
 #

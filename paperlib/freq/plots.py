@@ -1,5 +1,6 @@
 """Figures of the frequency paper, each a function of its saved table, named as the figure."""
 
+import math
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -317,15 +318,22 @@ def corruptions(table: pd.DataFrame) -> Figure:
     A point a corruption and network; a line joins the two networks under the same corruption.
     """
     figure, ax = plt.subplots(figsize=(7.5, 4))
-    last, lines = None, 0  # names of points that are close stand one above the other
-    for title, rows in sorted(table.groupby("corruption"), key=lambda t: t[1]["high share"].max()):
+    for _, rows in table.groupby("corruption"):
         ax.plot(rows["high share"], 100 * rows.lost, color="0.8", linewidth=1, zorder=0)
-        top = rows.nlargest(1, "lost").iloc[0]
-        near = last is not None and abs(top["high share"] - last[0]) < 0.03
-        lines = lines + 1 if near and abs(top.lost - last[1]) < 0.1 else 0
-        last = top["high share"], top.lost
-        look = {"fontsize": 8, "ha": "center", "textcoords": "offset points"}
-        ax.annotate(title, (last[0], 100 * last[1]), xytext=(0, 6 + 10 * lines), **look)
+    tops = table.sort_values("lost").groupby("corruption").last().sort_values("high share")
+    apart, lines = 0.03, 0.06 * (table.lost.max() - table.lost.min())
+    for _, close in tops.groupby((tops["high share"].diff() > apart).cumsum()):
+        height = -math.inf  # names of points that are close stand in lines at their left
+        for title, top in close.sort_values("lost").iterrows():
+            point, look = (top["high share"], 100 * top.lost), {"fontsize": 8}
+            if len(close) == 1:
+                beside = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+            else:
+                height = max(top.lost, height + lines)
+                left = close["high share"].min() - apart, 100 * height
+                beside = {"xytext": left, "textcoords": "data", "ha": "right", "va": "center"}
+                look["arrowprops"] = {"arrowstyle": "-", "color": "0.8", "relpos": (1, 0.5)}
+            ax.annotate(title, point, **beside, **look)
     for name, rows in table.groupby("variant", sort=False):
         look = {"color": COLOURS[name], "label": _title(name)}
         ax.plot(rows["high share"], 100 * rows.lost, "o", **look)

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from paperlib.code import with_imports
 from paperlib.freq import plots, sizes, zoo, zoo_recipes
@@ -249,6 +251,21 @@ def test_accuracies_are_means_over_draws_in_the_order_of_the_table():
     ax = drawn("jpeg").axes[0]
     assert ax.lines[0].get_xdata().tolist() == ["none", "95", "10"]
     assert ax.lines[0].get_ydata() == pytest.approx([60] * 3)
+
+
+def test_names_of_corruptions_that_are_close_do_not_overlap():
+    rows = [(f"noise {k}", 0.74 + 0.001 * k, 0.04 * (3 - k)) for k in range(4)] + [
+        ("blur", 0.5, 0.5)
+    ]
+    both = [(network, *row) for network in ("natural", "pgd") for row in rows]
+    columns = ["variant", "corruption", "high share", "lost"]
+    figure = plots.corruptions(pd.DataFrame(both, columns=columns))
+    figure.canvas.draw()
+    words = figure.axes[0].texts
+    boxes = {x.get_text(): Text.get_window_extent(x) for x in words}  # without their lines
+    assert set(boxes) == {row[0] for row in rows}
+    for one, other in itertools.combinations(boxes.values(), 2):
+        assert not one.overlaps(other)
 
 
 def test_bars_and_points_of_the_last_parts_are_those_of_the_table():

@@ -79,7 +79,8 @@ from paperlib.paths import outputs_dir
 # synthesis notebook 11 takes apart. Real images are a sample of the training split that is as
 # large; what all of them are compared with is another, larger sample. Every draw has images of its
 # own; no two share a real one. BNS, PSE and D4C are published sets, which the paper's recipe made
-# (`data/d4c_sets`, see notebook 11), unless the profile makes its own here.
+# (`data/d4c_sets`, see notebook 11), unless the profile makes its own here. Those of OpenMoji have
+# its 3,000 iterations, those of CIFAR-10 a third of them.
 #
 # CLIP is a pair of networks, the *towers*, one for images and one for texts, whose features are
 # alike where image and text belong together. *BNS* moves noise until the means and variances inside
@@ -157,8 +158,8 @@ for name, means in information["prompts told apart"].unstack().iterrows():
 
 # %% [markdown]
 # The number of images caps it, and a whole image may hide what D4C writes into its foreground. All
-# 128 of D4C's first set and as many of each other method, whole and in the boxes that are the
-# foreground of D4C's, the same for every method:
+# of D4C's first set (128 on OpenMoji, 16 on CIFAR-10) and as many of each other method, whole and
+# in the boxes that are the foreground of D4C's, the same for every method:
 
 # %%
 if own.published:
@@ -288,5 +289,5 @@ run.claims_table()
 # **Deviations and limits.** The paper shows these limits with a projection and with maps of
 # similarities, whose exact measure could not be read; the two distributions and their distance are
 # ours. The generic names are not those of the data set. The published sets have the paper's recipe,
-# but D4C on the ViT stopped after two thirds of its iterations; a profile that makes its own images
-# takes far fewer.
+# but on OpenMoji D4C on the ViT stopped after two thirds of its iterations, on CIFAR-10 all sets
+# after one third; a profile that makes its own images takes far fewer.

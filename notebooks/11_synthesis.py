@@ -146,8 +146,8 @@ run.save_figure(plots.views, table, pictures)
 # ## All together, and each without the others
 #
 # The four rows of the paper's ablation, from the same noise with the same prompts. They are
-# published sets, which the paper's recipe made once, on a GPU, in 3,000 iterations, unless the
-# profile makes its own here.
+# published sets, which the paper's recipe made once, unless the profile makes its own here: those
+# of OpenMoji on a GPU, in 3,000 iterations, those of CIFAR-10 on a CPU, in 1,000.
 
 # %%
 made = {}
@@ -175,11 +175,11 @@ run.save_figure(plots.snapshots, table, {"images": as_pixels(denormalise(picture
 #
 # ## Are these the images that this code makes?
 #
-# The sets were made on a GPU, and are read here. So that nobody need believe it, the first
+# The sets were made once, elsewhere, and are read here. So that nobody need believe it, the first
 # mini-batch of D4C's first set begins again from its noise, with the same draws, for a few
 # iterations: standard deviation and total variation must come within 3 % of what its card says, the
-# loss, a single number that rounding on another device moves, within 10 % (the very first within
-# 1 %). Another learning rate or temperature does not pass.
+# loss, a single number that rounding on another device moves, within 10 % (the very first within 1
+# %). Another learning rate or temperature does not pass.
 
 # %%
 if own.published:

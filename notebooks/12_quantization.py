@@ -95,11 +95,12 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 #   ViTs, which makes similarities between patches diverse;
 # - **D4C**.
 #
-# The images of BNS, PSE and D4C are published sets: the paper's recipe made them once, on a GPU, in
-# 3,000 iterations (D4C on the ViT in 2,000). They and how they came about stand in `data/d4c_sets`,
-# and notebook 11 makes the beginning of one again. They are those of seed 0 whatever the seed of
-# the run, which draws all else. A profile without published sets makes its images here and keeps
-# them for notebooks 10 and 13.
+# The images of BNS, PSE and D4C are published sets: the paper's recipe made them once, for OpenMoji
+# on a GPU, in 3,000 iterations (D4C on the ViT in 2,000), for CIFAR-10 on a CPU, in 1,000 and in
+# sets of 16. They and how they came about stand in `data/d4c_sets`, and notebook 11 makes the
+# beginning of one again. They are those of seed 0 whatever the seed of the run, which draws all
+# else. A profile without published sets makes its images here and keeps them for notebooks 10 and
+# 13.
 
 # %%
 baselines = {name: data_free_baseline(model) for name, (model, _) in clips.items()}
@@ -409,6 +410,6 @@ run.claims_table()
 # the decisive bit-widths are ours. The published sets have the paper's recipe, but D4C on the ViT
 # stopped after two thirds of its iterations, and half as many images as in the paper give the
 # ranges; figures and claims have the nearest rounding, where the paper learns it, and W6A6 and W8A8
-# one draw. The paper profile, on CIFAR-10, makes its own images, with far fewer iterations and
-# larger steps, chosen on another seed, and learns the rounding, cut short. The draws differ in test
-# and calibration images, not in the training of the CLIPs.
+# one draw. The paper profile, on CIFAR-10, has an eighth of the paper's images, a third of their
+# iterations, and learns the rounding, cut short. The draws differ in test and calibration images,
+# not in the training of the CLIPs.

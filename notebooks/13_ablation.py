@@ -85,10 +85,10 @@ from paperlib.runtime import device
 # makes its own here.
 #
 # Because start and prompts are shared, two sets of one draw can be compared image by image: what
-# differs is the part alone, and for the published D4C on the ViT the iterations: 2,000 in place of
-# 3,000. The draws are the repetition that says how much of a difference is chance. Two controls say
-# whether the comparison can tell: PGSI's set of the next draw, to which nothing was added (null),
-# and noise, to which PGSI surely adds something (positive).
+# differs is the part alone, and for the published D4C of OpenMoji's ViT the iterations: 2,000 in
+# place of 3,000. The draws are the repetition that says how much of a difference is chance. Two
+# controls say whether the comparison can tell: PGSI's set of the next draw, to which nothing was
+# added (null), and noise, to which PGSI surely adds something (positive).
 
 # %%
 clips, own, label = chosen_encoders(run, **named)
@@ -246,7 +246,7 @@ run.claims_table()
 # all of them are gains. The cost is that of the iterations: SCG makes each of them longer, PAE
 # hardly, and there are thousands, where images that ask no network need none.
 #
-# **Deviations and limits.** As in notebook 12; on the ViT the published D4C has 2,000 iterations,
-# each other row 3,000. Times depend on the machine and on what else runs on it. The synthesis
-# computes in bfloat16 where the profile says so; the README's seconds are for the paper's
-# mini-batches.
+# **Deviations and limits.** As in notebook 12; on OpenMoji's ViT the published D4C has 2,000
+# iterations, each other row 3,000; on CIFAR-10 every row has 1,000. Times depend on the machine and
+# on what else runs on it. The synthesis computes in bfloat16 where the profile says so; the
+# README's seconds are for the paper's mini-batches.

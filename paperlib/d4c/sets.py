@@ -6,9 +6,10 @@ The recipe takes hours of a CPU. So a set is made by a command, and notebooks re
 
 A set of N images has the settings of the paper's released configuration. The first set of D4C and
 of the baseline is whole, of the others the first `PART` images are kept, which are those that the
-whole set would have (`paperlib.d4c.optimiser.Part`). The card says how the first mini-batch came
-about (loss, standard deviation, total variation, values out of range by iteration), so that a few
-iterations made again tell whether the code still makes this set (`paperlib.d4c.made_again`).
+whole set would have (`paperlib.d4c.optimiser.Part`); `--images 16` makes so many of every set. The
+card says how the first mini-batch came about (loss, standard deviation, total variation, values out
+of range by iteration), so that a few iterations made again tell whether the code still makes this
+set (`paperlib.d4c.made_again`).
 """
 
 import argparse
@@ -43,6 +44,7 @@ from paperlib.models.clip import Tokenizer
 from paperlib.runtime import device_name
 from paperlib.seeds import derive
 
+BATCH = Settings.synthesis_batch
 PART = 32  # images of a set that is not kept whole
 WHOLE = ("bns", "pse", "d4c")  # methods whose first set is
 RECORDED = (*CHECKED, 100, 250, 434, 1_000, 2_000, 3_000)
@@ -60,6 +62,7 @@ def make(
     draws: int = DRAWS,
     together: int = 1,
     checkpoint: Path | None = None,
+    kept: int | None = None,
 ) -> list[Float[Tensor, "n 3 size size"]]:
     """Make the sets of a method and write them with their card.
 
@@ -71,16 +74,19 @@ def make(
         draws: how many sets.
         together: mini-batches that share a pass through the network.
         checkpoint: as for `synthesise`.
+        kept: images of every set, whole mini-batches; without it as the module says.
 
     Returns:
         The sets before they were rounded to eight bits.
     """
     model, tokenizer = clip
-    counts = [settings.images if k == 0 and method in WHOLE else PART for k in range(draws)]
-    parts = [Part(derive(0, "draw", k), min(n, settings.images)) for k, n in enumerate(counts)]
+    usual = [settings.images if k == 0 and method in WHOLE else PART for k in range(draws)]
+    counts = [min(kept or n, settings.images) for n in usual]
+    parts = [Part(derive(0, "draw", k), n) for k, n in enumerate(counts)]
     last = settings.synthesis_iterations
     recorded = sorted({*(k for k in RECORDED if k < last), last})
     given = {"checkpoint": checkpoint, "snapshots": recorded, "together": together}
+    again = command(dataset, encoder, method, settings, kept)
     if method in ABLATION:
         settings = settings_of(method, settings)
         done = synthesise_parts(model, tokenizer, settings, parts, **given)
@@ -89,7 +95,7 @@ def make(
         done = whole.split(parts, settings.synthesis_batch)
     names = {"dataset": dataset, "encoder": encoder, "method": method}
     pictures, sets = encode_sets("-".join(names.values()), parts, done, last)
-    card = {**names, **made_from(model, settings), "command": command(**names, settings=settings)}
+    card = {**names, **made_from(model, settings), "command": again}
     card |= {"trajectory": trajectory(done[0], settings.synthesis_batch), "sets": sets}
     write_sets(folder, pictures, card)
     return [one.images for one in done]
@@ -151,17 +157,20 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=Settings.temperature)
     parser.add_argument("--iterations", type=int, default=Settings.synthesis_iterations)
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--images", type=int, help="of every set (default: a whole one, then 32)")
     parser.add_argument("--together", type=int, default=1, help="mini-batches a pass: 16 for a GPU")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--work", type=Path, help="folder that keeps an interrupted synthesis")
     options = parser.parse_args()
+    if options.images is not None and (options.images < 1 or options.images % BATCH):
+        parser.error(f"--images {options.images}: multiples of {BATCH}, a mini-batch, are valid")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     clip = load_encoders(options.dataset, [options.encoder])[options.encoder]
     changes = {"temperature": options.temperature, "synthesis_iterations": options.iterations}
     settings = Settings(**changes)
     for method in options.methods:
         unfinished = options.work and options.work / f"{options.encoder}-{method}.pt"
-        given = options.folder, options.draws, options.together, unfinished
+        given = options.folder, options.draws, options.together, unfinished, options.images
         make(options.dataset, options.encoder, method, clip, settings, *given)
         print(f"{options.dataset}-{options.encoder}-{method}: {options.folder}", flush=True)
 

@@ -140,10 +140,8 @@ SHORT_D4C = {
     "text_scale_rate": 4e-5,
 }
 LONGER_D4C = SHORT_D4C | {
-    "images": 32,
+    "images": 16,  # of every published set of CIFAR-10
     "prompts": 128,
-    "synthesis_iterations": 250,
-    "range_images": 32,
     "range_prompts": 32,
     "range_fractions": 50,
     "reconstruction_iterations": 60,
@@ -153,39 +151,37 @@ LONGER_D4C = SHORT_D4C | {
 }
 TINY_CLIPS = {"resnet": TINY_D4C, "vit": TINY_D4C}
 SHORT_CLIPS = {"resnet": SHORT_D4C, "vit": SHORT_D4C}
-LONGER_VIT = LONGER_D4C | {"synthesis_iterations": 100, "synthesis_rate": 0.1}
-LONGER_CLIPS = {"resnet": LONGER_D4C, "vit": LONGER_VIT}  # of CIFAR-10
+LONGER_CLIPS = {"resnet": LONGER_D4C, "vit": LONGER_D4C}  # of CIFAR-10
 NEAREST = {"reconstruction_iterations": 0}  # the nearest rounding
 # Noise falls 10 points or more behind real images there, with the nearest rounding too, on seed
 # 1000.
 DECISIVE = {"resnet": "W4A3", "vit": "W4A3"}
-DECISIVE_CIFAR = {"resnet": "W4A3", "vit": "W4A3"}
 PAPER_BITS = {"W4A8": 5, "W6A6": 1, "W8A8": 1}
 SIZES = {
     "10_limits": {
         "smoke": LimitsSizes(TINY_CLIPS, False, 1, 8, 4),
         "default": LimitsSizes(SHORT_CLIPS, True, 5, 200, 8),
-        "paper": LimitsSizes(LONGER_CLIPS, False, 3, 1000, 8),
+        "paper": LimitsSizes(LONGER_CLIPS, True, 5, 1000, 8),
     },
     "11_synthesis": {
         "smoke": SynthesisSizes({"resnet": TINY_D4C}, False, (0, 1, 2), 4),
         "default": SynthesisSizes({"resnet": SHORT_D4C}, True, (0,), 8),
-        "paper": SynthesisSizes({"resnet": LONGER_D4C}, False, (0, 10, 100), 8),
+        "paper": SynthesisSizes({"resnet": LONGER_D4C}, True, (0,), 8),
     },
     "12_quantization": {
         "smoke": QuantizationSizes(TINY_CLIPS, False, DECISIVE, 1, 20, NEAREST, {"W4A8": 1}, 1),
         "default": QuantizationSizes(SHORT_CLIPS, True, DECISIVE, 5, 300, NEAREST, PAPER_BITS, 1),
-        "paper": QuantizationSizes(LONGER_CLIPS, False, DECISIVE_CIFAR, 5, 1000, {}, PAPER_BITS, 5),
+        "paper": QuantizationSizes(LONGER_CLIPS, True, DECISIVE, 5, 1000, {}, PAPER_BITS, 5),
     },
     "13_ablation": {
         "smoke": AblationSizes(TINY_CLIPS, False, DECISIVE, 1, 20, NEAREST, 2),
         "default": AblationSizes(SHORT_CLIPS, True, DECISIVE, 5, 300, NEAREST, 20),
-        "paper": AblationSizes(LONGER_CLIPS, False, DECISIVE_CIFAR, 5, 1000, {}, 20),
+        "paper": AblationSizes(LONGER_CLIPS, True, DECISIVE, 5, 1000, {}, 20),
     },
     "14_deployment": {
         "smoke": DeploymentSizes(TINY_CLIPS, False, ("W4A8",), 20, 16, 0.1),
         "default": DeploymentSizes(SHORT_CLIPS, True, ("W4A8", "W2A8"), 300, 64, 2.0),
-        "paper": DeploymentSizes(LONGER_CLIPS, False, ("W4A8", "W2A8"), 1000, 64, 2.0),
+        "paper": DeploymentSizes(LONGER_CLIPS, True, ("W4A8", "W2A8"), 1000, 64, 2.0),
     },
 }
 

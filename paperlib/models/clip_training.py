@@ -328,7 +328,8 @@ def main() -> None:
     torch.manual_seed(derive(options.seed, "weights"))
     if options.start:
         model, tokenizer = load_clip(options.start, folder=options.folder)
-        start = load_card(options.start, options.folder)["command"]
+        earlier, kept = load_card(options.start, options.folder), ("command", "data", "start")
+        start = {key: earlier[key] for key in kept if key in earlier}
     else:
         names = [entry.phrase for entry in data.classes]
         names += [name for others in data.synonyms.values() for name in others]

@@ -73,6 +73,24 @@ def test_a_set_is_what_the_synthesis_gives(clips, folder):
     assert (load(folder, clips, "pse", 1).images - made).abs().max() < 0.03
 
 
+def test_as_many_of_every_set_as_asked(clips, tmp_path, monkeypatch, capsys):
+    """The first mini-batch is that of the usual set; the card's command asks for as many again."""
+    one = replace(SHORT, synthesis_iterations=1)
+    given = "openmoji", "vit", "d4c", clips["vit"], one
+    usual = sets.make(*given, tmp_path / "usual", draws=2)
+    few = sets.make(*given, tmp_path / "few", draws=2, kept=16)
+    assert [len(images) for images in few] == [16, 16]
+    for ours, theirs in zip(few, usual, strict=True):
+        assert torch.equal(ours, theirs[:16])
+    assert load(tmp_path / "few", clips).card["command"].endswith("--iterations 1 --images 16")
+    assert "--images" not in load(tmp_path / "usual", clips).card["command"]
+    words = "sets --dataset openmoji --encoder vit --methods d4c --images 8"
+    monkeypatch.setattr("sys.argv", words.split())
+    with pytest.raises(SystemExit):
+        sets.main()
+    assert "--images 8: multiples of 16" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 32])
 @pytest.mark.parametrize("size", [1, 5])
 def test_pictures_come_back(tmp_path, count, size):
@@ -137,16 +155,18 @@ def test_the_beginning_made_again_is_beside_the_card(clips, folder, monkeypatch)
             made_again.beside_the_card(clips["vit"], published, replace(SHORT, **wrong))
 
 
+@pytest.mark.parametrize("dataset", ["openmoji", "cifar10"])
 @pytest.mark.parametrize("tower", TOWERS)
-def test_every_published_set_is_whole(clips, tower):
+def test_every_published_set_is_whole(dataset, tower):
     """Read with its fingerprint; sizes, seeds, settings of the paper, no two sets the same."""
-    model = clips[tower][0]
+    model = load_encoders(dataset, [tower])[tower][0]
     seen = set()
     for method in (data_free_baseline(model), *ABLATION):
         for draw in range(DRAWS):
-            found = load_set("openmoji", tower, method, model, draw)
+            found = load_set(dataset, tower, method, model, draw)
             whole = draw == 0 and method in sets.WHOLE
-            assert found.images.shape == (128 if whole else 32, 3, 64, 64)
+            count = (128 if whole else 32) if dataset == "openmoji" else 16
+            assert found.images.shape == (count, 3, 64, 64)
             assert found.card["sets"][draw]["seed"] == derive(0, "draw", draw)
             assert 0.3 < found.images.std() < 1.3
             seen.add(found.card["sets"][draw]["fingerprint"])
@@ -156,9 +176,11 @@ def test_every_published_set_is_whole(clips, tower):
             for name, value in found.card["settings"].items()
             if name not in ("structural", "foreground_area") and value != getattr(paper, name)
         }
-        short = tower == "vit" and method == "d4c"
-        assert changed == ({"synthesis_iterations": 2000} if short else {})
-        assert ("--iterations 2000" in found.card["command"]) == short
+        short = 2_000 if (tower, method) == ("vit", "d4c") else 3_000
+        last = short if dataset == "openmoji" else 1_000
+        assert changed == ({"synthesis_iterations": last} if last != 3_000 else {})
+        assert (f"--iterations {last}" in found.card["command"]) == (last != 3_000)
+        assert ("--images 16" in found.card["command"]) == (dataset == "cifar10")
     assert len(seen) == 5 * DRAWS
 
 

@@ -11,6 +11,7 @@ from paperlib.data.cifar import CIFAR10_CLASSES
 from paperlib.data.openmoji import SceneClass
 from paperlib.models import clip_training
 from paperlib.models.captions import TEMPLATES, CaptionedImages, make_tokenizer
+from paperlib.models.checkpoints import load_card
 from paperlib.models.clip import TOWERS, build_small_clip, load_clip
 from paperlib.models.clip_training import (
     RECIPES,
@@ -20,6 +21,7 @@ from paperlib.models.clip_training import (
     train_clip,
 )
 from paperlib.models.resume import Resume
+from paperlib.paths import CHECKPOINTS
 
 CLASSES = (SceneClass("cat", "a", ("c",)), SceneClass("apple", "an", ("a",)))
 SHORT = Recipe(steps=6, learning_rate=1e-3, batch_size=8)
@@ -257,3 +259,22 @@ def test_wrong_values_are_named(tokenizer):
             RECIPES["openmoji", "vit"],
             0,
         )
+
+
+def test_a_card_names_every_earlier_stage(monkeypatch, tmp_path):
+    """A CLIP trained on is trained on again: commands and data of both stages stay known."""
+    name = "openmoji-clip-vit"
+    for ending in ("json", "safetensors"):
+        (tmp_path / f"{name}.{ending}").write_bytes((CHECKPOINTS / f"{name}.{ending}").read_bytes())
+    monkeypatch.setattr(clip_training, "train_clip", lambda *arguments: None)
+    monkeypatch.setattr(clip_training, "evaluate", lambda *arguments: {})
+    first = load_card(name, tmp_path)
+    for seed in (1, 2):
+        words = f"x --tower vit --data openmoji --scenes 20 --start {name} --seed {seed}"
+        words += f" --steps 1 --folder {tmp_path} --work {tmp_path}"
+        monkeypatch.setattr("sys.argv", words.split())
+        clip_training.main()
+    last = load_card(name, tmp_path)
+    assert last["start"]["start"]["command"] == first["command"] != last["start"]["command"]
+    assert last["start"]["start"]["data"] == first["data"] != last["start"]["data"]
+    assert "--seed 2 " in last["command"] and "--seed 1 " in last["start"]["command"]

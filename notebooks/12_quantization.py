@@ -96,11 +96,11 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 # - **D4C**.
 #
 # The images of BNS, PSE and D4C are published sets: the paper's recipe made them once, for OpenMoji
-# on a GPU, in 3,000 iterations (D4C on the ViT in 2,000), for CIFAR-10 on a CPU, in 1,000 and in
-# sets of 16. They and how they came about stand in `data/d4c_sets`, and notebook 11 makes the
-# beginning of one again. They are those of seed 0 whatever the seed of the run, which draws all
-# else. A profile without published sets makes its images here and keeps them for notebooks 10 and
-# 13.
+# on a GPU, in 3,000 iterations (D4C on the ViT in 2,000), for CIFAR-10 on a CPU, in 1,000, in
+# bfloat16 and in sets of 16. They and how they came about stand in `data/d4c_sets`, and notebook 11
+# makes the beginning of one again. They are those of seed 0 whatever the seed of the run, which
+# draws all else. A profile without published sets makes its images here and keeps them for
+# notebooks 10 and 13.
 
 # %%
 baselines = {name: data_free_baseline(model) for name, (model, _) in clips.items()}

@@ -121,6 +121,8 @@ def command(
         words += f" --temperature {settings.temperature}"
     if settings and settings.synthesis_iterations != Settings.synthesis_iterations:
         words += f" --iterations {settings.synthesis_iterations}"
+    if settings and settings.synthesis_autocast:
+        words += " --autocast"
     if images:
         words += f" --images {images}"
     return words

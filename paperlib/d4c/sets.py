@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=Settings.synthesis_iterations)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--images", type=int, help="of every set (default: a whole one, then 32)")
+    parser.add_argument("--autocast", action="store_true", help="in bfloat16: faster on some CPUs")
     parser.add_argument("--together", type=int, default=1, help="mini-batches a pass: 16 for a GPU")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--work", type=Path, help="folder that keeps an interrupted synthesis")
@@ -167,7 +168,7 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     clip = load_encoders(options.dataset, [options.encoder])[options.encoder]
     changes = {"temperature": options.temperature, "synthesis_iterations": options.iterations}
-    settings = Settings(**changes)
+    settings = Settings(**changes, synthesis_autocast=options.autocast)
     for method in options.methods:
         unfinished = options.work and options.work / f"{options.encoder}-{method}.pt"
         given = options.folder, options.draws, options.together, unfinished, options.images

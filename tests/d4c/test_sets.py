@@ -82,7 +82,8 @@ def test_as_many_of_every_set_as_asked(clips, tmp_path, monkeypatch, capsys):
     assert [len(images) for images in few] == [16, 16]
     for ours, theirs in zip(few, usual, strict=True):
         assert torch.equal(ours, theirs[:16])
-    assert load(tmp_path / "few", clips).card["command"].endswith("--iterations 1 --images 16")
+    words = "--methods d4c --iterations 1 --autocast --images 16"
+    assert load(tmp_path / "few", clips).card["command"].endswith(words)
     assert "--images" not in load(tmp_path / "usual", clips).card["command"]
     words = "sets --dataset openmoji --encoder vit --methods d4c --images 8"
     monkeypatch.setattr("sys.argv", words.split())
@@ -178,7 +179,8 @@ def test_every_published_set_is_whole(dataset, tower):
         }
         short = 2_000 if (tower, method) == ("vit", "d4c") else 3_000
         last = short if dataset == "openmoji" else 1_000
-        assert changed == ({"synthesis_iterations": last} if last != 3_000 else {})
+        own = {"synthesis_autocast": True} if dataset == "cifar10" else {}
+        assert changed == own | ({"synthesis_iterations": last} if last != 3_000 else {})
         assert (f"--iterations {last}" in found.card["command"]) == (last != 3_000)
         assert ("--images 16" in found.card["command"]) == (dataset == "cifar10")
     assert len(seen) == 5 * DRAWS

@@ -131,8 +131,8 @@ images = calibration_sets(dataset, clips, methods, own, seed, real, kept)
 # weights, which is learned so that every bottleneck gives what it gave in floating point. The text
 # tower is the same for all of them. What was found is kept as the images are.
 #
-# Learning takes far longer than everything else here. So outside the paper profile all draws keep
-# the nearest rounding, and the first one shows at the decisive bit-widths what learning adds.
+# Learning takes far longer than everything else here. So all draws keep the nearest rounding, and
+# the first one shows at the decisive bit-widths what learning adds.
 #
 # Each plan is one quantization: an encoder, bit-widths, a draw. First come the weights and the text
 # tower; every method's images then give that CLIP the ranges of its image tower, and the result
@@ -394,11 +394,11 @@ run.claims_table()
 # images; the section on them says how far they come. What is said here of calibration images holds
 # for ranges that are found once, before use.
 #
-# **And learned rounding?** The main table has the first draw with it, where the profile says so. It
-# is cut after so few iterations that a good part of it has not decided, and modules that got worse
-# keep the nearest rounding: the row says what learning adds here, not what the full recipe of
-# 20,000 iterations a module would. Beside it stands the same draw with the nearest rounding; what
-# the full recipe would do is not known.
+# **And learned rounding?** The main table has the first draw with it, where the profile says so.
+# After few iterations a good part of it has not decided (its own table has the share), and modules
+# that got worse keep the nearest rounding: the row says what learning adds here, not what the full
+# recipe of 20,000 iterations a module would. Beside it stands the same draw with the nearest
+# rounding; what the full recipe would do is not known.
 #
 # **The question answered.** Where bits are many, real images, the baseline and D4C come out alike;
 # whether noise does too hangs on the encoder. Where they are few they decide, and real images are
@@ -409,7 +409,7 @@ run.claims_table()
 # more with real images, the baseline's or D4C's, the paper's setting cannot show its effect, and
 # the decisive bit-widths are ours. The published sets have the paper's recipe, but D4C on the ViT
 # stopped after two thirds of its iterations, and half as many images as in the paper give the
-# ranges; figures and claims have the nearest rounding, where the paper learns it, and W6A6 and W8A8
-# one draw. The paper profile, on CIFAR-10, has an eighth of the paper's images, a third of their
-# iterations, and learns the rounding, cut short. The draws differ in test and calibration images,
-# not in the training of the CLIPs.
+# ranges (on CIFAR-10 16); figures and claims have the nearest rounding, where the paper learns it,
+# and W6A6 and W8A8 one draw. The paper profile, on CIFAR-10, has an eighth of the paper's images
+# and a third of their iterations. The draws differ in test and calibration images, not in the
+# training of the CLIPs.

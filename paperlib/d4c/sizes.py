@@ -144,7 +144,7 @@ LONGER_D4C = SHORT_D4C | {
     "prompts": 128,
     "range_prompts": 32,
     "range_fractions": 50,
-    "reconstruction_iterations": 60,
+    "reconstruction_iterations": 300,  # where the rounding has decided
     "rounding_rate": 0.03,
     "image_scale_rate": 3e-4,
     "text_scale_rate": 3e-5,
@@ -156,6 +156,7 @@ NEAREST = {"reconstruction_iterations": 0}  # the nearest rounding
 # Noise falls 10 points or more behind real images there, with the nearest rounding too, on seed
 # 1000.
 DECISIVE = {"resnet": "W4A3", "vit": "W4A3"}
+DECISIVE_CIFAR = {"resnet": "W3A2", "vit": "W4A3"}
 PAPER_BITS = {"W4A8": 5, "W6A6": 1, "W8A8": 1}
 SIZES = {
     "10_limits": {
@@ -171,12 +172,14 @@ SIZES = {
     "12_quantization": {
         "smoke": QuantizationSizes(TINY_CLIPS, False, DECISIVE, 1, 20, NEAREST, {"W4A8": 1}, 1),
         "default": QuantizationSizes(SHORT_CLIPS, True, DECISIVE, 5, 300, NEAREST, PAPER_BITS, 1),
-        "paper": QuantizationSizes(LONGER_CLIPS, True, DECISIVE, 5, 1000, {}, PAPER_BITS, 5),
+        "paper": QuantizationSizes(
+            LONGER_CLIPS, True, DECISIVE_CIFAR, 5, 1000, NEAREST, PAPER_BITS, 1
+        ),
     },
     "13_ablation": {
         "smoke": AblationSizes(TINY_CLIPS, False, DECISIVE, 1, 20, NEAREST, 2),
         "default": AblationSizes(SHORT_CLIPS, True, DECISIVE, 5, 300, NEAREST, 20),
-        "paper": AblationSizes(LONGER_CLIPS, True, DECISIVE, 5, 1000, {}, 20),
+        "paper": AblationSizes(LONGER_CLIPS, True, DECISIVE_CIFAR, 5, 1000, NEAREST, 20),
     },
     "14_deployment": {
         "smoke": DeploymentSizes(TINY_CLIPS, False, ("W4A8",), 20, 16, 0.1),

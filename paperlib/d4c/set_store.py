@@ -101,30 +101,14 @@ def card_settings(card: Mapping[str, Any]) -> Settings:
     return Settings(**{**card["settings"], "foreground_area": area})
 
 
-def command(
-    dataset: str,
-    encoder: str,
-    method: str,
-    settings: Settings | None = None,
-    images: int | None = None,
-) -> str:
-    """That makes the sets of a method.
-
-    Args:
-        dataset, encoder, method: as for `load_set`.
-        settings: that differ from the paper's.
-        images: of every set, where it is not the usual number.
-    """
+def command(dataset: str, encoder: str, method: str, settings: Settings | None = None) -> str:
+    """That makes the sets of a method, with the settings if they are given, else the paper's."""
     words = f"python -m paperlib.d4c.sets --dataset {dataset} --encoder {encoder}"
     words += f" --methods {method}"
     if settings and settings.temperature != Settings.temperature:
         words += f" --temperature {settings.temperature}"
     if settings and settings.synthesis_iterations != Settings.synthesis_iterations:
         words += f" --iterations {settings.synthesis_iterations}"
-    if settings and settings.synthesis_autocast:
-        words += " --autocast"
-    if images:
-        words += f" --images {images}"
     return words
 
 

@@ -86,7 +86,9 @@ def make(
     last = settings.synthesis_iterations
     recorded = sorted({*(k for k in RECORDED if k < last), last})
     given = {"checkpoint": checkpoint, "snapshots": recorded, "together": together}
-    again = command(dataset, encoder, method, settings, kept)
+    again = command(dataset, encoder, method, settings)
+    again += " --autocast" if settings.synthesis_autocast else ""
+    again += f" --images {kept}" if kept else ""
     if method in ABLATION:
         settings = settings_of(method, settings)
         done = synthesise_parts(model, tokenizer, settings, parts, **given)

@@ -52,6 +52,7 @@ TALLY = {  # what the summary counts, and the statuses that it counts so
     "? {} undecided": ("undecided",),
     "– {} not run": ("not run",),
 }
+ALWAYS = ("✔ {} hold", "✘ {} disagree")  # of these, also where there are none
 NO_BREAK = "\u00a0"
 DASH = f"{NONE}\u2060"  # after which no line is broken, though a space follows
 DATA = {"default": "drawn data", "paper": "real data"}  # of the published profiles
@@ -238,9 +239,9 @@ def summary(shown: Published) -> str:
 
 
 def _tally(found: Sequence[Status]) -> str:
-    """Such as "✔ 6 hold, ✘ 0 disagree"; beyond these two, only what is found stands there."""
+    """Such as "✔ 6 hold, ✘ 0 disagree"; beyond `ALWAYS`, only what is found stands there."""
     counts = {words: sum(map(found.count, under)) for words, under in TALLY.items()}
-    shown = [words.format(n) for i, (words, n) in enumerate(counts.items()) if n or i < 2]
+    shown = [words.format(n) for words, n in counts.items() if n or words in ALWAYS]
     return ", ".join(words.replace(" ", NO_BREAK).replace(NONE, DASH) for words in shown)
 
 

@@ -362,7 +362,7 @@ for claim, name, values, about in gain_claims(gains, own.decisive, own.test_imag
     run.check(claim, values, source=data, note=notes[name], model=label, **about)
 
 # %%
-above = beside.d4c - alone["dynamic activations"]
+above = beside[["d4c", "real"]].sub(alone["dynamic activations"], axis=0)
 for claim, name, values, about in dynamic_claims(above, own.test_images):
     run.check(claim, values, source=data, note=notes[name], model=label, **about)
 

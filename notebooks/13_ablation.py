@@ -63,6 +63,7 @@ from paperlib.d4c.ablation import (
     of_the_next_draw,
     part_factors,
     part_gains,
+    part_stakes,
 )
 from paperlib.d4c.claimed import part_claims
 from paperlib.d4c.comparison import compare, decisive_plans
@@ -88,16 +89,18 @@ from paperlib.runtime import device
 # differs is the part alone, and for the published D4C of OpenMoji's ViT the iterations: 2,000 in
 # place of 3,000. The draws are the repetition that says how much of a difference is chance. Two
 # controls say whether the comparison can tell: PGSI's set of the next draw, to which nothing was
-# added (null), and noise, to which PGSI surely adds something (positive).
+# added (null), and noise, to which PGSI surely adds something (positive). Real images say what
+# could be added: where a row is level with them, no part can gain on it.
 
 # %%
 clips, own, label = chosen_encoders(run, **named)
 tests = load_draws(dataset, "test", own.test_images, own.seeds, seed)
 
 # %%
-methods, no_real = dict.fromkeys(clips, ("gaussian", *ABLATION)), [None] * own.seeds
-kept = outputs_dir() / "calibration_images"
-images = calibration_sets(dataset, clips, methods, own, seed, no_real, kept)
+count = max(Settings(**changes).images for changes in own.encoders.values())
+real = load_draws(dataset, "train", count, own.seeds, seed)
+methods, kept = ("gaussian", "real", *ABLATION), outputs_dir() / "calibration_images"
+images = calibration_sets(dataset, dict.fromkeys(clips, methods), own, seed, real, kept)
 images |= of_the_next_draw(images)
 
 # %% [markdown]
@@ -128,7 +131,8 @@ table.replace({"encoder": ENCODERS, "method": TITLES}).round(1)
 # when something was added.
 
 # %%
-gains = part_gains(by_method(measured, ["encoder", "draw"]))
+wide = by_method(measured, ["encoder", "draw"])
+gains, stakes = part_gains(wide), part_stakes(wide)
 every = gains.join(control_gains(measured))
 every.groupby("encoder").agg(["mean", "std"]).T.unstack().rename(columns=ENCODERS).round(1)
 
@@ -154,10 +158,12 @@ for name, rows in table.groupby("encoder", sort=False):
 # ## Claims
 #
 # One a gain and encoder, with the 95 % interval over draws (Student's t). The smallest of several
-# gains would fall below zero by chance even if all were zero; so each is checked by itself.
+# gains would fall below zero by chance even if all were zero; so each is checked by itself. Beside
+# it stands what is at stake: what real images gain over the row that the part is added to. Where
+# that is under a point, the part had nothing to win.
 
 # %%
-for claim, name, values, about in part_claims(gains, own.test_images):
+for claim, name, values, about in part_claims(gains, stakes, own.test_images):
     chosen = Settings(**own.encoders[name])
     note = iterations_in_words(dataset, name, ABLATION, chosen, own.published)
     run.check(claim, values, source=tests[0], note=note, model=label, **about)

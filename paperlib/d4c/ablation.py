@@ -4,7 +4,7 @@ A gain is a difference of Top-1 in one draw: the same test images, weights and t
 calibration images. Two controls are differences of the same kind. Where nothing was added, a set is
 compared with that of the same method from the next draw: what differs is chance, and more of it
 than in a gain, whose two sets share their start and their prompts. Where something surely was,
-PGSI's set is compared with noise.
+PGSI's set is compared with noise. What real images gain over a row says what could be added to it.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,12 @@ from paperlib.d4c.semantics import share_out_of_range
 
 Images = Mapping[tuple[str, int, str], Float[Tensor, "n 3 size size"]]  # normalised
 CONTROLS = ("gaussian", AGAIN)  # beside the rows of the ablation
+GAINS = {  # what each part adds: the row with it, and the row that it is added to
+    "SCG to PGSI": ("pgsi_scg", "pgsi"),
+    "PAE to PGSI": ("pgsi_pae", "pgsi"),
+    "SCG to PGSI + PAE": ("d4c", "pgsi_pae"),
+    "PAE to PGSI + SCG": ("d4c", "pgsi_scg"),
+}
 
 
 def of_the_next_draw(images: Images) -> dict[tuple[str, int, str], Tensor]:
@@ -55,14 +61,12 @@ def ablation_means(measured: pd.DataFrame) -> pd.DataFrame:
 
 def part_gains(wide: pd.DataFrame) -> pd.DataFrame:
     """What SCG and PAE each add to PGSI, alone and to the other, in percentage points."""
-    return pd.DataFrame(
-        {
-            "SCG to PGSI": wide.pgsi_scg - wide.pgsi,
-            "PAE to PGSI": wide.pgsi_pae - wide.pgsi,
-            "SCG to PGSI + PAE": wide.d4c - wide.pgsi_pae,
-            "PAE to PGSI + SCG": wide.d4c - wide.pgsi_scg,
-        }
-    )
+    return pd.DataFrame({gain: wide[ours] - wide[base] for gain, (ours, base) in GAINS.items()})
+
+
+def part_stakes(wide: pd.DataFrame) -> pd.DataFrame:
+    """What real images gain over the row that each part is added to; columns as `part_gains`."""
+    return pd.DataFrame({gain: wide.real - wide[base] for gain, (_, base) in GAINS.items()})
 
 
 def control_gains(measured: pd.DataFrame) -> pd.DataFrame:

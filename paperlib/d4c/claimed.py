@@ -70,27 +70,29 @@ def paper_bits_claims(gains: pd.DataFrame, images: int) -> Iterator[Claimed]:
         yield _claimed("d4c-1-w4a8", encoder, mine.gain, f"; {images} images", stake)
 
 
-def dynamic_claims(above: pd.Series, images: int) -> Iterator[Claimed]:
+def dynamic_claims(above: pd.DataFrame, images: int) -> Iterator[Claimed]:
     """What D4C gains over dynamic activations.
 
     Args:
-        above: in percentage points, by encoder and draw.
+        above: what "d4c" and "real" gain over them, in percentage points, by encoder and draw.
         images: tested for each draw.
     """
     for encoder, mine in above.groupby("encoder", sort=False):
-        yield _claimed("d4c-1-dynamic", encoder, mine, f"; {images} images")
+        yield _claimed("d4c-1-dynamic", encoder, mine.d4c, f"; {images} images", mine.real)
 
 
-def part_claims(gains: pd.DataFrame, images: int) -> Iterator[Claimed]:
+def part_claims(gains: pd.DataFrame, stakes: pd.DataFrame, images: int) -> Iterator[Claimed]:
     """What each part of D4C adds, alone and to the other.
 
     Args:
         gains: of `paperlib.d4c.ablation.part_gains`, by encoder and draw.
+        stakes: of `paperlib.d4c.ablation.part_stakes`, by the same.
         images: tested for each draw.
     """
     for encoder, mine in gains.groupby("encoder", sort=False):
         for claim, gain in zip(PARTS, gains, strict=True):
-            yield _claimed(f"d4c-3-{claim}", encoder, mine[gain], f"; {images} images")
+            given = mine[gain], f"; {images} images", stakes.loc[mine.index, gain]
+            yield _claimed(f"d4c-3-{claim}", encoder, *given)
 
 
 def information_claims(

@@ -245,11 +245,12 @@ def difficulty(table: pd.DataFrame) -> Figure:
 
 
 def ablation(table: pd.DataFrame) -> Figure:
-    """Zero-shot accuracy with noise and with each part of D4C on or off, PGSI also with the images
-    of another draw; a point a seed and a line for their mean, a panel an encoder."""
+    """Zero-shot accuracy with noise, with each part of D4C on or off (PGSI also with the images of
+    another draw), with real images; a point a seed, a line for their mean, a panel an encoder."""
     encoders = table.encoder.unique()
     figure, axes = plt.subplots(1, len(encoders), figsize=(8, 4), squeeze=False)
-    methods = [method for method in (*CONTROLS, *ABLATION) if method in set(table.method)]
+    drawn = set(table.method)
+    methods = [method for method in (*CONTROLS, *ABLATION, "real") if method in drawn]
     for ax, encoder in zip(axes[0], encoders, strict=True):
         mine = table[table.encoder == encoder]
         for place, method in enumerate(methods):

@@ -3,9 +3,9 @@
 A claim stands in ``data/claims/*.yaml``: where the paper makes it, what it reports and where we
 read that, the quantity we measure, and the check, fixed before the measurement. A notebook calls
 `measure`, which writes the values to ``<folder>/claims/<id>.json``; everything else about the
-outcome follows from the values and the claim as it stands now. The check must hold for the mean
-over the seeds; a spread that crosses the threshold is said beside it. Where a 95 % interval was
-measured, the check must hold in all of it. A claim that compares two may say how much must be at
+outcome follows from the values and the claim as it stands now. The check must hold in all of the
+95 % interval that was measured, or, of several draws without one, in Student's interval of their
+mean; of a single value in that value. A claim that compares two may say how much must be at
 stake for that, such as what real images gain over the opponent: where there is nothing to win, who
 wins says nothing.
 
@@ -41,6 +41,7 @@ from pydantic import (
 
 from paperlib import paths
 from paperlib.files import FileError, read_yaml, write_files
+from paperlib.intervals import student
 from paperlib.names import PROFILES, notebooks
 
 Status = Literal[
@@ -60,7 +61,7 @@ class Record(BaseModel):
 
 
 class Check(Record):
-    """What must hold for the measured mean: ``op`` `value`, or within `tolerance` of `value`."""
+    """What must hold of what was measured: ``op`` `value`, or within `tolerance` of `value`."""
 
     op: Literal[">", "<", ">=", "<=", "within"]
     value: FiniteFloat
@@ -138,7 +139,7 @@ class Claim(Record):
                 return "no stake"
             if low < self.stake:
                 return "undecided"
-        if measured.interval and not self.check.decided(*measured.interval):
+        if measured.ends and not self.check.decided(*measured.ends):
             return "undecided"
         if not self.check.holds(measured.mean):
             return "disagrees"
@@ -153,7 +154,7 @@ class Measurement(Record):
 
     Attributes:
         claim: id of the claim.
-        values: one for every evaluation seed, in the claim's unit, to 6 significant digits.
+        values: one for every draw, in the claim's unit, to 6 significant digits.
         profile, dataset, seed: parameters of the run.
         altered: what was done to the published data, such as "JPEG"; empty if nothing was.
         scale: how much was measured, such as "200 images, 3 seeds".
@@ -193,13 +194,21 @@ class Measurement(Record):
 
     @property
     def mean(self) -> float:
-        """Mean over the seeds."""
+        """Mean over the draws."""
         return _six_digits(statistics.fmean(self.values))
 
     @property
     def std(self) -> float | None:
-        """Standard deviation over the seeds (n - 1); None for one seed."""
+        """Standard deviation over the draws (n - 1); None for one draw."""
         return _six_digits(statistics.stdev(self.values)) if len(self.values) > 1 else None
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The 95 % interval: as measured, else Student's over the draws; None for one draw."""
+        if self.interval or len(self.values) < 2:
+            return self.interval
+        low, high = student(self.values)
+        return _six_digits(low), _six_digits(high)
 
 
 def _parse(model: type[Model], fields: Any, file: str) -> Model:
@@ -275,7 +284,7 @@ def measure(
 
     Args:
         claim_id: id of the claim.
-        values: the measured quantity for every evaluation seed, in the claim's unit.
+        values: the measured quantity for every draw, in the claim's unit.
         profile, dataset, seed: parameters of the run.
         scale: how much was measured, such as "200 images, 3 seeds".
         source: where the data came from, in words.

@@ -38,11 +38,13 @@ def measured_text(claim: Claim, measurement: Measurement) -> str:
 
 
 def notes(claim: Claim, measurement: Measurement) -> list[str]:
-    """What a reader must know beside the number: the note, and seeds that answer otherwise."""
+    """What a reader must know beside the number: the note, and draws that answer otherwise."""
     holds = claim.check.holds(measurement.mean)
     other = sum(claim.check.holds(value) != holds for value in measurement.values)
-    seeds = len(measurement.values)
-    unclear = f"not clear of the threshold in {other} of {seeds} seeds" if other else ""
+    draws, ends = len(measurement.values), measurement.ends
+    unclear = f"not clear of the threshold in {other} of {draws} draws" if other else ""
+    if ends and not measurement.interval and not claim.check.decided(*ends):
+        unclear = f"over {draws} draws {ends[0]:.3g} to {ends[1]:.3g} {claim.unit} (95 %)"
     ends = measurement.stake
     stake = f"at stake: {ends[0]:.3g} to {ends[1]:.3g} {claim.unit} (95 %)" if ends else ""
     return [text for text in (measurement.note, stake, unclear) if text]

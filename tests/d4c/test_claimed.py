@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from paperlib.d4c import claimed
-from paperlib.d4c.ablation import part_gains
+from paperlib.d4c.ablation import part_gains, part_stakes
 from paperlib.d4c.tables import over_draws
 from paperlib.notebook.claims import load_claims
 
@@ -49,22 +49,29 @@ def test_the_paper_s_bits_alone():
 
 
 def test_dynamic_activations():
-    above = gains().set_index(["encoder", "draw"]).gain
+    above = gains().set_index(["encoder", "draw"]).gain.to_frame("d4c")
+    above["real"] = 2 * above.d4c + 1
     found = list(claimed.dynamic_claims(above, 300))
     assert [one.claim for one in found] == ["d4c-1-dynamic-resnet", "d4c-1-dynamic-vit"]
-    assert found[0].values == [0, 1, 2] and found[0].about["stake"] is None
+    assert found[0].values == [0, 1, 2]
+    assert found[0].about["stake"] == pytest.approx(over_draws([1, 3, 5]))
 
 
 def test_each_part_has_its_claim():
     index = pd.MultiIndex.from_product([["vit"], [0, 1]], names=["encoder", "draw"])
-    wide = {"pgsi": 10.0, "pgsi_scg": 13.0, "pgsi_pae": 8.0, "d4c": [20.0, 22.0]}
-    found = list(claimed.part_claims(part_gains(pd.DataFrame(wide, index=index)), 300))
+    wide = {"pgsi": 10.0, "pgsi_scg": 13.0, "pgsi_pae": [8.0, 7.0], "d4c": [20.0, 21.0]}
+    wide = pd.DataFrame({**wide, "real": [21.0, 20.0]}, index=index)
+    found = list(claimed.part_claims(part_gains(wide), part_stakes(wide), 300))
+    stakes = {one.claim: one.about["stake"] for one in found}
+    assert stakes["d4c-3-scg-to-pae-vit"] == pytest.approx((13, 13))
+    assert stakes["d4c-3-scg-vit"] == stakes["d4c-3-pae-vit"] == over_draws([11, 10])
+    assert stakes["d4c-3-pae-to-scg-vit"] == over_draws([8, 7])
     values = {one.claim: one.values for one in found}
     assert values == {
         "d4c-3-scg-vit": [3, 3],
-        "d4c-3-pae-vit": [-2, -2],
+        "d4c-3-pae-vit": [-2, -3],
         "d4c-3-scg-to-pae-vit": [12, 14],
-        "d4c-3-pae-to-scg-vit": [7, 9],
+        "d4c-3-pae-to-scg-vit": [7, 8],
     }
     assert {one.claim for one in found} <= set(load_claims())
 

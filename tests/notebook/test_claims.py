@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from paperlib import paths
 from paperlib.files import FileError
@@ -110,14 +111,23 @@ def test_another_model_than_the_papers_reproduces_nothing(project, model, status
     assert claim.status(measured.model_copy(update={"altered": "JPEG"})) == "scaled-down"
 
 
-def test_the_check_holds_for_the_mean_and_the_spread_is_the_sample_deviation(project):
-    values = [0.3, -0.1, 0.4, 0.2]
+def test_the_check_holds_in_student_s_interval_over_draws(project):
+    """A mean alone decides nothing: 0.2 of four draws that differ, and of the same ten times."""
+    values, claim = [0.3, -0.1, 0.4, 0.2], load_claims()["a-1"]
     measurement = take(values, folder=project)
     assert measurement.mean == pytest.approx(np.mean(values))
     assert measurement.std == pytest.approx(np.std(values, ddof=1), rel=1e-5)
-    claim = load_claims()["a-1"]
-    assert claim.status(measurement) == "scaled-down"
-    assert notes(claim, measurement) == ["not clear of the threshold in 1 of 4 seeds"]
+    ends = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert measurement.ends == pytest.approx(ends, rel=1e-5) and ends[0] < 0 < ends[1]
+    assert claim.status(measurement) == "undecided"
+    many = take(10 * values, folder=project)
+    assert claim.status(many) == "scaled-down" and many.mean == measurement.mean
+    assert notes(claim, many) == ["not clear of the threshold in 10 of 40 draws"]
+    assert claim.status(take([-x for x in 10 * values], folder=project)) == "disagrees"
+    single = take([0.2], folder=project)
+    assert single.ends is None and claim.status(single) == "scaled-down"
+    given = take(values, folder=project, interval=(0.1, 0.3), over="images")
+    assert given.ends == (0.1, 0.3) and claim.status(given) == "scaled-down"
 
 
 def test_what_is_written_is_what_is_read(project):

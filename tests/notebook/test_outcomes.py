@@ -26,19 +26,28 @@ def take(values, claim="a-1", folder=None, **changes):
     return measure(claim, values, folder=folder, **(run | changes))
 
 
-def test_nothing_is_said_where_every_seed_agrees(project):
-    assert notes(load_claims()["a-1"], take([0.1, 0.2, 0.3], folder=project)) == []
+def test_nothing_is_said_where_every_draw_agrees(project):
+    assert notes(load_claims()["a-1"], take([0.15, 0.2, 0.25], folder=project)) == []
     assert take([0.1], folder=project).std is None
 
 
-def test_seeds_on_the_passing_side_of_a_failing_mean_are_told_too(project):
-    measurement = take([9.5, 12.5, 13], claim="a-2", folder=project, note="few images")
+def test_draws_on_the_passing_side_of_a_failing_mean_are_told_too(project):
+    values = [*[13.0] * 5, 10.9]
+    measurement = take(values, claim="a-2", folder=project, note="few images")
     claim = load_claims()["a-2"]
     assert claim.status(measurement) == "disagrees"
     assert notes(claim, measurement) == [
         "few images",
-        "not clear of the threshold in 1 of 3 seeds",
+        "not clear of the threshold in 1 of 6 draws",
     ]
+
+
+def test_the_interval_over_draws_that_decides_nothing_is_told(project):
+    """Even where every draw is clear of the threshold."""
+    claim = load_claims()["a-1"]
+    measurement = take([0.1, 0.2, 0.6], folder=project)
+    assert claim.status(measurement) == "undecided"
+    assert notes(claim, measurement) == ["over 3 draws -0.357 to 0.957 share (95 %)"]
 
 
 @pytest.mark.parametrize(
@@ -72,9 +81,9 @@ def test_an_interval_is_shown_with_what_it_is_over(project):
 
 def test_the_outcome_tells_claim_value_and_status(project):
     claim = load_claims()["a-1"]
-    text = outcome(claim, take([0.1, 0.2, 0.3], folder=project))
+    text = outcome(claim, take([0.15, 0.2, 0.25], folder=project))
     assert text == (
-        "**A is larger.** (Table 1) A minus B: 0.200 ± 0.100 (share), must be > 0 → **scaled-down**"
+        "**A is larger.** (Table 1) A minus B: 0.200 ± 0.050 (share), must be > 0 → **scaled-down**"
     )
 
 

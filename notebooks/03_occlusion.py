@@ -257,7 +257,8 @@ band_table(by_score, 32).round(3)
 #
 # Claim 1 says that the training data decide which frequencies a network uses. The test is a pair of
 # networks of one recipe: trained on low-passed images, and on high-passed ones. The first must have
-# the larger low share, by more than networks differ whose training images have all frequencies.
+# the larger low share: the check asks for no more than that. How much networks differ whose
+# training images have all frequencies, which would pass it too, stands beside it below.
 
 # %%
 by_seed = {key: low.view(run.sizes.seeds, -1).mean(1).numpy() for key, low in share.items()}

@@ -214,5 +214,6 @@ run.claims_table()
 # our choice, and an interval over them says how much hangs on single ones, not how networks at
 # large behave. A correlation says little about cause. Robust accuracy is an upper bound of
 # AutoAttack's: three of its four attacks with fewer steps, on 500 images. The networks are small
-# and trained for six to eight epochs. The smaller $\varepsilon$ is our choice; the notes of two of
-# the three claims give both.
+# and trained for six to eight epochs. On Tiny ImageNet there is a null, no positive control: no
+# network that was trained on low-passed images. The smaller $\varepsilon$ is our choice; the notes
+# of two of the three claims give both.

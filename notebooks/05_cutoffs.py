@@ -350,7 +350,8 @@ run.say(f"PGD below 8 minus from 16, points: {ranked(means)}.")
 
 # %% [markdown]
 # The natural network is the null, the low-pass one the positive control: the claim's number is of
-# robust networks only if the natural one's is lower.
+# robust networks only if the natural one's is lower. It compares the lowest band with the highest;
+# the band between them may be a better place for an attack, as the figure says.
 
 # %%
 difference = differences[VARIANTS[robust]].double().numpy()

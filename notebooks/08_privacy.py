@@ -521,16 +521,22 @@ for k in (min(servers), max(servers)):
 # windows that the server never saw. The lines above say how much better it is, whether one server
 # finds less, the more there are, and what servers gain that put their views together. Frames of a
 # video, assigned anew, add up in the same way. Whether the tokens of later rounds add to it is said
-# above, too, for a server that is curious and for one that chooses what it returns: against the
-# second, windows have to be checked.
+# above, too, for a server that is curious and for one that chooses what it returns: where that one
+# gains, windows have to be checked.
+#
+# That less is rebuilt with more servers is nearly so by construction: SSIM over the image counts
+# the pixels that were sent, and of the mean fill, which rebuilds nothing, it falls as well. What is
+# guessed of unseen pixels need not fall; the table of attacks over unseen pixels has it.
 #
 # **Deviations and limits.** The attacks are ours and small: networks of a million parameters,
 # trained for minutes on drawn scenes; a Gaussian of photographs, which is learnt to the end but
 # linear; and a U-Net and a transformer of 1.6 million each that start from it, of which the second
 # has learnt nothing beyond it. A stronger attacker (a large generative model, say) would rebuild
 # more; the numbers are lower bounds of what leaks, and a small gain from the tokens is no proof of
-# a small leak. The decoder of the active server is linear, what it returns is drawn at random, and
-# one view a number of servers is measured. A coalition is drawn at random for each image; servers
-# at the right and bottom edge have smaller windows and see less than the average. SAM and the
-# classifier are told more than a server would know (the box; that there is one object). Drawn
-# scenes have smooth backgrounds, which are easier to continue than photographs.
+# a small leak. What the tokens add has no null control of its own (the same attack with the tokens
+# of another picture), and compares networks that were trained once each. The decoder of the active
+# server is linear, what it returns is drawn at random, and one view a number of servers is
+# measured. A coalition is drawn at random for each image; servers at the right and bottom edge have
+# smaller windows and see less than the average. SAM and the classifier are told more than a server
+# would know (the box; that there is one object). Drawn scenes have smooth backgrounds, which are
+# easier to continue than photographs.

@@ -146,9 +146,9 @@ given = clips, plans, images, tests, dataset, outputs_dir() / "quantized"
 comparison = compare(*given, without_images=True)
 
 # %% [markdown]
-# Cut short, the learned rounding has not decided everything, and a module that got worse than with
-# the nearest rounding keeps that (ours; the official code takes 20,000 iterations). Where it was
-# learned:
+# Where it is cut short, the learned rounding has not decided everything, and a module that got
+# worse than with the nearest rounding keeps that (ours; the official code takes 20,000 iterations).
+# Where it was learned:
 
 # %%
 rounding_table(comparison.errors).rename(index=TITLES | ENCODERS)

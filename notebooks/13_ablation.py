@@ -126,9 +126,10 @@ table.replace({"encoder": ENCODERS, "method": TITLES}).round(1)
 # A part can be worth something alone and nothing beside the other, or the other way round, so both
 # are given. A gain above zero in every draw would speak for the part; gains of both signs do not
 # speak against it, they say that these draws are too few. Below them the two controls: the null
-# control's spread is that of sets that share neither noise nor prompts; gains share both, so each
-# has its own interval over draws, and that decides, and the positive control is what it looks like
-# when something was added.
+# control's mean is zero by construction, as every set stands once on either side; its spread is
+# that of sets that share neither noise nor prompts; gains share both, so each has its own interval
+# over draws, and that decides, and the positive control is what it looks like when something was
+# added.
 
 # %%
 wide = by_method(measured, ["encoder", "draw"])

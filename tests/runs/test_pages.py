@@ -73,14 +73,14 @@ def test_every_status_has_a_mark_and_a_place_in_the_summary():
 
 
 def test_a_line_a_claim_and_a_status_a_profile(project):
-    take(project, [0.1, 0.2, 0.3])
-    take(project, [12, 12.5], claim="a-2", profile="paper", dataset="cifar10")
+    take(project, [0.15, 0.2, 0.25])
+    take(project, [12.25, 12.3], claim="a-2", profile="paper", dataset="cifar10")
     readme, _ = texts(project)
     assert line(readme, "A is larger.") == [
         "[A is larger.](docs/claims.md#a-1)",
         "✔ scaled-down",
         "–",
-        "0.200 ± 0.100",
+        "0.200 ± 0.050",
     ]
     assert line(readme, "B is ten.")[1:] == ["– not run<br>real data: ✘ disagrees", "10", "–"]
 
@@ -181,7 +181,7 @@ def test_the_page_has_both_settings_the_command_and_what_it_costs(project):
         "`./run_all.sh --only 01_spectrum`<br>3 minutes of one core, 900 MB",
         "`./run_all.sh --profile paper --only 01_spectrum`<br>3 minutes of one core, 900 MB",
     ]
-    assert r"a\|b; not clear of the threshold in 1 of 3 seeds" in text
+    assert r"a\|b; over 3 draws -0.457 to 0.857 share (95 %)" in text
     assert line(page, "value | 10")[1] == "10 (Table 2)"
 
 

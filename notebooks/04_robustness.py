@@ -193,7 +193,7 @@ for what, one in robust.items():
     run.say(f"{what}, FGSM-RS minus trained on: {words[0]}; the null: {words[1]}.")
 
 # %%
-options = {"source": second_data.SOURCE, "over": "images"}
+options = {"source": second_data.SOURCE, "dataset": second_data.DATASET, "over": "images"}
 for claim, (value, interval, *words) in second_data.checked(rows).items():
     told = options | dict(zip(("scale", "note"), words, strict=True))
     run.check(claim, value, interval=interval, **told)

@@ -88,6 +88,7 @@ class Run:
         *,
         scale: str,
         source: str | LabelledImages,
+        dataset: str = "",
         model: str = "",
         note: str = "",
         interval: tuple[float, float] | None = None,
@@ -98,14 +99,15 @@ class Run:
 
         Args:
             claim: id of the claim in ``data/claims``.
-            values: the measured quantity, one for every evaluation seed, in the claim's unit.
+            values: the measured quantity, one for every draw, in the claim's unit.
             scale: how much was measured, such as "200 images, 3 seeds".
             source: the data, or in words where it came from if it is that of the data set as
                 published; images that were altered are another data set than the paper's.
+            dataset: that was measured, where it is not the run's.
             model: that was measured, where the claim names the paper's models.
             note: what a reader must know beside the number.
             interval: ends of the 95 % interval; the claim is undecided if its check holds in a part
-                of it only.
+                of it only. Without one that of several draws is Student's.
             over: what was resampled for the interval, such as "variants, trainings inside".
             stake: ends of the 95 % interval of what is at stake, where the claim asks for a stake.
         """
@@ -115,7 +117,7 @@ class Run:
             claim,
             [values] if isinstance(values, (int, float)) else values,
             profile=self.profile,
-            dataset=self.dataset,
+            dataset=dataset or self.dataset,
             altered=data.altered if data else "",
             seed=self.seed,
             scale=scale,

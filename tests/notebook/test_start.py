@@ -21,6 +21,7 @@ from paperlib.names import PROFILES
 from paperlib.notebook import provenance
 from paperlib.notebook import run as run_module
 from paperlib.notebook import start as start_module
+from paperlib.notebook.claims import load_claims, load_measurements
 from paperlib.notebook.parameters import (
     ParameterError,
     _leaves,
@@ -399,6 +400,17 @@ def test_what_was_done_to_the_data_goes_with_a_measurement(outputs):
 
 
 @pytest.mark.usefixtures("shown")
+@pytest.mark.usefixtures("shown")
+def test_a_measurement_has_the_data_set_that_was_measured(outputs):
+    """On another than the paper's nothing is reproduced, whatever the run's parameter says."""
+    run = start("04_robustness", sizes, profile="paper", seed=0, dataset="cifar10")
+    claim, given = load_claims()["freq-4-second-data"], {"scale": "all", "source": "made up"}
+    for dataset, status in (("tiny_imagenet", "scaled-down"), ("", "reproduced")):
+        run.check(claim.id, 0.7, dataset=dataset, **given)
+        (measured,) = load_measurements([run.folder], load_claims()).values()
+        assert measured.dataset == (dataset or "cifar10") and claim.status(measured) == status
+
+
 def test_changed_sizes_go_with_a_measurement_and_leave_it_without_status(outputs, shown):
     given = GIVEN | {"profile": "default"}
     start("01_spectrum", sizes, **given).check("freq-1-linear", 1, scale="all", source="made up")

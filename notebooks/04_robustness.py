@@ -19,7 +19,7 @@
 # |---|---|---|---|---|
 # | all | measurements in `data/freq_zoo`; 20 images of CIFAR-10 | under 1 GB | none | CPU or GPU |
 #
-# *Measured when published: default 55 s of one core, 778 MB; paper 59 s, 726 MB.*
+# *Measured when published: default 55 s of one core, 778 MB; paper 61 s, 719 MB.*
 #
 # The table was made on an accelerator; what is computed here needs none.
 

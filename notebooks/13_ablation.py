@@ -99,8 +99,11 @@ tests = load_draws(dataset, "test", own.test_images, own.seeds, seed)
 # %%
 count = max(Settings(**changes).images for changes in own.encoders.values())
 real = load_draws(dataset, "train", count, own.seeds, seed)
-methods, kept = ("gaussian", "real", *ABLATION), outputs_dir() / "calibration_images"
-images = calibration_sets(dataset, dict.fromkeys(clips, methods), own, seed, real, kept)
+methods = dict.fromkeys(clips, ("gaussian", "real", *ABLATION))
+
+# %%
+kept = outputs_dir() / "calibration_images"
+images = calibration_sets(dataset, clips, methods, own, seed, real, kept)
 images |= of_the_next_draw(images)
 
 # %% [markdown]

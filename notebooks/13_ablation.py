@@ -89,8 +89,9 @@ from paperlib.runtime import device
 # differs is the part alone, and for the published D4C of OpenMoji's ViT the iterations: 2,000 in
 # place of 3,000. The draws are the repetition that says how much of a difference is chance. Two
 # controls say whether the comparison can tell: PGSI's set of the next draw, to which nothing was
-# added (null), and noise, to which PGSI surely adds something (positive). Real images say what
-# could be added: where a row is level with them, no part can gain on it.
+# added (null), and noise, to which PGSI should add something (positive): where it does not, gains
+# over PGSI say little. Real images say what could be added: where a row is level with them, no part
+# can gain on it.
 
 # %%
 clips, own, label = chosen_encoders(run, **named)
@@ -164,7 +165,8 @@ for name, rows in table.groupby("encoder", sort=False):
 # One a gain and encoder, with the 95 % interval over draws (Student's t). The smallest of several
 # gains would fall below zero by chance even if all were zero; so each is checked by itself. Beside
 # it stands what is at stake: what real images gain over the row that the part is added to. Where
-# that is under a point, the part had nothing to win.
+# that is under a point, the part had nothing to win; where that is open, the claim is undecided,
+# however much the part may cost: the number says it.
 
 # %%
 for claim, name, values, about in part_claims(gains, stakes, own.test_images):

@@ -31,7 +31,7 @@ PALETTE = (  # in the order of METHODS
 )
 COLOURS = dict(zip(METHODS, cycle(PALETTE))) | {AGAIN: "0.5"}
 BROKEN = {name: title.replace(" + ", "\n+ ") for name, title in TITLES.items()}  # in two lines
-BROKEN |= {"gaussian": "noise", AGAIN: "PGSI,\nother\ndraw"}
+BROKEN |= {"gaussian": "noise", "real": "real", AGAIN: "PGSI,\nother\ndraw"}
 
 
 def examples(table: pd.DataFrame, pixels: Mapping[str, np.ndarray]) -> Figure:
@@ -248,7 +248,7 @@ def ablation(table: pd.DataFrame) -> Figure:
     """Zero-shot accuracy with noise, with each part of D4C on or off (PGSI also with the images of
     another draw), with real images; a point a seed, a line for their mean, a panel an encoder."""
     encoders = table.encoder.unique()
-    figure, axes = plt.subplots(1, len(encoders), figsize=(8, 4), squeeze=False)
+    figure, axes = plt.subplots(1, len(encoders), figsize=(10, 4), squeeze=False)
     drawn = set(table.method)
     methods = [method for method in (*CONTROLS, *ABLATION, "real") if method in drawn]
     for ax, encoder in zip(axes[0], encoders, strict=True):

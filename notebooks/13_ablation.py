@@ -165,8 +165,8 @@ for name, rows in table.groupby("encoder", sort=False):
 # One a gain and encoder, with the 95 % interval over draws (Student's t). The smallest of several
 # gains would fall below zero by chance even if all were zero; so each is checked by itself. Beside
 # it stands what is at stake: what real images gain over the row that the part is added to. Where
-# that is under a point, the part had nothing to win; where that is open, the claim is undecided,
-# however much the part may cost: the number says it.
+# that is under a point, the part had nothing to win; where that is open, the claim is undecided. A
+# part that clearly costs more than a point does not add accuracy, whatever was at stake.
 
 # %%
 for claim, name, values, about in part_claims(gains, stakes, own.test_images):

@@ -7,7 +7,7 @@ outcome follows from the values and the claim as it stands now. The check must h
 95 % interval that was measured, or, of several draws without one, in Student's interval of their
 mean; of a single value in that value. A claim that compares two may say how much must be at
 stake for that, such as what real images gain over the opponent: where there is nothing to win, who
-wins says nothing.
+wins says nothing. But who loses by more than that has lost, whatever was at stake.
 
 Status of a claim:
 
@@ -129,11 +129,19 @@ class Claim(Record):
     notebook: Annotated[str, StringConstraints(pattern=r"^\d\d_[a-z0-9_]+$")]
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1, strict=False)] = PROFILES
 
+    def lost(self, measured: "Measurement") -> bool:
+        """Whether the whole interval fails by more than must be at stake."""
+        if not measured.ends or not self.stake or self.check.op == "within":
+            return False
+        away = self.stake if self.check.op[0] == ">" else -self.stake
+        easier = self.check.model_copy(update={"value": self.check.value - away})
+        return not any(easier.holds(end) for end in measured.ends)
+
     def status(self, measured: "Measurement") -> Status:
         """Status of a measurement."""
         if measured.changed or measured.profile == "smoke":
             return "no status"
-        if self.stake and measured.stake:
+        if self.stake and measured.stake and not self.lost(measured):
             low, high = measured.stake
             if high < self.stake:
                 return "no stake"

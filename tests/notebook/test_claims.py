@@ -341,6 +341,29 @@ def test_where_nothing_is_at_stake_nobody_wins(project, mean, stake, status):
     assert load_claims()["a-1"].status(measured) in ("scaled-down", "disagrees")
 
 
+@pytest.mark.parametrize(
+    ("interval", "stake", "status"),
+    [
+        ((-9, -3.1), (-1, 2), "disagrees"),
+        ((-9, -3.1), (-1, 9), "disagrees"),
+        ((-9, -2.9), (-1, 2), "no stake"),
+        ((-9, -2.9), (-1, 9), "undecided"),
+        ((3.1, 9), (-1, 2), "no stake"),
+    ],
+)
+def test_who_loses_by_more_than_the_stake_has_lost(project, interval, stake, status):
+    """In either direction; a win by as much where nothing was at stake says nothing."""
+    write_claims(project, [ROW | {"stake": 3.0}])
+    mean = sum(interval) / 2
+    measured = take([mean], folder=project, interval=interval, over="draws", stake=stake)
+    claim = load_claims()["a-1"]
+    assert claim.status(measured) == status
+    turned = claim.model_copy(update={"check": Check(op="<", value=0)})
+    ends = (-interval[1], -interval[0])
+    mirrored = measured.model_copy(update={"interval": ends, "values": (-mean,)})
+    assert turned.status(mirrored) == status
+
+
 def test_the_interval_counts_where_there_is_a_stake(project):
     write_claims(project, [ROW | {"stake": 3.0}])
     there = take([0.2], folder=project, interval=(-1, 1), over="draws", stake=(4, 5))

@@ -117,11 +117,6 @@ kept = {arch: cutoffs.kept_at_half(lows[arch], "natural", robust) for arch in AR
 shown = {arch: [np.mean(gain), sorted(set(cuts))] for arch, (gain, cuts) in kept.items()}
 pd.DataFrame(shown, ["robust minus natural, share kept", "cut-off c"]).rename(columns=ARCHITECTURES)
 
-# %%
-note = "; ".join(f"{ARCHITECTURES[arch]} {np.mean(gain):+.2f}" for arch, (gain, _) in kept.items())
-smallest = np.min([gain for gain, _ in kept.values()], axis=0)
-run.check("freq-lowpass", smallest.tolist(), scale=scale, source=test, note=note)
-
 # %% [markdown]
 # ## JPEG
 #
@@ -152,12 +147,6 @@ means = 100 * lost.groupby(["architecture", "variant"]).mean()
 for arch, title in ARCHITECTURES.items():
     words = compared(means[arch, robust], means[arch, "natural"], same="as", unit=" %")
     run.say(f"{title}, lost of its accuracy above chance: robust {words} by the natural one.")
-
-# %%
-difference = (lost["natural"] - lost[robust]).unstack("seed")
-gains = difference.mean(axis=1).items()
-note = "; ".join(f"{ARCHITECTURES[arch]} {value:+.2f}" for arch, value in gains)
-run.check("freq-jpeg", difference.min().tolist(), scale=scale, source=test, note=note)
 
 # %% [markdown]
 # ## Noise of one frequency
@@ -213,11 +202,6 @@ every = np.arange(len(few))
 more_lost = partial(cutoffs.more_lost, *((before[v], under[v]) for v in ("natural", robust)))
 ends = bootstrap(every, more_lost, run.sizes.bootstrap, seed)
 
-# %%
-some = f"{len(few)} images, {len(periods) ** 2 // 2 + 1} waves"
-options = {"scale": some, "source": test, "over": "images"}
-run.check("freq-fourier", more_lost(every), interval=tuple(map(float, ends)), **options)
-
 # %% [markdown]
 # ## Controls
 #
@@ -247,9 +231,9 @@ for name, net in nets.items():
 beside.round(2)
 
 # %%
-for measure in beside.columns[1:]:
-    lost_by = 100 * beside[measure].dropna()
-    run.say(f"Lost of the accuracy above chance, {measure}: {ranked(lost_by, unit=' %')}.")
+orders = [ranked(100 * beside[name].dropna(), unit=" %") for name in beside.columns[1:]]
+for measure, order in zip(beside.columns[1:], orders, strict=True):
+    run.say(f"Lost of the accuracy above chance, {measure}: {order}.")
 guesses = beside.index[beside["high waves"].isna()]
 run.say(f"Nothing to lose: {', '.join(guesses) or 'none of them'}.")
 
@@ -257,7 +241,26 @@ run.say(f"Nothing to lose: {', '.join(guesses) or 'none of them'}.")
 # Where the low-pass network loses no less than the natural one, or the high-pass one loses less,
 # the measure tells of something else than the frequencies a network needs, and where the high-pass
 # one loses less than the natural one, the claim's difference could have come about without any
-# low-frequency training.
+# low-frequency training. So what the controls lose stands beside each of the three claims.
+
+# %%
+of_jpeg, of_cut, of_waves = (f"ResNet-20 and controls lose: {order}" for order in orders)
+weaker = np.min([gain for gain, _ in kept.values()], axis=0)
+both = [f"{ARCHITECTURES[arch]} {np.mean(gain):+.2f}" for arch, (gain, _) in kept.items()]
+given = {"source": test, "note": "; ".join([*both, of_cut])}
+run.check("freq-lowpass", weaker.tolist(), scale=scale, **given)
+
+# %%
+difference = (lost["natural"] - lost[robust]).unstack("seed")
+gains = difference.mean(axis=1).items()
+both = [f"{ARCHITECTURES[arch]} {value:+.2f}" for arch, value in gains]
+given = {"source": test, "note": "; ".join([*both, of_jpeg])}
+run.check("freq-jpeg", difference.min().tolist(), scale=scale, **given)
+
+# %%
+some = f"{len(few)} images, {len(periods) ** 2 // 2 + 1} waves"
+options = {"scale": some, "source": test, "over": "images", "note": of_waves}
+run.check("freq-fourier", more_lost(every), interval=tuple(map(float, ends)), **options)
 
 # %% [markdown]
 # ## Corruptions
@@ -357,6 +360,7 @@ run.say(f"PGD below 8 minus from 16, points: {ranked(means)}.")
 difference = differences[VARIANTS[robust]].double().numpy()
 ends = bootstrap(difference, resamples=run.sizes.bootstrap, seed=seed)
 options = {"scale": f"{len(difference)} images", "source": test, "over": "images"}
+options["note"] = f"with the controls: {ranked(means)}"
 run.check("freq-band-attack", float(difference.mean()), interval=tuple(map(float, ends)), **options)
 
 # %% [markdown]

@@ -58,7 +58,7 @@ def test_what_is_no_number_is_within_tolerance_of_itself_alone():
         ((20.0, 30.0), 0, ""),
         ((20.0 + 20 * R + 10 * S - 1e-6, 30.0), 0, ""),
         ((20.0, 31.0), 1, "31, published 30"),
-        ((-20.0, -30.0), 2, "disagrees (-25), published scaled-down (25)"),
+        ((-20.0, -30.0), 2, "-30, published 30"),  # two values so far apart decide nothing
         ((20.0,), 2, "1 values, published 2"),
     ],
 )
@@ -72,6 +72,9 @@ def test_a_claim_of_another_status_is_outside_whatever_its_values():
     part = compare_claim(CLAIM, measured(9.99), measured(10.01))
     assert (part.outside, part.decisive) == (1, True)
     assert part.worst == "disagrees (9.99), published scaled-down (10.01)"
+    part = compare_claim(CLAIM, measured(-20.0, -20.5), measured(20.0, 20.5))
+    assert (part.outside, part.decisive) == (2, True)
+    assert part.worst == "disagrees (-20.25), published scaled-down (20.25)"
 
 
 def test_a_figure_of_few_values_has_none_outside_of_a_map_a_few_may_be(tmp_path):

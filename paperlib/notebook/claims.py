@@ -41,7 +41,6 @@ from pydantic import (
 
 from paperlib import paths
 from paperlib.files import FileError, read_yaml, write_files
-from paperlib.intervals import student
 from paperlib.names import PROFILES, notebooks
 
 Status = Literal[
@@ -215,6 +214,8 @@ class Measurement(Record):
         """The 95 % interval: as measured, else Student's over the draws; None for one draw."""
         if self.interval or len(self.values) < 2:
             return self.interval
+        from paperlib.intervals import student  # SciPy, which planning does without
+
         low, high = student(self.values)
         return _six_digits(low), _six_digits(high)
 

@@ -35,13 +35,13 @@ def take(project, values, claim="a-1", profile="default", **changes):
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_plain_table_fits_the_terminal(project, width):
-    measured = take(project, [0.3, -0.1, 0.4], note="word " * 30)
+    measured = take(project, 10 * [0.3, -0.1, 0.4], note="word " * 30)
     for shown in (("default",), ("default", "paper")):
         found = {("a-1", "default"): measured}
         text = scorecard.plain(load_claims(), found, shown, width)
         assert max(map(len, text.splitlines())) <= width
         assert "scaled-down" in text
-        assert "1 of 3 seeds" in text
+        assert "10 of 30 draws" in text
 
 
 def test_a_profile_that_is_not_published_is_refused(project, capsys):

@@ -25,7 +25,7 @@
 # | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU or GPU |
 # | paper | CIFAR-10 test split | under 2 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# *Measured when published: default 2 minutes of one core, 755 MB; paper 13 minutes, 1307 MB.*
+# *Measured when published: default 2 minutes of one core, 755 MB; paper 12 minutes, 1335 MB.*
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 

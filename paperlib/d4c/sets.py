@@ -165,8 +165,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--work", type=Path, help="folder that keeps an interrupted synthesis")
     options = parser.parse_args()
-    if options.images is not None and (options.images < 1 or options.images % BATCH):
-        parser.error(f"--images {options.images}: multiples of {BATCH}, a mini-batch, are valid")
+    if options.images not in {None, *range(BATCH, Settings.images + 1, BATCH)}:
+        valid = f"multiples of {BATCH}, a mini-batch, up to {Settings.images} are valid"
+        parser.error(f"--images {options.images}: {valid}")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     clip = load_encoders(options.dataset, [options.encoder])[options.encoder]
     changes = {"temperature": options.temperature, "synthesis_iterations": options.iterations}

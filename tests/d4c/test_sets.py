@@ -85,11 +85,12 @@ def test_as_many_of_every_set_as_asked(clips, tmp_path, monkeypatch, capsys):
     words = "--methods d4c --iterations 1 --autocast --images 16"
     assert load(tmp_path / "few", clips).card["command"].endswith(words)
     assert "--images" not in load(tmp_path / "usual", clips).card["command"]
-    words = "sets --dataset openmoji --encoder vit --methods d4c --images 8"
-    monkeypatch.setattr("sys.argv", words.split())
-    with pytest.raises(SystemExit):
-        sets.main()
-    assert "--images 8: multiples of 16" in capsys.readouterr().err
+    for wrong in ("0", "8", "-16", "144"):
+        words = f"sets --dataset openmoji --encoder vit --methods d4c --images={wrong}"
+        monkeypatch.setattr("sys.argv", words.split())
+        with pytest.raises(SystemExit):
+            sets.main()
+        assert f"--images {wrong}: multiples of 16, a mini-batch, up to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 32])

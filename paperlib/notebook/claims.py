@@ -130,11 +130,12 @@ class Claim(Record):
 
     def lost(self, measured: "Measurement") -> bool:
         """Whether the whole interval fails by more than must be at stake."""
-        if not measured.ends or not self.stake or self.check.op == "within":
+        ends = measured.ends
+        if not ends or not self.stake or self.check.op == "within":
             return False
         away = self.stake if self.check.op[0] == ">" else -self.stake
         easier = self.check.model_copy(update={"value": self.check.value - away})
-        return not any(easier.holds(end) for end in measured.ends)
+        return not any(map(easier.holds, ends))
 
     def status(self, measured: "Measurement") -> Status:
         """Status of a measurement."""
@@ -146,7 +147,7 @@ class Claim(Record):
                 return "no stake"
             if low < self.stake:
                 return "undecided"
-        if measured.ends and not self.check.decided(*measured.ends):
+        if (ends := measured.ends) and not self.check.decided(*ends):
             return "undecided"
         if not self.check.holds(measured.mean):
             return "disagrees"

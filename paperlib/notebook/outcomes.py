@@ -41,13 +41,17 @@ def notes(claim: Claim, measurement: Measurement) -> list[str]:
     """What a reader must know beside the number: the note, and draws that answer otherwise."""
     holds = claim.check.holds(measurement.mean)
     other = sum(claim.check.holds(value) != holds for value in measurement.values)
-    draws, ends = len(measurement.values), measurement.ends
+    draws = len(measurement.values)
     unclear = f"not clear of the threshold in {other} of {draws} draws" if other else ""
-    if ends and not measurement.interval and not claim.check.decided(*ends):
-        unclear = f"over {draws} draws {ends[0]:.3g} to {ends[1]:.3g} {claim.unit} (95 %)"
-    ends = measurement.stake
-    stake = f"at stake: {ends[0]:.3g} to {ends[1]:.3g} {claim.unit} (95 %)" if ends else ""
+    ends = None if measurement.interval else measurement.ends  # an interval stands in the text
+    if ends and not claim.check.decided(*ends):
+        unclear = f"over {draws} draws {_from_to(ends)} {claim.unit} (95 %)"
+    stake = measurement.stake and f"at stake: {_from_to(measurement.stake)} {claim.unit} (95 %)"
     return [text for text in (measurement.note, stake, unclear) if text]
+
+
+def _from_to(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.3g} to {ends[1]:.3g}"
 
 
 def outcome(claim: Claim, measurement: Measurement) -> str:

@@ -400,7 +400,6 @@ def test_what_was_done_to_the_data_goes_with_a_measurement(outputs):
 
 
 @pytest.mark.usefixtures("shown")
-@pytest.mark.usefixtures("shown")
 def test_a_measurement_has_the_data_set_that_was_measured(outputs):
     """On another than the paper's nothing is reproduced, whatever the run's parameter says."""
     run = start("04_robustness", sizes, profile="paper", seed=0, dataset="cifar10")
@@ -411,6 +410,7 @@ def test_a_measurement_has_the_data_set_that_was_measured(outputs):
         assert measured.dataset == (dataset or "cifar10") and claim.status(measured) == status
 
 
+@pytest.mark.usefixtures("shown")
 def test_changed_sizes_go_with_a_measurement_and_leave_it_without_status(outputs, shown):
     given = GIVEN | {"profile": "default"}
     start("01_spectrum", sizes, **given).check("freq-1-linear", 1, scale="all", source="made up")

@@ -180,7 +180,7 @@ def sections(table: dict[str, Entry], shown: Published, rooms: Sequence[str]) ->
     for name, entry in table.items():
         head = heads.get(entry.row.package, entry.row.package.capitalize())
         parts.setdefault(head, []).append(f"notebooks/{name}")
-    parts["Claims"] = ["scorecard", "docs/claims", "docs/not_reproduced"]
+    parts["Claims"] = ["scorecard", "docs/claims", "docs/not_reproduced", "CHANGELOG"]
     parts["Use"] = ["docs/running", "docs/servers", "CONTRIBUTING"]
     parts["API"] = [f"api/{room}" for room in rooms]
     parts["Values"] = [f"figures/default/{name}/index" for name in table]
@@ -214,7 +214,8 @@ def assemble(folder: Path) -> None:
     shown = pages.load_published(check.stale(check.states(table=table)))
     copy_looks(folder)
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("conf.py", "_*"))
-    shutil.copy(ROOT / "CONTRIBUTING.md", folder)
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, folder)
     texts = {f"api/{room}.md": text for room, text in api_pages().items()}
     rooms = [Path(name).stem for name in texts]
     figures = {}

@@ -1,15 +1,17 @@
 """Segmentation over servers of this machine, by schedule, weights, number format and servers."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
+from torch import nn
 
 from paperlib.data.coco import SegmentedImage
 from paperlib.intervals import bootstrap
@@ -187,6 +189,50 @@ def losses(measured: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
     return lost.groupby([*KEYS, "draw"], sort=False).IoU.max().unstack("draw")
 
 
+def idle(sam: Sam) -> Sam:
+    """SAM without its windowed blocks: what it is over servers that return what they are sent."""
+    encoder = copy.deepcopy(sam.image_encoder)
+    for number, block in enumerate(encoder.blocks):
+        if block.window_size > 0:
+            encoder.blocks[number] = nn.Identity()
+    return replace_encoder(sam, encoder)
+
+
+def at_stake(
+    own: Masks, idle: Masks, images: Sequence[SegmentedImage], seed: int
+) -> tuple[pd.DataFrame, tuple[float, float]]:
+    """What servers that do nothing cost: the control that the exact schedule has to differ from.
+
+    Args:
+        own: SAM's own masks.
+        idle: those of `idle`.
+        images: with the true masks.
+        seed: of the resamples.
+
+    Returns:
+        A row a prompt: IoU of either with the true masks, what is lost, and the IoU of the one with
+        the other; and the ends of the 95 % interval, over images, of the loss with that prompt by
+        which most is lost.
+    """
+    truth, rows, lost = true_masks(images), {}, {}
+    for name in PROMPTS:
+        found = ious(own[name], truth), ious(idle[name], truth)
+        lost[name] = found[0] - found[1]
+        row = {"SAM": found[0].mean(), "idle servers": found[1].mean(), "lost": lost[name].mean()}
+        rows[name] = row | {"IoU with SAM's mask": mean_iou(idle[name], own[name])}
+    table = pd.DataFrame.from_dict(rows, "index").rename_axis("prompt")
+    return table, _over_images(lost[table.lost.idxmax()], images, derive(seed, "idle servers"))
+
+
+def agreement(measured: pd.DataFrame) -> pd.Series:
+    """Smallest IoU with SAM's own masks over four servers, of prompts, formats and draws.
+
+    By schedule and weights, of `measure`.
+    """
+    four = measured[measured.servers == 4]
+    return four.groupby(["schedule", "weights"])["IoU with SAM's mask"].min()
+
+
 def together(
     own: Sequence[Masks], draws: Sequence[Sequence[SegmentedImage]]
 ) -> tuple[Masks, list[SegmentedImage]]:
@@ -210,14 +256,21 @@ def over_filled_box(
     """
     truth = true_masks(images)
     gains = ious(boxes, truth) - ious(filled_boxes(images), truth)
-    ends = np.cumsum([len(each.masks) for each in images])[:-1]
-    parts = np.split(gains, ends)  # of each image
+    return float(gains.mean()), _over_images(gains, images, derive(seed, "filled box"))
 
-    def gain(chosen: np.ndarray) -> float:
+
+def _over_images(
+    values: Float[np.ndarray, " objects"], images: Sequence[SegmentedImage], seed: int
+) -> tuple[float, float]:
+    """Ends of the 95 % interval of the mean over objects; whole images are resampled."""
+    ends = np.cumsum([len(each.masks) for each in images])[:-1]
+    parts = np.split(values, ends)  # of each image
+
+    def mean(chosen: np.ndarray) -> float:
         return float(np.concatenate([parts[index] for index in chosen]).mean())
 
-    derived = derive(seed, "filled box")
-    return float(gains.mean()), bootstrap(gain, [len(parts)], RESAMPLES, derived)
+    low, high = bootstrap(mean, [len(parts)], RESAMPLES, seed)
+    return float(low), float(high)
 
 
 def prompts_of(image: SegmentedImage) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from paperlib.data.coco import SegmentedImage
 from paperlib.data.photographs import free_photograph
@@ -86,6 +87,39 @@ def test_more_than_the_filled_box_or_less(images):
     assert ends == (0, pytest.approx(1 - filled))
     nothing = [np.zeros((16, 16), bool)] * 3
     assert segmenting.over_filled_box(nothing, images, 0)[1][1] < 0
+
+
+def test_what_servers_that_do_nothing_cost_is_said_of_the_worst_prompt(images):
+    """Over images: of the first, with two objects, all is lost by one prompt, of the other none."""
+    own = everywhere(square(0), square(8), square(4))
+    lost = own | {"3 points": [~own["box"][0], ~own["box"][1], own["box"][2]]}
+    table, ends = segmenting.at_stake(own, lost, images, 0)
+    assert table.lost.tolist() == [0, 0, pytest.approx(2 / 3)]
+    assert table["IoU with SAM's mask"].tolist() == [1, 1, pytest.approx(1 / 3)]
+    assert ends == (0, 1)
+    assert segmenting.at_stake(own, own, images, 0)[1] == (0, 0)
+
+
+def test_idle_servers_leave_the_global_blocks_alone():
+    """As over servers that return what they are sent, and not as the SAM that was given."""
+    sam = load_sam("sam-small")
+    (image,) = draw_images(1, 1)
+    idle, x = segmenting.idle(sam), torch.from_numpy(image.image).permute(2, 0, 1)[None].float()
+    with torch.inference_mode():
+        x = sam.preprocess(x)
+        maps = sam.image_encoder.patch_embed(x) + sam.image_encoder.pos_embed
+        for block in sam.image_encoder.blocks:
+            maps = maps if block.window_size else block(maps)
+        expected = sam.image_encoder.neck(maps.permute(0, 3, 1, 2))
+        assert idle.image_encoder(x).equal(expected)
+        assert not sam.image_encoder(x).allclose(expected, atol=0.1)
+
+
+def test_agreement_is_the_worst_of_four_servers():
+    row = {"schedule": "exact", "weights": "sam", "format": "float32", "servers": 4}
+    rows = [row | {"IoU with SAM's mask": 0.9}, row | {"IoU with SAM's mask": 0.8}]
+    rows += [row | {"servers": 16, "IoU with SAM's mask": 0.1}]
+    assert segmenting.agreement(pd.DataFrame(rows)).to_dict() == {("exact", "sam"): 0.8}
 
 
 def test_draws_one_after_the_other(images):

@@ -175,6 +175,21 @@ def summary(measured: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(keys)
 
 
+def controls(measured: pd.DataFrame, seed: int) -> tuple[float, float]:
+    """Recall of objects by one server, the positive control, and of the null control.
+
+    Args:
+        measured: of `measure`, with one server among the numbers.
+        seed: of the bootstrap.
+
+    Returns:
+        What is found in the reconstruction of one server, which has the picture; and in the view of
+        another picture, the largest over the other numbers of servers.
+    """
+    recall = summary(measured, seed).recall["objects"].unstack("servers")
+    return float(recall.loc[REBUILT, 1]), float(recall.loc[OTHER].drop(1).max())
+
+
 def falls(measured: pd.DataFrame, seed: int) -> tuple[float, tuple[float, float]]:
     """Smallest fall of the recall of objects on reconstructions to the next number of servers.
 

@@ -23,7 +23,7 @@ from paperlib.notebook.figures import (
     image_row,
 )
 from paperlib.pedsam.attacks.measures import MEASURES
-from paperlib.pedsam.attacks.privacy import ATTACKS, SHOWN
+from paperlib.pedsam.attacks.privacy import ATTACKS, BY_OTHERS, SHOWN
 from paperlib.pedsam.attacks.unseen import BEST, OTHERS, UNSEEN
 
 Pixels = Mapping[str, np.ndarray]
@@ -110,13 +110,15 @@ def collusion(table: pd.DataFrame) -> Figure:
 def later_rounds(table: pd.DataFrame) -> Figure:
     """What an attack gains over unseen pixels by the tokens of round two, against a line at zero.
 
-    At the left for one server by number of servers, a line an assignment; at the right for
-    colluding ones of 16, with their pixels and without.
+    At the left for one server by number of servers, a line an assignment, and dashed and grey that
+    of tokens of another picture; at the right for colluding ones of 16, with their pixels and
+    without.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.3), sharey=True)
     alone, joint = (table[table.panel == panel] for panel in table.panel.unique())
     for kind, part in alone.groupby("assignment", sort=False):
-        axes[0].plot(part.servers, part.gain, "o-", label=kind)
+        look = {"color": GREY, "linestyle": "--"} if kind == BY_OTHERS else {}
+        axes[0].plot(part.servers, part.gain, marker="o", label=kind, **look)
     _attack_lines(axes[1], joint.rename(columns={"gain": "value"}), joint.colluding, "o-")
     servers_axis(axes[:1], alone.servers)
     axes[1].set(xlabel="colluding servers")

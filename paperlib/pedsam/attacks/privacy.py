@@ -1,6 +1,6 @@
 """All reconstruction attacks on the same images and views, so that they can be compared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -71,6 +71,7 @@ TOGETHER: list[Coalition] = [
 ]
 KEYS = ["assignment", "servers", "colluding"]
 SHOWN = ("PSNR unseen", "SSIM image")
+BY_OTHERS = "tokens of another picture"
 
 
 def coalitions(servers: Sequence[int]) -> list[Coalition]:
@@ -79,19 +80,24 @@ def coalitions(servers: Sequence[int]) -> list[Coalition]:
 
 
 def attack(
-    targets: Targets, views: Bool[Tensor, "n grid grid"]
+    targets: Targets, views: Bool[Tensor, "n grid grid"], names: Iterable[str] = ATTACKS
 ) -> dict[str, Float[Tensor, "n 3 size size"]]:
-    """What each of `ATTACKS` makes of the images from one view of each, on the images' device.
+    """What `ATTACKS` of these names make of images from one view of each, on the images' device.
 
     Raises:
         CheckpointError: a network is missing or damaged, with the command that trains it.
     """
     seen = to_pixels(views, targets.images.shape[-1]).to(targets.images.device)
-    return {name: each.fill(targets, seen) for name, each in ATTACKS.items()}
+    return {name: ATTACKS[name].fill(targets, seen) for name in names}
 
 
-def measure(draws: Sequence[Targets], coalitions: Sequence[Coalition], seed: int) -> pd.DataFrame:
-    """How well every attack rebuilds each image from a view of it, by coalition and draw.
+def measure(
+    draws: Sequence[Targets],
+    coalitions: Sequence[Coalition],
+    seed: int,
+    names: Iterable[str] = ATTACKS,
+) -> pd.DataFrame:
+    """How well each attack rebuilds each image from a view of it, by coalition and draw.
 
     Returns:
         A row for each image and attack: assignment, servers, colluding, draw, picture (number of
@@ -106,7 +112,7 @@ def measure(draws: Sequence[Targets], coalitions: Sequence[Coalition], seed: int
             seen = to_pixels(views, images.shape[-1]).to(images.device)
             row = {"assignment": assignment, "servers": servers, "colluding": colluding, "draw": k}
             row |= {"picture": range(len(images)), "share seen": views.float().mean().item()}
-            for name, guesses in attack(targets, views).items():
+            for name, guesses in attack(targets, views, names).items():
                 values = quality(images, guesses, seen).items()
                 found = {what: each.tolist() for what, each in values}
                 parts.append(pd.DataFrame(row | {"attack": name} | found))
@@ -164,6 +170,11 @@ def best_by_draw(measured: pd.DataFrame) -> pd.DataFrame:
     return means.unstack("attack").max(axis=1).unstack("draw")
 
 
+def fill_by_draw(measured: pd.DataFrame) -> pd.DataFrame:
+    """The same of the mean fill, which rebuilds nothing: what falls of it was sent, not guessed."""
+    return best_by_draw(measured[measured.attack == "mean_fill"])
+
+
 def gains(measured: pd.DataFrame) -> pd.DataFrame:
     """PSNR over unseen pixels (dB) of each attack with tokens minus the best one without.
 
@@ -177,16 +188,54 @@ def gains(measured: pd.DataFrame) -> pd.DataFrame:
     return table[using].sub(table.drop(columns=using).max(axis=1), axis=0)
 
 
-def gains_shown(gain: pd.DataFrame) -> pd.DataFrame:
+def gains_by_others(
+    measured: pd.DataFrame, draws: Sequence[Targets], servers: Sequence[int], seed: int
+) -> pd.DataFrame:
+    """The null control of `gains`: the tokens are those of another picture, the one before.
+
+    Args:
+        measured: of `measure`, on the same draws and seed.
+        draws: of images, two or more in each.
+        servers: numbers of them; one alone looks, under a random assignment.
+        seed: as of `measure`.
+
+    Raises:
+        ValueError: a draw of one image, which has no other.
+    """
+    if any(len(targets.images) < 2 for targets in draws):
+        raise ValueError("draws: an image alone has no other for the null control, give two")
+    others = [Targets(targets.images, targets.tokens.roll(1, 0)) for targets in draws]
+    names = [name for name, each in ATTACKS.items() if each.tokens]
+    alone = measured[(measured.assignment == "random") & (measured.colluding == 1)]
+    fooled = measure(others, [("random", k, 1) for k in servers], seed, names)
+    return gains(pd.concat([alone[~alone.attack.isin(names)], fooled]))
+
+
+def leak(gain: pd.DataFrame) -> pd.Series:
+    """Gain of the better attack with tokens, by draw: mean over numbers of servers.
+
+    Of one server under a random assignment, of `gains` or `gains_by_others`.
+    """
+    alone = gain.max(axis=1).xs(("random", 1), level=("assignment", "colluding"))
+    return alone.groupby("draw").mean()
+
+
+def gains_shown(gain: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """Means of `gains` over the draws in one column, a row a point.
 
-    Of one server under every assignment with its pixels; and of 16 servers that collude.
+    Of one server under every assignment with its pixels, and with the tokens of other pictures; and
+    of 16 servers that collude.
     """
-    table = gain.groupby(KEYS, sort=False).mean().reset_index().melt(KEYS, None, "attack", "gain")
-    sighted = table.attack.map(lambda name: ATTACKS[name].pixels)
-    alone = table[(table.colluding == 1) & sighted].assign(panel="one server")
+    table, control = (
+        each.groupby(KEYS, sort=False).mean().reset_index().melt(KEYS, None, "attack", "gain")
+        for each in (gain, others)
+    )
+    control = control.assign(assignment=BY_OTHERS)
+    alone = pd.concat([table[table.colluding == 1], control]).assign(panel="one server")
+    sighted = alone.attack.map(lambda name: ATTACKS[name].pixels)
     joint = table[(table.assignment == "random") & (table.servers == 16)]
-    return pd.concat([alone, joint.assign(panel="of 16 servers").sort_values("colluding")])
+    joint = joint.assign(panel="of 16 servers").sort_values("colluding")
+    return pd.concat([alone[sighted], joint])
 
 
 def examples(

@@ -16,6 +16,7 @@ every setting, and the best attack is chosen anew in each resample.
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -121,6 +122,38 @@ def largest(gained: pd.DataFrame, seed: int) -> tuple[pd.Series, tuple[float, fl
     by_setting = _by_setting(gained, "PSNR unseen")
     worst = by_setting.mean().idxmax()
     return by_setting[worst].groupby("draw").mean(), _interval(by_setting, seed)
+
+
+def smallest_fall(gained: pd.DataFrame, seed: int) -> tuple[pd.Series, tuple[float, float]]:
+    """The PSNR gain (dB) that is lost from a number of servers to the next, where it is least.
+
+    Of the best attack under a random assignment: of each number of servers that with the largest
+    mean.
+
+    Args:
+        gained: of `over_fill`, with two numbers of servers or more.
+        seed: of the resampling.
+
+    Returns:
+        Means of the draws between the two numbers of servers that the smallest fall lies between,
+        named as these are; and the ends of the interval of the smallest fall, over pictures.
+    """
+    by_setting = _by_setting(gained[gained.assignment == "random"], "PSNR unseen")
+    by_setting = by_setting.droplevel("assignment", axis=1)
+    mean = by_setting.mean()
+    best = mean.groupby("servers").idxmax()  # of each number of servers, its column
+    falls = -mean[best].droplevel("attack").diff().dropna()
+    after = falls.idxmin()
+    before = best.index[best.index.get_loc(after) - 1]
+    lost = (by_setting[best[before]] - by_setting[best[after]]).groupby("draw").mean()
+    columns = [by_setting[[k]].to_numpy() for k in best.index]
+
+    def smallest(rows: np.ndarray) -> float:
+        return -np.diff([column[rows].mean(0).max() for column in columns]).max()
+
+    draws = RESAMPLES, derive(seed, "falls")
+    low, high = bootstrap(smallest, [len(by_setting)], *draws)
+    return lost.rename((int(before), int(after))), (float(low), float(high))
 
 
 def _by_setting(gained: pd.DataFrame, measure: str) -> pd.DataFrame:

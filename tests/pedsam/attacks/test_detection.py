@@ -19,6 +19,7 @@ from paperlib.pedsam.attacks.detection import (
     REBUILT,
     VIEW,
     bootstrap,
+    controls,
     counts,
     falls,
     main,
@@ -114,6 +115,13 @@ def test_one_server_has_all_and_another_picture_tells_nothing(measured):
             assert recall[image, 1] > recall[image, 4] >= recall[image, 16]
     assert (measured.right <= measured[["reference", "found"]].min(axis=1)).all()
     assert measured[measured.servers == 4].share.between(0.05, 0.6).all()
+
+
+def test_controls(measured):
+    everything, null = controls(measured, 0)
+    assert everything == 1
+    recall = summary(measured, 0).recall["objects", OTHER]
+    assert null == recall[[4, 16]].max() < 1
 
 
 def test_the_same_seed_gives_the_same_and_another_another(detectors, measured):

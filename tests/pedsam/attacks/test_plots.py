@@ -9,7 +9,7 @@ from paperlib.notebook.figures import alt_text
 from paperlib.pedsam.attacks import plots, unseen
 from paperlib.pedsam.attacks.active import EVERYWHERE, HONEST, OTHERS, RANDOM
 from paperlib.pedsam.attacks.measures import MEASURES
-from paperlib.pedsam.attacks.privacy import ATTACKS, SHOWN
+from paperlib.pedsam.attacks.privacy import ATTACKS, BY_OTHERS, SHOWN
 from paperlib.pedsam.split.partition import KINDS
 from tests.figures import lines, titles
 
@@ -81,10 +81,12 @@ def test_collusion():
 def test_later_rounds():
     names = ["panel", "assignment", "servers", "colluding", "attack", "gain"]
     rows = [("one server", "contiguous", k, 1, "inversion", 0.1 * k) for k in (2, 4)]
+    rows += [("one server", BY_OTHERS, k, 1, "inversion", -k) for k in (2, 4)]
     rows += [("of 16 servers", "random", 16, c, "tokens", -c) for c in (1, 8)]
     figure = plots.later_rounds(pd.DataFrame(rows, columns=names))
     assert titles(figure) == ["one server", "of 16 servers"]
     assert lines(figure.axes[0])["contiguous"] == [[2, 0.2], [4, 0.4]]
+    assert lines(figure.axes[0])[BY_OTHERS] == [[2, -2], [4, -4]]
     assert lines(figure.axes[1])[ATTACKS["tokens"].title] == [[1, -1], [8, -8]]
 
 

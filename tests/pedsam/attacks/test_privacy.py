@@ -82,14 +82,48 @@ def test_best_attack_and_gain_by_hand(measured):
     assert (gain.inversion == 1).all() and (gain.tokens == 2).all()  # over the third, at 12
 
 
+def test_leaks_are_of_one_server_under_a_random_assignment(measured):
+    gain = privacy.gains(measured)  # 2 at most, in either draw
+    assert privacy.leak(gain).to_dict() == {0: 2, 1: 2}
+    gain[gain.index.get_level_values("assignment") != "random"] = 9.0
+    gain[gain.index.get_level_values("colluding") != 1] = 9.0
+    gain.loc[("random", 16, 1, 1), "inversion"] = 5.0
+    assert privacy.leak(gain).to_dict() == {0: 2, 1: 5}
+
+
+def test_tokens_of_another_picture_are_the_null_control(targets):
+    """All else as before: the same pictures, views and attacks without tokens."""
+    measured = privacy.measure([targets], [("random", 4, 1), ("contiguous", 4, 1)], seed=7)
+    null = privacy.gains_by_others(measured, [targets], (4,), seed=7)
+    assert null.index.tolist() == [("random", 4, 1, 0)]
+    gain = privacy.gains(measured).loc[null.index]
+    assert list(null) == list(gain) and (null != gain).all(axis=None)
+    same = Targets(targets.images, targets.tokens[:1].expand_as(targets.tokens))
+    measured = privacy.measure([same], [("random", 4, 1)], seed=7)
+    null = privacy.gains_by_others(measured, [same], (4,), seed=7)
+    pd.testing.assert_frame_equal(null, privacy.gains(measured))
+    alone = Targets(targets.images[:1], targets.tokens[:1])
+    with pytest.raises(ValueError, match="^draws: an image alone"):
+        privacy.gains_by_others(measured, [alone], (4,), seed=7)
+
+
+def test_the_mean_fill_alone(measured):
+    assert (privacy.fill_by_draw(measured).to_numpy() == [[0, 0.1]]).all()
+
+
 def test_tables_hold_what_is_shown_and_no_more(measured):
     table = privacy.shown(privacy.means(measured))
     assert set(table.attack[table.measure == "PSNR unseen"]) == set(ATTACKS)
     assert "tokens" not in set(table.attack[table.measure == "SSIM image"])
-    gains = privacy.gains_shown(privacy.gains(measured))
+    gain = privacy.gains(measured)
+    others = gain.xs("random", level="assignment", drop_level=False)
+    others = others.xs(1, level="colluding", drop_level=False) - 3
+    gains = privacy.gains_shown(gain, others)
     panels = dict(list(gains.groupby("panel")))
     assert set(panels["one server"].attack) == {"inversion"}
-    assert panels["one server"].assignment.tolist() == ["contiguous", "random"]
+    kinds = ["contiguous", "random", privacy.BY_OTHERS]
+    assert panels["one server"].assignment.tolist() == kinds
+    assert panels["one server"].gain.tolist() == [1, 1, -2]
     assert panels["of 16 servers"].colluding.tolist() == [1, 1, 4, 4]
 
 

@@ -56,6 +56,18 @@ def test_the_best_attack_counts_and_is_chosen_anew_in_each_resample(gained):
     assert (low, high) == (1, 3)  # twice the first picture: biharmonic; twice the second: tokens
 
 
+def test_the_smallest_fall_of_the_best_attack(gained):
+    """From two servers to four 1.5 dB are lost; with 16 that gain 2 more, they come back."""
+    lost, ends = unseen.smallest_fall(gained, seed=0)
+    assert lost.name == (2, 4) and lost.tolist() == [1.5] and ends == (1, 3)
+    many = gained[gained.servers == 4].assign(servers=16)
+    many["PSNR unseen"] = 2.0
+    other = gained[gained.servers == 4].assign(assignment="contiguous", servers=8)
+    other["PSNR unseen"] = 9.0  # another assignment does not count
+    lost, ends = unseen.smallest_fall(pd.concat([gained, many, other]), seed=0)
+    assert lost.name == (4, 16) and lost.tolist() == [-2] and ends == (-2, -2)
+
+
 def test_a_summary_has_a_row_a_point(gained):
     control = gained[gained.attack == "tokens"].assign(attack=unseen.OTHERS)
     table = unseen.summary(gained, control, seed=0).set_index(["measure", "fill", "servers"])

@@ -176,7 +176,8 @@ run.say(f"The same difference with the two filters' networks exchanged: {number(
 gaps = alike - apart
 shared = overlap(len(test), run.sizes.images, run.sizes.seeds)
 scale = f"{run.sizes.seeds} draws of {run.sizes.images} images that share {shared:.0%} of them"
-run.check("freq-1-transfer", gaps.tolist(), scale=f"{scale}, one model a filter", source=data)
+options = {"source": data, "note": f"the filters' networks exchanged: {number(control)}"}
+run.check("freq-1-transfer", gaps.tolist(), scale=f"{scale}, one model a filter", **options)
 
 # %% [markdown]
 # ## A linear model, where weights and data can be compared
@@ -259,7 +260,9 @@ for name, (difference, low, high) in found.items():
     run.say(f"Labels shuffled and {name} added: {words}.")
 
 # %%
-options = {"interval": tuple(ends), "over": "shuffles of the labels", "source": data}
+planted = [f"{name} {number(beyond)}" for name, (beyond, *_) in found.items()]
+options = {"note": f"labels shuffled, added: {'; '.join(planted)}"}
+options |= {"interval": tuple(ends), "over": "shuffles of the labels", "source": data}
 run.check("freq-1-linear", gaps.mean(1).tolist(), scale=f"{scale}, one linear model", **options)
 
 # %% [markdown]

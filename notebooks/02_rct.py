@@ -253,6 +253,8 @@ mean = {name: float(energy.loc[edges[2:], name].sum()) for name in ("pgd_linf", 
 both = "{pgd_linf:.2f} against {white_noise:.2f}".format_map(mean)
 
 # %%
+most = late[list(moved)].idxmax()
+both += f"; of all attacks the largest share has {ATTACKS[most].title}: {late[most]:.2f}"
 options = {"interval": (low, up), "over": "images", "note": both}
 scale = f"VGG, {len(high)} of {len(images)} images"
 run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, **options)

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from paperlib.pedsam.remote.edge import EdgeCompute
 from paperlib.pedsam.remote.ledger import Ledger
 from paperlib.pedsam.remote.processes import local_servers
-from paperlib.pedsam.split.encoder import PartitionedEncoder
+from paperlib.pedsam.split.encoder import LocalCompute, PartitionedEncoder
 from paperlib.pedsam.split.partition import (
     EDGE,
     KINDS,
@@ -28,7 +28,7 @@ from paperlib.pedsam.split.partition import (
     bound,
     neighbours,
 )
-from paperlib.pedsam.split.schedule import rounds
+from paperlib.pedsam.split.schedule import Round, rounds
 from paperlib.pedsam.split.worker import WindowBlocks
 
 SIDES = ("top", "left", "bottom", "right")
@@ -176,6 +176,43 @@ def encode_over_servers(
                     ledgers[kind, k] = _numbered(edge.ledger, addresses)
         log = [json.loads(line) for line in started[0].log.read_text().splitlines()]
     return Encoded(max(differences), ledgers, pd.DataFrame(rows), log)
+
+
+class _Changed(LocalCompute):
+    """In this process, with the first round's answer changed."""
+
+    def __init__(self, worker: WindowBlocks, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(worker)
+        self.change = change
+
+    def run(self, number: int, turn: Round, values: Tensor) -> Tensor:
+        out = super().run(number, turn, values)
+        return out if number else self.change(out)
+
+
+@torch.inference_mode()
+def wrong_splits(sam: Sam, image: Float[Tensor, "1 3 size size"]) -> dict[str, float]:
+    """Largest difference of splits that are not exact from SAM's own embedding, by what is wrong.
+
+    Args:
+        sam: of any size.
+        image: 0 to 255, of the encoder's size.
+
+    Returns:
+        Of two neighbouring tokens that were exchanged in one round; of tokens that came back from
+        it as float16; of all windowed blocks in one round.
+    """
+    encoder, x = sam.image_encoder, sam.preprocess(image)
+    worker, own = WindowBlocks(encoder), encoder(x)
+    middle = worker.grid.tokens**2 // 2
+    order = [*range(middle), middle + 1, middle, *range(middle + 2, worker.grid.tokens**2)]
+    splits = {
+        "two tokens exchanged": (_Changed(worker, lambda out: out[:, order]), "exact"),
+        "float16": (_Changed(worker, lambda out: out.half().float()), "exact"),
+        "pixels once": (LocalCompute(worker), "pixels_once"),
+    }
+    found = {name: PartitionedEncoder(encoder, *how)(x) for name, how in splits.items()}
+    return {name: (each - own).abs().max().item() for name, each in found.items()}
 
 
 def _numbered(ledger: Ledger, addresses: Sequence[str]) -> pd.DataFrame:

@@ -77,3 +77,10 @@ def test_windows_tile_the_image_as_the_owner_map_says():
         assert (owner[place] == window.server).all()
         covered[place] += 1
     assert (covered == 1).all() and table.server.tolist() == list(assignment)
+
+
+def test_wrong_splits_differ_by_more_than_the_exact_one_may(sam):
+    image = torch.rand(1, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0)) * 255
+    wrong = encoding.wrong_splits(sam, image)
+    assert list(wrong) == ["two tokens exchanged", "float16", "pixels once"]
+    assert all(each > 1e-4 for each in wrong.values())

@@ -314,7 +314,7 @@ note = "; ".join([*(f"{title} {compared(*pair)} untrained" for title, *pair in b
 
 # %%
 of_high = 1 - by_seed["resnet20", "high_pass"] - high["untrained"][0]  # by draw
-told = {"note": note, "stake": student(of_high)}
+told = {"note": note, "stake": student(of_high) if len(of_high) > 1 else None}
 run.check("freq-3-natural-high", beyond.tolist(), scale=scale, source=data, **told)
 
 # %% [markdown]

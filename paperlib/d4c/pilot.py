@@ -9,8 +9,8 @@ another choice is more than `MARGIN` points better in the mean over encoders and
 the images of the last iteration. What the rule does not ask for is measured beside: images of
 earlier iterations, W3A2, and images that no synthesis made.
 
-``python -m paperlib.d4c.pilot --dataset cifar10 --images 16 --autocast`` writes
-``pilot-cifar10.csv`` into the folder of the sets; notebook 11 shows it.
+``python -m paperlib.d4c.pilot --dataset cifar10 --images 16 --autocast`` writes CIFAR-10's rows of
+``data/d4c_pilot.csv``; notebook 11 shows them.
 """
 
 import argparse
@@ -29,7 +29,6 @@ from paperlib.d4c.methods import calibration_images
 from paperlib.d4c.optimiser import Part
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import GENERIC_NAMES, zero_shot_task
-from paperlib.d4c.set_store import FOLDER
 from paperlib.d4c.sets import PART
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.synthesis import synthesise_parts
@@ -38,8 +37,10 @@ from paperlib.data import LabelledImages
 from paperlib.files import write_files
 from paperlib.models.clip import Tokenizer
 from paperlib.names import LABELLED
+from paperlib.paths import DATA
 from paperlib.seeds import generator
 
+FILE = DATA / "d4c_pilot.csv"
 SEED = 1000
 BITS = ("W4A3", "W2A8")  # of the rule
 BESIDE = ("W3A2",)
@@ -48,7 +49,7 @@ TEST_IMAGES = 1_000
 RANGES = {"range_images": 16, "range_prompts": 16, "range_fractions": 25}  # the default profile's
 MARGIN = 1.0  # percentage points
 PAPER = ("0.1", "generic")
-COLUMNS = ("encoder", "temperature", "names", "iterations", "bits", "top1")
+COLUMNS = ("dataset", "encoder", "temperature", "names", "iterations", "bits", "top1")
 Clip = tuple[nn.Module, Tokenizer]
 Images = Float[Tensor, "n 3 size size"]
 
@@ -97,7 +98,7 @@ def accuracies(
     data: LabelledImages,
     dataset: str,
 ) -> Iterator[tuple[str, str, int, str, float]]:
-    """Rows of `COLUMNS` without the encoder: Top-1 (%) by what the images were made with."""
+    """Rows of `COLUMNS` from the third on: Top-1 (%) by what the images were made with."""
     for bits in (*BITS, *BESIDE):
         settings = Settings(**RANGES, **bit_widths(bits), reconstruction_iterations=0, seed=SEED)
         text_done = quantize_text(*clip, settings, zero_shot_task(dataset).templates)
@@ -108,12 +109,25 @@ def accuracies(
                 yield *choice, iterations, bits, 100 * top1(quantized, texts, data)
 
 
+def load_pilot(file: Path = FILE) -> pd.DataFrame:
+    """What the pilot measured: rows of `COLUMNS`; Top-1 in percent."""
+    return pd.read_csv(file, dtype={"temperature": str})
+
+
+def means(table: pd.DataFrame) -> pd.Series:
+    """Mean Top-1 (%) that the rule compares, by temperature and names.
+
+    Over encoders and `BITS`, of the images of the last iteration.
+    """
+    tried = table[(table.iterations > 0) & table.bits.isin(BITS)]
+    last = tried[tried.iterations == tried.iterations.max()]
+    return last.groupby(["temperature", "names"], sort=False).top1.mean()
+
+
 def chosen(table: pd.DataFrame) -> tuple[str, str]:
-    """Temperature and names by the rule."""
-    tried = table[table.names.isin(["generic", "ImageNet"]) & table.bits.isin(BITS)]
-    tried = tried[tried.iterations == tried.iterations.max()]
-    means = tried.groupby(["temperature", "names"]).top1.mean()
-    return means.idxmax() if means.max() > means[PAPER] + MARGIN else PAPER
+    """Temperature and names by the rule; rows of one data set."""
+    found = means(table)
+    return found.idxmax() if found.max() > found[PAPER] + MARGIN else PAPER
 
 
 def main() -> None:
@@ -124,7 +138,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=Settings.synthesis_iterations)
     parser.add_argument("--autocast", action="store_true", help="in bfloat16: faster on some CPUs")
     parser.add_argument("--together", type=int, default=1, help="mini-batches a pass")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--file", type=Path, default=FILE, help="rows of other data are kept")
     parser.add_argument("--work", type=Path, help="folder that keeps an interrupted synthesis")
     options = parser.parse_args()
     rows = []
@@ -142,11 +156,13 @@ def main() -> None:
             sets[choice] = synthesised(clip, choice, settings, kept, options.together, unfinished)
             print(encoder, *choice, "made", flush=True)
         for row in accuracies(clip, sets, data, options.dataset):
-            rows.append([encoder, *row])
+            rows.append([options.dataset, encoder, *row])
             print(*rows[-1], flush=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    content = table.to_csv(index=False, float_format="%.2f", lineterminator="\n").encode()
-    write_files({options.folder / f"pilot-{options.dataset}.csv": content})
+    others = load_pilot(options.file) if options.file.exists() else table[:0]
+    both = pd.concat([others[others.dataset != options.dataset], table])
+    content = both.to_csv(index=False, float_format="%.2f", lineterminator="\n").encode()
+    write_files({options.file: content})
     print("chosen:", *chosen(table))
 
 

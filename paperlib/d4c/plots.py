@@ -1,7 +1,7 @@
 """The figures of D4C's notebooks, each a function of its saved table."""
 
+import itertools
 from collections.abc import Mapping
-from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,7 +29,7 @@ PALETTE = (  # in the order of METHODS
     *(BLACK, GREY, ORANGE, SKY, GREEN, PURPLE, VERMILION, BLUE, BROWN),
     *("#7f3c8d", "#6b7a1f", "#b22f5b"),
 )
-COLOURS = dict(zip(METHODS, cycle(PALETTE))) | {AGAIN: "0.5"}
+COLOURS = dict(zip(METHODS, itertools.cycle(PALETTE))) | {AGAIN: "0.5"}
 BROKEN = {name: title.replace(" + ", "\n+ ") for name, title in TITLES.items()}  # in two lines
 BROKEN |= {"gaussian": "noise", "real": "real", AGAIN: "PGSI,\nother\ndraw"}
 
@@ -165,6 +165,30 @@ def losses(table: pd.DataFrame) -> Figure:
             ax.plot(part.iteration, part.loss, color=COLOURS[method], label=TITLES[method])
         ax.set(title=ENCODERS[encoder], xlabel="iteration", ylabel="loss (nats)", yscale="log")
     axes[0, 0].legend(fontsize=9)
+    return figure
+
+
+def pilot(table: pd.DataFrame) -> Figure:
+    """Zero-shot accuracy by iteration of the synthesis, a curve for each choice of temperature and
+    names, a row an encoder, a column a pair of bit-widths; dotted for images that nobody made."""
+    encoders, bits = table.encoder.unique(), table.bits.unique()
+    shape = {"figsize": (2.7 * len(bits), 2.7 * len(encoders)), "squeeze": False, "sharey": "row"}
+    figure, axes = plt.subplots(len(encoders), len(bits), sharex=True, **shape)
+    for (encoder, width), ax in zip(itertools.product(encoders, bits), axes.flat, strict=True):
+        mine = table[(table.encoder == encoder) & (table.bits == width)]
+        made, other = mine[mine.iterations > 0], mine[mine.iterations == 0]
+        for name, value in other.set_index("names").top1.items():
+            ax.axhline(value, color=COLOURS[name], linestyle=":", label=TITLES[name])
+        for (temperature, names), part in made.groupby(["temperature", "names"], sort=False):
+            style = {"color": VERMILION if names == "generic" else BLUE, "marker": "o"}
+            style |= {"linestyle": "-" if temperature == "0.1" else "--"}
+            ax.plot(part.iterations, part.top1, label=f"τ {temperature}, {names}", **style)
+        ax.set(xscale="log", title=f"{ENCODERS[encoder]}, {width}")
+    for ax in axes[-1]:
+        ax.set_xlabel("iterations")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("zero-shot Top-1 (%)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -139,3 +139,21 @@ def test_pictures_stand_in_the_row_of_their_method():
         assert np.array_equal(ax.images[0].get_array(), image)
     labels = [ax.get_ylabel().replace("\n", " ") for ax in figure.axes[::4]]
     assert labels == [TITLES[method] for method in ABLATION]
+
+
+def test_the_pilot_is_a_curve_a_choice_and_a_line_an_image_that_nobody_made():
+    choices = [("0.1", "generic"), ("10 / logit scale", "ImageNet")]
+    made = [(e, t, n, k, b, k / 100) for e in ENCODERS for t, n in choices for k in (100, 3_000)
+            for b in ("W4A3", "W2A8")]  # fmt: skip
+    other = [(e, "none", "real", 0, b, 90.0) for e in ENCODERS for b in ("W4A3", "W2A8")]
+    columns = ["encoder", "temperature", "names", "iterations", "bits", "top1"]
+    figure = plots.pilot(pd.DataFrame(made + other, columns=columns))
+    assert [ax.get_title() for ax in figure.axes] == [
+        f"{encoder}, {bits}" for encoder in ("ResNet", "ViT") for bits in ("W4A3", "W2A8")
+    ]
+    for ax in figure.axes:
+        real, *curves = ax.get_lines()
+        assert real.get_ydata() == [90, 90] and real.get_linestyle() == ":"
+        assert [tuple(line.get_xdata()) for line in curves] == [(100, 3_000)] * 2
+        assert [tuple(line.get_ydata()) for line in curves] == [(1, 30)] * 2
+        assert [line.get_linestyle() for line in curves] == ["-", "--"]

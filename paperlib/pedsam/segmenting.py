@@ -1,6 +1,5 @@
 """Segmentation over servers of this machine, by schedule, weights, number format and servers."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,7 +10,6 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
-from torch import nn
 
 from paperlib.data.coco import SegmentedImage
 from paperlib.intervals import bootstrap
@@ -189,48 +187,45 @@ def losses(measured: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
     return lost.groupby([*KEYS, "draw"], sort=False).IoU.max().unstack("draw")
 
 
-def idle(sam: Sam) -> Sam:
-    """SAM without its windowed blocks: what it is over servers that return what they are sent."""
-    encoder = copy.deepcopy(sam.image_encoder)
-    for number, block in enumerate(encoder.blocks):
-        if block.window_size > 0:
-            encoder.blocks[number] = nn.Identity()
-    return replace_encoder(sam, encoder)
+def not_distilled(sam: Sam) -> Sam:
+    """SAM in the pixels-once schedule with its own weights, in this process: another network."""
+    return replace_encoder(sam, PartitionedEncoder(sam.image_encoder, schedule="pixels_once"))
 
 
 def at_stake(
-    own: Masks, idle: Masks, images: Sequence[SegmentedImage], seed: int
+    own: Masks, other: Masks, images: Sequence[SegmentedImage], seed: int
 ) -> tuple[pd.DataFrame, tuple[float, float]]:
-    """What servers that do nothing cost: the control that the exact schedule has to differ from.
+    """What a network that is not SAM's costs: of that, the exact schedule must cost nothing.
 
     Args:
         own: SAM's own masks.
-        idle: those of `idle`.
+        other: those of `not_distilled`.
         images: with the true masks.
         seed: of the resamples.
 
     Returns:
         A row a prompt: IoU of either with the true masks, what is lost, and the IoU of the one with
-        the other; and the ends of the 95 % interval, over images, of the loss with that prompt by
-        which most is lost.
+        the other; and the ends of the 95 % interval, over images, of the largest loss of a prompt,
+        which is chosen anew in each resample.
     """
-    truth, rows, lost = true_masks(images), {}, {}
+    truth, rows, lost = true_masks(images), {}, []
     for name in PROMPTS:
-        found = ious(own[name], truth), ious(idle[name], truth)
-        lost[name] = found[0] - found[1]
-        row = {"SAM": found[0].mean(), "idle servers": found[1].mean(), "lost": lost[name].mean()}
-        rows[name] = row | {"IoU with SAM's mask": mean_iou(idle[name], own[name])}
+        found = ious(own[name], truth), ious(other[name], truth)
+        lost.append(found[0] - found[1])
+        row = {"SAM": found[0].mean(), "not distilled": found[1].mean(), "lost": lost[-1].mean()}
+        rows[name] = row | {"IoU with SAM's mask": mean_iou(other[name], own[name])}
     table = pd.DataFrame.from_dict(rows, "index").rename_axis("prompt")
-    return table, _over_images(lost[table.lost.idxmax()], images, derive(seed, "idle servers"))
+    return table, _over_images(np.stack(lost, 1), images, derive(seed, "stake"))
 
 
-def agreement(measured: pd.DataFrame) -> pd.Series:
-    """Smallest IoU with SAM's own masks over four servers, of prompts, formats and draws.
+def agreement(measured: pd.DataFrame) -> pd.DataFrame:
+    """Mean IoU with SAM's own masks over four servers, smallest of prompts and formats.
 
-    By schedule and weights, of `measure`.
+    By schedule and weights, a column a draw, of `measure`.
     """
     four = measured[measured.servers == 4]
-    return four.groupby(["schedule", "weights"])["IoU with SAM's mask"].min()
+    keys = ["schedule", "weights", "draw"]
+    return four.groupby(keys)["IoU with SAM's mask"].min().unstack("draw")
 
 
 def together(
@@ -256,20 +251,20 @@ def over_filled_box(
     """
     truth = true_masks(images)
     gains = ious(boxes, truth) - ious(filled_boxes(images), truth)
-    return float(gains.mean()), _over_images(gains, images, derive(seed, "filled box"))
+    return float(gains.mean()), _over_images(gains[:, None], images, derive(seed, "filled box"))
 
 
 def _over_images(
-    values: Float[np.ndarray, " objects"], images: Sequence[SegmentedImage], seed: int
+    values: Float[np.ndarray, "objects columns"], images: Sequence[SegmentedImage], seed: int
 ) -> tuple[float, float]:
-    """Ends of the 95 % interval of the mean over objects; whole images are resampled."""
+    """Ends of the 95 % interval of a column's largest mean over objects; images are resampled."""
     ends = np.cumsum([len(each.masks) for each in images])[:-1]
     parts = np.split(values, ends)  # of each image
 
-    def mean(chosen: np.ndarray) -> float:
-        return float(np.concatenate([parts[index] for index in chosen]).mean())
+    def largest(chosen: np.ndarray) -> float:
+        return float(np.concatenate([parts[index] for index in chosen]).mean(0).max())
 
-    low, high = bootstrap(mean, [len(parts)], RESAMPLES, seed)
+    low, high = bootstrap(largest, [len(parts)], RESAMPLES, seed)
     return float(low), float(high)
 
 

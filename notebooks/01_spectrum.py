@@ -176,7 +176,7 @@ run.say(f"The same difference with the two filters' networks exchanged: {number(
 gaps = alike - apart
 shared = overlap(len(test), run.sizes.images, run.sizes.seeds)
 scale = f"{run.sizes.seeds} draws of {run.sizes.images} images that share {shared:.0%} of them"
-options = {"source": data, "note": f"the filters' networks exchanged: {number(control)}"}
+options = {"source": data, "note": f"the two filters' networks exchanged: {number(control)} points"}
 run.check("freq-1-transfer", gaps.tolist(), scale=f"{scale}, one model a filter", **options)
 
 # %% [markdown]
@@ -260,8 +260,8 @@ for name, (difference, low, high) in found.items():
     run.say(f"Labels shuffled and {name} added: {words}.")
 
 # %%
-planted = [f"{name} {number(beyond)}" for name, (beyond, *_) in found.items()]
-options = {"note": f"labels shuffled, added: {'; '.join(planted)}"}
+planted = [f"{name}: {number(beyond)}" for name, (beyond, *_) in found.items()]
+options = {"note": f"with shuffled labels and {'; '.join(planted)}"}
 options |= {"interval": tuple(ends), "over": "shuffles of the labels", "source": data}
 run.check("freq-1-linear", gaps.mean(1).tolist(), scale=f"{scale}, one linear model", **options)
 

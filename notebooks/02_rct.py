@@ -250,11 +250,14 @@ run.say(f"The least share from 16 on has {ATTACKS[least].title}: {words} of whit
 high = (shares["pgd_linf"] - shares["white_noise"])[:, 2:].sum(1).numpy()  # one an image
 low, up = bootstrap(high, resamples=run.sizes.bootstrap, seed=seed)
 mean = {name: float(energy.loc[edges[2:], name].sum()) for name in ("pgd_linf", "white_noise")}
-both = "{pgd_linf:.2f} against {white_noise:.2f}".format_map(mean)
+both = "{pgd_linf:.3f} against {white_noise:.3f}".format_map(mean)
 
 # %%
 most = late[list(moved)].idxmax()
-both += f"; of all attacks the largest share has {ATTACKS[most].title}: {late[most]:.2f}"
+words = compared(late[most], late.white_noise, same="as", digits=3)
+both += f"; largest of all attacks, {ATTACKS[most].title}: {words} of white noise"
+
+# %%
 options = {"interval": (low, up), "over": "images", "note": both}
 scale = f"VGG, {len(high)} of {len(images)} images"
 run.check("freq-2-energy", float(high.mean()), scale=scale, source=data, **options)

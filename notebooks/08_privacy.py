@@ -212,7 +212,7 @@ falls.round(3)
 
 # %%
 smallest = falls.min().tolist()
-note = f"the mean fill, which rebuilds nothing: {number(fill_falls.min().mean())}"
+note = f"of the mean fill, which rebuilds nothing: {number(fill_falls.min().mean())}"
 run.check("pedsam-rebuilt-fewer", smallest, scale=drawn.scale, source=drawn.source, note=note)
 
 # %% [markdown]
@@ -262,13 +262,18 @@ told = {"interval": ends, "over": "pictures", "note": note}
 run.check("pedsam-unseen", largest.tolist(), scale=drawn.scale, source=drawn.source, **told)
 
 # %% [markdown]
-# With more servers there is less to guess from, but also more to be guessed. Whether one of them
-# finds less of what it never got, the gain over the mean fill tells, which has nothing of the
-# pixels that were sent: from each number of servers to the next, it would have to fall.
+# Does one server guess worse what it never got, the more there are? PSNR over unseen pixels tells,
+# in which what was sent has no part: from each number of servers to the next it has to fall. The
+# mean colour of what is seen is a guess too, and becomes a worse one. So the gain over it need not
+# fall, even where all guesses get worse; nor need the null control's.
 
 # %%
-lost, ends = unseen.smallest_fall(gained, seed)
+lost, ends = unseen.smallest_fall(measured, seed)
+over = unseen.smallest_fall(gained, seed)[0]
 note = "smallest: from {} to {} servers".format(*lost.name)
+note += f"; of the gain over the mean fill: {number(over.mean())} dB"
+
+# %%
 told = {"interval": ends, "over": "pictures", "note": note}
 run.check("pedsam-unseen-fewer", lost.tolist(), scale=drawn.scale, source=drawn.source, **told)
 
@@ -307,8 +312,8 @@ run.save_figure(plots.later_rounds, privacy.gains_shown(gain, by_others))
 # %% [markdown]
 # The line at zero is the best attack without tokens of those that know drawn scenes alone. Points
 # above it are information that came with the tokens; points below are an attack that would have
-# done better without its tokens, as those have to be that were given another picture's. At the left
-# are single servers, at the right colluding ones.
+# done better without its tokens, which is where those should be that were given another picture's.
+# At the left are single servers, at the right colluding ones.
 
 # %%
 each = mean_gain.xs(1, level="colluding").to_numpy().ravel()  # by number, assignment, attack
@@ -317,7 +322,7 @@ run.say(f"In {words}: by {number(each.mean())} dB in the mean, {number(each.max(
 
 # %%
 note = f"{sum(gain.mean() > 0)} of 2 attacks with tokens beat the best one without; "
-note += f"with the tokens of another picture {number(privacy.leak(by_others).mean())}"
+note += f"with the tokens of another picture: {number(privacy.leak(by_others).mean())} dB"
 values = privacy.leak(gain).tolist()
 run.check("pedsam-later-rounds", values, scale=drawn.scale, source=drawn.source, note=note)
 
@@ -474,9 +479,10 @@ run.check("pedsam-sam-view", worse.tolist(), scale=words, source=DRAWN)
 # photographs a published one can look (NanoDet-m, COCO's 80 categories), which nobody here trained.
 # What it finds in the whole photograph is the reference; recall is the share that it finds again,
 # of its kind and in its place, in what one server has: the view, the view filled with its mean
-# colour, and the reconstruction that came nearest. One server that gets everything is the positive
-# control, the view of another photograph the null control. It needs files that a user names
-# (`PAPERLIB_DETECTORS`), and is measured in profile paper.
+# colour, and the reconstruction that came nearest. One server that gets everything has a recall of
+# 1, as what was sent is in place in all of them; the view of another photograph is the null
+# control. It needs files that a user names (`PAPERLIB_DETECTORS`), and is measured in profile
+# paper.
 
 # %%
 if run.sizes.detected:
@@ -487,8 +493,9 @@ if run.sizes.detected:
 # %%
 if run.sizes.detected:
     words = {"scale": f"{run.sizes.detected} photographs", "source": "photographs"}
-    everything, null = map(number, detection.controls(seen, seed))
-    words["note"] = f"recall of one that gets all {everything}, on another's view {null} at most"
+    filled, null = map(number, detection.controls(seen, seed))
+    words["note"] = f"recall on the mean fill, 2 servers: {filled}; on the view of another "
+    words["note"] += f"photograph: {null} at most"
 
 # %%
 if run.sizes.detected:
@@ -554,8 +561,8 @@ for k in (min(servers), max(servers)):
 # gains, windows have to be checked.
 #
 # That less is rebuilt with more servers is nearly so by construction, as the mean fill shows. That
-# less is guessed of what was never sent is another question, which the line on the gain over the
-# mean fill answers.
+# less is guessed of what was never sent is another question, which the claim on unseen pixels
+# answers.
 #
 # **Deviations and limits.** The attacks are ours and small: networks of a million parameters,
 # trained for minutes on drawn scenes; a Gaussian of photographs, which is learnt to the end but

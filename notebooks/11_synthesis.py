@@ -245,9 +245,9 @@ own_prompt_table(clip, texts, ours).round(2)
 # their own temperature, and another multiple of a small CLIP's. And a small CLIP knows few words:
 # most of the generic names are among those that it was trained with, most of ImageNet's are not. So
 # a pilot made D4C's images with the paper's τ and with ten times the CLIP's own, from the generic
-# names and from as many of ImageNet's: on a seed that no evaluation uses, with 16 images, in the
-# recipe's 3,000 iterations. They are judged by the accuracy of the quantized CLIP with the nearest
-# rounding, whatever the profile of this notebook.
+# names and from as many of ImageNet's: one set each, on a seed that no evaluation uses, 16 images
+# in the recipe's 3,000 iterations, in bfloat16. They are judged by the accuracy of the quantized
+# CLIP with the nearest rounding on 1,000 test images, whatever the profile of this notebook.
 
 # %%
 tried = pilot.load_pilot()
@@ -256,8 +256,8 @@ run.save_figure(plots.pilot, tried)
 # %% [markdown]
 # Solid is the paper's τ, dashed ten times the CLIP's own; dotted lines are images that no synthesis
 # made. A curve that falls to the right says that more of the recipe makes worse images for this
-# purpose. Activations reach further on them than on real images, so the steps of the quantizer
-# become wider than real images need: where names are known, the surer the network gets, the more.
+# purpose. Why is not measured here; a network that is very sure of an image may have activations
+# that reach further than those of real images, which makes the steps of the quantizer wide.
 
 # %%
 for (data_set, encoder), mine in tried.groupby(["dataset", "encoder"], sort=False):
@@ -274,8 +274,7 @@ for data_set, mine in tried.groupby("dataset", sort=False):
 # The rule stood before the first measurement: the paper's τ and the generic names stay, unless
 # another choice is more than a point better in the mean over encoders, W4A3 and W2A8. The published
 # sets were made before, with the paper's τ and the generic names. Where the rule chooses something
-# else, they are not the best that D4C can do for this CLIP, and notebooks 12 and 13 rate it lower
-# than it deserves.
+# else, notebooks 12 and 13 do not show the best that D4C can do for this CLIP.
 #
 # **The question answered.** PGSI makes the network see the prompt, by patterns that people do not
 # see. SCG puts it in a box and makes the rest unlike it, so that an image has a before and a

@@ -7,7 +7,8 @@ small CLIP knows few, and judged by the accuracy with the nearest rounding at W4
 rule, which stood before the first measurement: the paper's τ and the generic names are kept unless
 another choice is more than `MARGIN` points better in the mean over encoders and bit-widths, with
 the images of the last iteration. What the rule does not ask for is measured beside: images of
-earlier iterations, W3A2, and images that no synthesis made.
+earlier iterations, W3A2, and images that no synthesis made. How many images are made and classified
+was settled after the rule, before the first measurement.
 
 ``python -m paperlib.d4c.pilot --dataset cifar10 --images 16 --autocast`` writes CIFAR-10's rows of
 ``data/d4c_pilot.csv``; notebook 11 shows them.
@@ -118,16 +119,35 @@ def means(table: pd.DataFrame) -> pd.Series:
     """Mean Top-1 (%) that the rule compares, by temperature and names.
 
     Over encoders and `BITS`, of the images of the last iteration.
+
+    Raises:
+        ValueError: rows of several data sets; encoders with other last iterations.
     """
     tried = table[(table.iterations > 0) & table.bits.isin(BITS)]
-    last = tried[tried.iterations == tried.iterations.max()]
+    lasts = tried.groupby(["dataset", "encoder"]).iterations.max()
+    if lasts.nunique() != 1 or tried.dataset.nunique() != 1:
+        raise ValueError(f"one data set, made in as many iterations for each: {lasts.to_dict()}")
+    last = tried[tried.iterations == lasts.iloc[0]]
     return last.groupby(["temperature", "names"], sort=False).top1.mean()
 
 
 def chosen(table: pd.DataFrame) -> tuple[str, str]:
-    """Temperature and names by the rule; rows of one data set."""
+    """Temperature and names by the rule; rows of one data set and all encoders.
+
+    Raises:
+        ValueError: an encoder is missing; as `means`.
+    """
+    if missing := set(ENCODERS) - set(table.encoder):
+        raise ValueError(f"the rule takes the mean over all encoders; missing: {sorted(missing)}")
     found = means(table)
     return found.idxmax() if found.max() > found[PAPER] + MARGIN else PAPER
+
+
+def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Rows of both, but for those of a data set and encoder that is measured anew."""
+    keys = ["dataset", "encoder"]
+    again = pd.MultiIndex.from_frame(old[keys]).isin(pd.MultiIndex.from_frame(new[keys]))
+    return pd.concat([old[~again], new], ignore_index=True)
 
 
 def main() -> None:
@@ -138,7 +158,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=Settings.synthesis_iterations)
     parser.add_argument("--autocast", action="store_true", help="in bfloat16: faster on some CPUs")
     parser.add_argument("--together", type=int, default=1, help="mini-batches a pass")
-    parser.add_argument("--file", type=Path, default=FILE, help="rows of other data are kept")
+    parser.add_argument("--file", type=Path, default=FILE, help="other rows of it are kept")
     parser.add_argument("--work", type=Path, help="folder that keeps an interrupted synthesis")
     options = parser.parse_args()
     rows = []
@@ -159,11 +179,9 @@ def main() -> None:
             rows.append([options.dataset, encoder, *row])
             print(*rows[-1], flush=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    others = load_pilot(options.file) if options.file.exists() else table[:0]
-    both = pd.concat([others[others.dataset != options.dataset], table])
-    content = both.to_csv(index=False, float_format="%.2f", lineterminator="\n").encode()
+    table = merged(load_pilot(options.file), table) if options.file.exists() else table
+    content = table.to_csv(index=False, float_format="%.2f", lineterminator="\n").encode()
     write_files({options.file: content})
-    print("chosen:", *chosen(table))
 
 
 if __name__ == "__main__":

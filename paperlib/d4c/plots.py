@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from paperlib.d4c.ablation import CONTROLS
 from paperlib.d4c.encoders import ENCODERS
 from paperlib.d4c.methods import ABLATION, AGAIN, METHODS, TITLES
+from paperlib.names import DATASETS
 from paperlib.notebook.figures import (
     BLACK,
     BLUE,
@@ -171,25 +172,30 @@ def losses(table: pd.DataFrame) -> Figure:
 def pilot(table: pd.DataFrame) -> Figure:
     """Zero-shot accuracy by iteration of the synthesis, a curve for each choice of temperature and
     names, a row an encoder, a column a pair of bit-widths; dotted for images that nobody made."""
-    encoders, bits = table.encoder.unique(), table.bits.unique()
-    shape = {"figsize": (2.7 * len(bits), 2.7 * len(encoders)), "squeeze": False, "sharey": "row"}
-    figure, axes = plt.subplots(len(encoders), len(bits), sharex=True, **shape)
-    for (encoder, width), ax in zip(itertools.product(encoders, bits), axes.flat, strict=True):
-        mine = table[(table.encoder == encoder) & (table.bits == width)]
-        made, other = mine[mine.iterations > 0], mine[mine.iterations == 0]
-        for name, value in other.set_index("names").top1.items():
-            ax.axhline(value, color=COLOURS[name], linestyle=":", label=TITLES[name])
-        for (temperature, names), part in made.groupby(["temperature", "names"], sort=False):
-            style = {"color": VERMILION if names == "generic" else BLUE, "marker": "o"}
-            style |= {"linestyle": "-" if temperature == "0.1" else "--"}
-            ax.plot(part.iterations, part.top1, label=f"τ {temperature}, {names}", **style)
-        ax.set(xscale="log", title=f"{ENCODERS[encoder]}, {width}")
+    rows, bits = table[["dataset", "encoder"]].drop_duplicates(), table.bits.unique()
+    shape = {"figsize": (2.7 * len(bits), 2.7 * len(rows)), "squeeze": False, "sharey": "row"}
+    figure, axes = plt.subplots(len(rows), len(bits), sharex=True, **shape)
+    for line, (dataset, encoder) in zip(axes, rows.to_numpy(), strict=True):
+        line[0].set_ylabel(f"{DATASETS[dataset]}, Top-1 (%)")
+        for width, ax in zip(bits, line, strict=True):
+            chosen = (table.dataset == dataset) & (table.encoder == encoder) & (table.bits == width)
+            _pilot(ax, table[chosen])
+            ax.set(xscale="log", title=f"{ENCODERS[encoder]}, {width}")
     for ax in axes[-1]:
         ax.set_xlabel("iterations")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("zero-shot Top-1 (%)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _pilot(ax: Axes, table: pd.DataFrame) -> None:
+    """A panel of `pilot`."""
+    made, other = table[table.iterations > 0], table[table.iterations == 0]
+    for name, value in other.set_index("names").top1.items():
+        ax.axhline(value, color=COLOURS[name], linestyle=":", label=TITLES[name])
+    for (temperature, names), part in made.groupby(["temperature", "names"], sort=False):
+        style = {"color": VERMILION if names == "generic" else BLUE, "marker": "o"}
+        style |= {"linestyle": "-" if temperature == "0.1" else "--"}
+        ax.plot(part.iterations, part.top1, label=f"τ {temperature}, {names}", **style)
 
 
 def accuracy(table: pd.DataFrame) -> Figure:

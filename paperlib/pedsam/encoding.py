@@ -191,16 +191,16 @@ class _Changed(LocalCompute):
 
 
 @torch.inference_mode()
-def wrong_splits(sam: Sam, image: Float[Tensor, "1 3 size size"]) -> dict[str, float]:
-    """Largest difference of splits that are not exact from SAM's own embedding, by what is wrong.
+def inexact_splits(sam: Sam, image: Float[Tensor, "1 3 size size"]) -> dict[str, float]:
+    """Largest difference of splits that are not exact from SAM's own embedding.
 
     Args:
         sam: of any size.
         image: 0 to 255, of the encoder's size.
 
     Returns:
-        Of two neighbouring tokens that were exchanged in one round; of tokens that came back from
-        it as float16; of all windowed blocks in one round.
+        By name: two neighbouring tokens change places in the first round; tokens come back from it
+        as float16; all windowed blocks run in one round, before the global ones.
     """
     encoder, x = sam.image_encoder, sam.preprocess(image)
     worker, own = WindowBlocks(encoder), encoder(x)

@@ -15,6 +15,7 @@ from paperlib.d4c.plots import PALETTE
 from paperlib.notebook.figures import alt_text
 
 ENCODERS = ("resnet", "vit")
+BITS = ("W4A3", "W2A8")
 BASELINES = {"resnet": "bns", "vit": "pse"}
 
 
@@ -143,17 +144,19 @@ def test_pictures_stand_in_the_row_of_their_method():
 
 def test_the_pilot_is_a_curve_a_choice_and_a_line_an_image_that_nobody_made():
     choices = [("0.1", "generic"), ("10 / logit scale", "ImageNet")]
-    made = [(e, t, n, k, b, k / 100) for e in ENCODERS for t, n in choices for k in (100, 3_000)
-            for b in ("W4A3", "W2A8")]  # fmt: skip
-    other = [(e, "none", "real", 0, b, 90.0) for e in ENCODERS for b in ("W4A3", "W2A8")]
-    columns = ["encoder", "temperature", "names", "iterations", "bits", "top1"]
-    figure = plots.pilot(pd.DataFrame(made + other, columns=columns))
-    assert [ax.get_title() for ax in figure.axes] == [
-        f"{encoder}, {bits}" for encoder in ("ResNet", "ViT") for bits in ("W4A3", "W2A8")
-    ]
-    for ax in figure.axes:
+    made = rows(["encoder", "choice", "iterations", "bits"], ENCODERS, choices, (100, 3_000), BITS)
+    made[["temperature", "names"]] = made.pop("choice").to_list()
+    made = made.assign(top1=made.iterations / 100)
+    other = rows(["encoder", "bits"], ENCODERS, BITS).assign(temperature="none", names="real")
+    table = pd.concat([made, other.assign(iterations=0, top1=90.0)]).assign(dataset="cifar10")
+    table = pd.concat([table, table.assign(dataset="openmoji", top1=table.top1 + 1)])
+    figure = plots.pilot(table)
+    titles = [f"{encoder}, {bits}" for encoder in ("ResNet", "ViT") for bits in BITS]
+    assert [ax.get_title() for ax in figure.axes] == 2 * titles
+    for number, ax in enumerate(figure.axes):
+        more = number // len(titles)  # the second data set below the first
         real, *curves = ax.get_lines()
-        assert real.get_ydata() == [90, 90] and real.get_linestyle() == ":"
+        assert real.get_ydata() == [90 + more] * 2 and real.get_linestyle() == ":"
         assert [tuple(line.get_xdata()) for line in curves] == [(100, 3_000)] * 2
-        assert [tuple(line.get_ydata()) for line in curves] == [(1, 30)] * 2
+        assert [tuple(line.get_ydata()) for line in curves] == [(1 + more, 30 + more)] * 2
         assert [line.get_linestyle() for line in curves] == ["-", "--"]

@@ -266,20 +266,53 @@ def test_iterations_in_words():
     assert words == "3 iterations of synthesis"
 
 
-def test_the_pilot_s_rule():
-    """The paper's choice stays unless another is better by more than the margin.
+@pytest.fixture
+def tried():
+    """Each choice but the paper's is better by the margin, with either encoder."""
+    names = ["dataset", "encoder", "temperature", "names", "iterations", "bits", "top1"]
+    choices = [(t, n) for t in ("0.1", "10 / logit scale") for n in ("generic", "ImageNet")]
+    rows = [
+        ["cifar10", encoder, *choice, 3_000, bits, 80.0 + (choice != PAPER) * MARGIN]
+        for encoder in TOWERS
+        for choice in choices
+        for bits in pilot.BITS
+    ]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_the_pilot_s_rule(tried):
+    """The paper's choice stays unless another is better by more than the margin in the mean.
 
     Earlier iterations, bit-widths beside the rule's and images of no synthesis do not count.
     """
-    choices = [(t, n) for t in ("0.1", "10 / logit scale") for n in ("generic", "ImageNet")]
     better = ("10 / logit scale", "generic")
-    rows = [[*c, 3_000, "W4A3", 80.0 + (c != PAPER) * MARGIN] for c in choices]
-    rows += [["none", "real", 0, "W4A3", 99.0]]
-    rows += [[*better, 1_000, "W4A3", 99.0], [*better, 3_000, "W3A2", 99.0]]
-    table = pd.DataFrame(rows, columns=["temperature", "names", "iterations", "bits", "top1"])
+    mine = tried[(tried.temperature == better[0]) & (tried.names == better[1])]
+    beside = [mine.assign(iterations=1_000, top1=99.0), mine.assign(bits="W3A2", top1=99.0)]
+    beside += [mine.assign(temperature="none", names="real", iterations=0, top1=99.0)]
+    table = pd.concat([tried, *beside], ignore_index=True)
     assert chosen(table) == PAPER
-    table.loc[choices.index(better), "top1"] += 0.1
+    table.loc[mine.index[0], "top1"] += 0.1  # of one encoder, at one pair of bit-widths
     assert chosen(table) == better
+    assert pilot.means(table)[better] == pytest.approx(80 + MARGIN + 0.025)
+
+
+def test_the_rule_needs_all_encoders_and_one_data_set(tried):
+    with pytest.raises(ValueError, match=r"missing: \['vit'\]"):
+        chosen(tried[tried.encoder == "resnet"])
+    with pytest.raises(ValueError, match="^one data set"):
+        chosen(pd.concat([tried, tried.assign(dataset="openmoji")]))
+    shorter = tried.assign(iterations=tried.iterations - 1_000 * (tried.encoder == "vit"))
+    with pytest.raises(ValueError, match="as many iterations"):
+        chosen(shorter)
+
+
+def test_what_the_pilot_measures_anew_replaces_its_rows_and_no_others(tried):
+    old = pd.concat([tried, tried.assign(dataset="openmoji")], ignore_index=True)
+    new = tried[tried.encoder == "vit"].assign(top1=1.0)
+    both = pilot.merged(old, new)
+    assert len(both) == len(old) and (both[-len(new) :].top1 == 1).all()
+    assert (both[: -len(new)].top1 > 1).all()
+    assert len(pilot.merged(both, tried.assign(dataset="cifar100"))) == len(old) + len(tried)
 
 
 def test_the_pilot_s_images_by_iteration(clips, monkeypatch):

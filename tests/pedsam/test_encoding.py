@@ -5,7 +5,10 @@ import torch
 
 from paperlib.models.sam import IMAGE, load_sam
 from paperlib.pedsam import encoding
+from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.partition import KINDS, WindowGrid, owner_map
+from paperlib.pedsam.split.schedule import rounds
+from paperlib.pedsam.split.worker import WindowBlocks
 
 SECRET = b"of the edge"
 
@@ -79,8 +82,21 @@ def test_windows_tile_the_image_as_the_owner_map_says():
     assert (covered == 1).all() and table.server.tolist() == list(assignment)
 
 
-def test_wrong_splits_differ_by_more_than_the_exact_one_may(sam):
+def test_splits_that_are_not_exact_differ_by_more_than_the_exact_one_may(sam):
     image = torch.rand(1, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0)) * 255
-    wrong = encoding.wrong_splits(sam, image)
-    assert list(wrong) == ["two tokens exchanged", "float16", "pixels once"]
-    assert all(each > 1e-4 for each in wrong.values())
+    found = encoding.inexact_splits(sam, image)
+    assert list(found) == ["two tokens exchanged", "float16", "pixels once"]
+    assert 1e-4 < found["float16"] < 1e-3 < found["two tokens exchanged"] < found["pixels once"]
+    with torch.inference_mode():
+        x = sam.preprocess(image)
+        other = PartitionedEncoder(sam.image_encoder, schedule="pixels_once")(x)
+        expected = (other - sam.image_encoder(x)).abs().max().item()
+    assert found["pixels once"] == pytest.approx(expected)
+
+
+def test_the_first_round_alone_is_changed(sam):
+    worker = WindowBlocks(sam.image_encoder)
+    changed, turns = encoding._Changed(worker, torch.zeros_like), rounds(sam.image_encoder, "exact")
+    tokens = torch.rand(1, 400, 3 * 16**2), torch.rand(1, 400, worker.channels)
+    assert not changed.run(0, turns[0], tokens[0]).any()
+    assert changed.run(1, turns[1], tokens[1]).all()

@@ -176,18 +176,18 @@ def summary(measured: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def controls(measured: pd.DataFrame, seed: int) -> tuple[float, float]:
-    """Recall of objects by one server, the positive control, and of the null control.
+    """Recall of objects where nothing was rebuilt, and of the null control.
 
     Args:
-        measured: of `measure`, with one server among the numbers.
+        measured: of `measure`, with one server and two among the numbers.
         seed: of the bootstrap.
 
     Returns:
-        What is found in the reconstruction of one server, which has the picture; and in the view of
-        another picture, the largest over the other numbers of servers.
+        What is found in the mean fill of one of two servers; and in the view of another picture,
+        the largest over the numbers of servers but one.
     """
     recall = summary(measured, seed).recall["objects"].unstack("servers")
-    return float(recall.loc[REBUILT, 1]), float(recall.loc[OTHER].drop(1).max())
+    return float(recall.loc[FILLED, 2]), float(recall.loc[OTHER].drop(1).max())
 
 
 def falls(measured: pd.DataFrame, seed: int) -> tuple[float, tuple[float, float]]:

@@ -124,22 +124,28 @@ def largest(gained: pd.DataFrame, seed: int) -> tuple[pd.Series, tuple[float, fl
     return by_setting[worst].groupby("draw").mean(), _interval(by_setting, seed)
 
 
-def smallest_fall(gained: pd.DataFrame, seed: int) -> tuple[pd.Series, tuple[float, float]]:
-    """The PSNR gain (dB) that is lost from a number of servers to the next, where it is least.
+def smallest_fall(
+    table: pd.DataFrame, seed: int, column: str = "PSNR unseen"
+) -> tuple[pd.Series, tuple[float, float]]:
+    """What the best attack loses from a number of servers to the next, where it is least.
 
-    Of the best attack under a random assignment: of each number of servers that with the largest
-    mean.
+    Of one server under a random assignment; the best attack of each number of servers is that with
+    the largest mean.
 
     Args:
-        gained: of `over_fill`, with two numbers of servers or more.
+        table: of `paperlib.pedsam.attacks.privacy.measure` or of `over_fill`, with two numbers of
+            servers or more.
         seed: of the resampling.
+        column: what falls.
 
     Returns:
         Means of the draws between the two numbers of servers that the smallest fall lies between,
-        named as these are; and the ends of the interval of the smallest fall, over pictures.
+        named as these are; and the ends of the interval of the smallest fall, over pictures, with
+        the best attacks chosen anew in each resample.
     """
-    by_setting = _by_setting(gained[gained.assignment == "random"], "PSNR unseen")
-    by_setting = by_setting.droplevel("assignment", axis=1)
+    random = table[table.assignment == "random"]
+    alone = random[random.colluding == 1] if "colluding" in random else random
+    by_setting = _by_setting(alone, column).droplevel("assignment", axis=1)
     mean = by_setting.mean()
     best = mean.groupby("servers").idxmax()  # of each number of servers, its column
     falls = -mean[best].droplevel("attack").diff().dropna()
@@ -149,7 +155,7 @@ def smallest_fall(gained: pd.DataFrame, seed: int) -> tuple[pd.Series, tuple[flo
     columns = [by_setting[[k]].to_numpy() for k in best.index]
 
     def smallest(rows: np.ndarray) -> float:
-        return -np.diff([column[rows].mean(0).max() for column in columns]).max()
+        return -np.diff([each[rows].mean(0).max() for each in columns]).max()
 
     draws = RESAMPLES, derive(seed, "falls")
     low, high = bootstrap(smallest, [len(by_setting)], *draws)

@@ -118,10 +118,11 @@ def test_one_server_has_all_and_another_picture_tells_nothing(measured):
 
 
 def test_controls(measured):
-    everything, null = controls(measured, 0)
-    assert everything == 1
-    recall = summary(measured, 0).recall["objects", OTHER]
-    assert null == recall[[4, 16]].max() < 1
+    two = measured[measured.servers == 4].assign(servers=2)
+    filled, null = controls(pd.concat([measured, two]), 0)
+    recall = summary(measured, 0).recall["objects"]
+    assert filled == recall[FILLED, 4] < 1
+    assert null == recall[OTHER][[4, 16]].max() < 1
 
 
 def test_the_same_seed_gives_the_same_and_another_another(detectors, measured):

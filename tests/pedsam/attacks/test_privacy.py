@@ -98,6 +98,9 @@ def test_tokens_of_another_picture_are_the_null_control(targets):
     assert null.index.tolist() == [("random", 4, 1, 0)]
     gain = privacy.gains(measured).loc[null.index]
     assert list(null) == list(gain) and (null != gain).all(axis=None)
+    turned = Targets(targets.images, targets.tokens[[3, 0, 1, 2]])
+    by_hand = privacy.measure([turned], [("random", 4, 1)], seed=7)
+    pd.testing.assert_frame_equal(null, privacy.gains(by_hand))
     same = Targets(targets.images, targets.tokens[:1].expand_as(targets.tokens))
     measured = privacy.measure([same], [("random", 4, 1)], seed=7)
     null = privacy.gains_by_others(measured, [same], (4,), seed=7)

@@ -64,8 +64,26 @@ def test_the_smallest_fall_of_the_best_attack(gained):
     many["PSNR unseen"] = 2.0
     other = gained[gained.servers == 4].assign(assignment="contiguous", servers=8)
     other["PSNR unseen"] = 9.0  # another assignment does not count
-    lost, ends = unseen.smallest_fall(pd.concat([gained, many, other]), seed=0)
+    table = pd.concat([gained, many, other])
+    lost, ends = unseen.smallest_fall(table, seed=0)
     assert lost.name == (4, 16) and lost.tolist() == [-2] and ends == (-2, -2)
+    together = table[table.servers == 2].assign(servers=4, colluding=3)  # nor do coalitions
+    table = pd.concat([table.assign(colluding=1), together])
+    assert unseen.smallest_fall(table, seed=0)[0].tolist() == [-2]
+
+
+def test_falls_are_means_of_the_draws():
+    """Three pictures and two draws; one of the pictures is an outlier."""
+    rows = [
+        {"assignment": "random", "servers": k, "attack": "unet", "draw": draw, "picture": n}
+        | {"PSNR unseen": value if k == 2 else 1.0}
+        for draw, values in enumerate([(2, 2, 8), (4, 4, 4)])
+        for n, value in enumerate(values)
+        for k in (2, 4)
+    ]
+    assert unseen.smallest_fall(pd.DataFrame(rows), seed=0)[0].tolist() == [3, 3]
+    rows[0]["PSNR unseen"] = -1
+    assert unseen.smallest_fall(pd.DataFrame(rows), seed=0)[0].tolist() == [2, 3]
 
 
 def test_a_summary_has_a_row_a_point(gained):

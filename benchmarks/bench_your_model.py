@@ -6,8 +6,8 @@ Trains, on twenty classes of Tiny ImageNet, torchvision's ResNet-18 and timm's V
 and the ResNet-18 from there on at 224, of the same images enlarged. Then the command compares, on
 validation images, the ResNet-18 with the ViT and with itself at a third of its training, and looks
 at the larger one. Weights, images, tables and figures go to FOLDER; what is there is not trained
-again. An hour of one core; not part of the tests. The networks are for trying the command on: short
-trainings, a tenth of the classes.
+again. Half an hour of a core; not part of the tests. The networks are for trying the command on:
+short trainings, a tenth of the classes.
 """
 
 import argparse
@@ -65,10 +65,10 @@ class Training:
 
 
 TRAININGS = {
-    "resnet18-64": Training("torchvision:resnet18", 64, 10, 2e-3, "ImageNet's"),
-    "vit-64": Training(f"timm:{VIT}", 64, 16, 1e-3, "0.5 and 0.5"),
+    "resnet18-64": Training("torchvision:resnet18", 64, 6, 2e-3, "ImageNet's"),
+    "vit-64": Training(f"timm:{VIT}", 64, 8, 1e-3, "0.5 and 0.5"),
     "resnet18-224": Training(
-        "torchvision:resnet18", 224, 0.5, 5e-4, "ImageNet's", start="resnet18-64"
+        "torchvision:resnet18", 224, 0.3, 5e-4, "ImageNet's", start="resnet18-64"
     ),
 }
 

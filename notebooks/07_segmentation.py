@@ -17,7 +17,7 @@
 #
 # | profile | SAM, data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | our small SAM, OpenMoji scenes | under 1.7 GB | none | CPU, one core |
+# | smoke, default | our small SAM, OpenMoji scenes | under 1.8 GB | none | CPU, one core |
 # | paper | our small SAM, of photographs, COCO val2017 | under 7 GB | COCO | CPU, one core |
 # | paper, `sam="vit_b"` | SAM's ViT-B, the same | under 8 GB | its checkpoint, COCO | one core |
 #

@@ -21,7 +21,7 @@
 # | paper | our small SAM, of photographs, COCO val2017 | under 7 GB | COCO | CPU, one core |
 # | paper, `sam="vit_b"` | SAM's ViT-B, the same | under 8 GB | its checkpoint, COCO | one core |
 #
-# *Measured when published: default 3 minutes of one core, 1562 MB; paper 17 minutes, 6829 MB.*
+# *Measured when published: default 2 minutes of one core, 1702 MB; paper 17 minutes, 6829 MB.*
 #
 # It stays on the CPU: servers are processes of this machine, a core each, and so is the edge.
 # `PAPERLIB_SAM` and `PAPERLIB_COCO` name local copies.

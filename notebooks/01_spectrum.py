@@ -22,7 +22,7 @@
 # | smoke, default | OpenMoji-10, drawn here | under 1 GB | none | CPU or GPU |
 # | paper | CIFAR-10 test split | under 2 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# *Measured when published: default 20 s of one core, 916 MB; paper 41 s, 905 MB.*
+# *Measured when published: default 20 s of one core, 916 MB; paper 41 s, 963 MB.*
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 

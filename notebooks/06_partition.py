@@ -22,7 +22,7 @@
 # | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU, one core |
 # | paper | photographs | under 1.5 GB | none | CPU, one core |
 #
-# *Measured when published: default 60 s of one core, 1490 MB; paper 2 minutes, 1417 MB.*
+# *Measured when published: default 60 s of one core, 1490 MB; paper 59 s, 1482 MB.*
 #
 # It stays on the CPU: servers are processes of this machine, a core each, and so is the edge. For
 # photographs, name a folder of images (BSDS500, or any other):

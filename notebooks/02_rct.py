@@ -21,7 +21,7 @@
 # | smoke, default | OpenMoji-10, drawn here | under 1.5 GB | none | CPU or GPU |
 # | paper | CIFAR-10 test split | under 2 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# *Measured when published: default 2 minutes of one core, 931 MB; paper 7 minutes, 1343 MB.*
+# *Measured when published: default 2 minutes of one core, 994 MB; paper 7 minutes, 1343 MB.*
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 

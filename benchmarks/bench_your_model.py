@@ -65,10 +65,10 @@ class Training:
 
 
 TRAININGS = {
-    "resnet18-64": Training("torchvision:resnet18", 64, 6, 2e-3, "ImageNet's"),
-    "vit-64": Training(f"timm:{VIT}", 64, 8, 1e-3, "0.5 and 0.5"),
+    "resnet18-64": Training("torchvision:resnet18", 64, 30, 2e-3, "ImageNet's"),
+    "vit-64": Training(f"timm:{VIT}", 64, 40, 1e-3, "0.5 and 0.5"),
     "resnet18-224": Training(
-        "torchvision:resnet18", 224, 0.3, 5e-4, "ImageNet's", start="resnet18-64"
+        "torchvision:resnet18", 224, 1, 5e-4, "ImageNet's", start="resnet18-64"
     ),
 }
 

@@ -411,5 +411,6 @@ run.claims_table()
 # stopped after two thirds of its iterations, and half as many images as in the paper give the
 # ranges (on CIFAR-10 16); figures and claims have the nearest rounding, where the paper learns it,
 # and W6A6 and W8A8 one draw. The paper profile, on CIFAR-10, has an eighth of the paper's images
-# and a third of their iterations. The draws differ in test and calibration images, not in the
-# training of the CLIPs.
+# and a third of their iterations. Its prompts and its τ are not those that the pilot of notebook 11
+# found best there: with the ResNet others make far better images of D4C, with the ViT hardly. The
+# draws differ in test and calibration images, not in the training of the CLIPs.

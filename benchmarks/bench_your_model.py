@@ -122,11 +122,11 @@ def save(network: nn.Module, file: Path) -> None:
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, file)
 
 
-def look(files: Mapping[str, str], images: Path, size: int, folder: Path) -> None:
+def look(files: Mapping[str, str], images: Path, size: int, count: int, folder: Path) -> None:
     """The command, as a reader gives it."""
     models = [f"{TRAININGS[of].name}={folder / file}.safetensors" for file, of in files.items()]
     words = [sys.executable, "-m", "paperlib.freq.your_model", "--model", *models]
-    words += ["--images", str(images), "--size", str(size), "--count", "500"]
+    words += ["--images", str(images), "--size", str(size), "--count", str(count)]
     words += ["--folder", str(folder / f"found-{size}")]
     subprocess.run(words, check=True)
 
@@ -147,8 +147,8 @@ def main() -> None:
     table.to_parquet(folder / "validation.parquet")
     small = {name: name for name in ("resnet18-64", "vit-64")}
     small["resnet18-64-third"] = "resnet18-64"
-    look(small, folder / "validation.parquet", 64, folder)
-    look({"resnet18-224": "resnet18-224"}, folder / "validation.parquet", 224, folder)
+    look(small, folder / "validation.parquet", 64, 500, folder)
+    look({"resnet18-224": "resnet18-224"}, folder / "validation.parquet", 224, 100, folder)
 
 
 if __name__ == "__main__":

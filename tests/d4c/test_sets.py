@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -264,6 +265,44 @@ def test_iterations_in_words():
     assert words == "3,000 iterations of synthesis"
     words = iterations_in_words("cifar10", "vit", ["pse", "d4c"], SHORT, published=False)
     assert words == "3 iterations of synthesis"
+
+
+def test_a_choice_is_a_temperature_and_a_list_of_names(clips, monkeypatch):
+    model = clips["vit"][0]
+    scale = model.logit_scale.exp().item()
+    found = pilot.choices(model)
+    assert found["0.1", "generic"] == (0.1, GENERIC_NAMES)
+    assert found["10 / logit scale", "ImageNet"] == (pytest.approx(10 / scale), imagenet_names())
+    given = {}
+
+    def made(model, tokenizer, settings, parts, names, checkpoint, **options):
+        given[settings.temperature] = names
+        images = torch.zeros(1, 3, 2, 2)
+        return [SimpleNamespace(images=images, snapshots={100: images})]
+
+    monkeypatch.setattr(pilot, "synthesise_parts", made)
+    for temperature, names in (("0.1", "ImageNet"), ("10 / logit scale", "generic")):
+        pilot.synthesised(clips["vit"], (temperature, names), SHORT)
+    assert given[0.1] == imagenet_names()
+    (other,) = given.keys() - {0.1}
+    assert other == pytest.approx(10 / scale) and given[other] == GENERIC_NAMES
+
+
+def test_accuracies_say_what_the_images_were_made_with(clips, monkeypatch):
+    (data,) = load_draws("openmoji", "test", 20, 1, 0)
+    seen = []
+    monkeypatch.setattr(pilot, "quantize_text", lambda *_: None)
+    monkeypatch.setattr(pilot, "task_features", lambda *_: None)
+    monkeypatch.setattr(pilot, "quantize_image", lambda _, images: seen.append(images) or images)
+    monkeypatch.setattr(pilot, "top1", lambda images, *_: float(images.mean()))
+    shades = {k: torch.full((1, 3, 2, 2), k) for k in (0.1, 0.3, 0.9)}
+    sets = {PAPER: {100: shades[0.1], 3_000: shades[0.3]}, ("none", "real"): {0: shades[0.9]}}
+    rows = list(pilot.accuracies(clips["vit"], sets, data, "openmoji"))
+    assert [row[3] for row in rows[::3]] == [*pilot.BITS, *pilot.BESIDE]
+    for *choice, iterations, _, value in rows:
+        expected = 90 if choice == ["none", "real"] else 10 * (iterations // 1_000 or 1)
+        assert value == pytest.approx(expected)
+    assert len(seen) == len(rows) == 9
 
 
 @pytest.fixture

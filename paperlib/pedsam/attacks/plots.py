@@ -126,7 +126,7 @@ def later_rounds(table: pd.DataFrame) -> Figure:
     for ax, title in zip(axes, table.panel.unique(), strict=True):
         ax.set_title(title, fontsize=11)
         ax.axhline(0, color="0.6", linewidth=1)
-        ax.legend(fontsize=9)
+        ax.legend(fontsize=9, frameon=True, framealpha=1, edgecolor="none")  # over the line
     return figure
 
 

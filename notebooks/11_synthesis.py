@@ -195,9 +195,9 @@ if own.published:
 # D4C's last images, and the prompts that the network itself finds most similar to each as a whole.
 
 # %%
-last_images, targets = ours["d4c"].images, ours["d4c"].targets
-similar = similar_prompts(clip, texts, last_images, targets, 5)
-pixels = as_pixels(denormalise(last_images).cpu())
+texts = class_features(clip, tokenizer, ours["d4c"].names, [photo])
+similar = similar_prompts(clip, texts, ours["d4c"], 5)
+pixels = as_pixels(denormalise(ours["d4c"].images).cpu())
 run.save_figure(plots.prompt_images, similar[similar.image < own.shown], {"images": pixels})
 
 # %% [markdown]

@@ -7,7 +7,7 @@ from torch import nn
 
 from paperlib.d4c.methods import settings_of
 from paperlib.d4c.optimiser import Part
-from paperlib.d4c.set_store import PublishedSet, card_settings, trajectory
+from paperlib.d4c.set_store import PublishedSet, card_names, card_settings, trajectory
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.synthesis import synthesise_parts
 from paperlib.models.clip import Tokenizer
@@ -38,7 +38,7 @@ def beside_the_card(
     few = replace(settings or card_settings(card), synthesis_iterations=max(CHECKED))
     short = settings_of(card["method"], few)
     part = Part(card["sets"][0]["seed"], short.synthesis_batch)
-    (now,) = synthesise_parts(*clip, short, [part], snapshots=CHECKED)
+    (now,) = synthesise_parts(*clip, short, [part], card_names(card), snapshots=CHECKED)
     pairs = {"card": card["trajectory"], "now": trajectory(now, short.synthesis_batch)}
     tables = {name: pd.DataFrame(rows).set_index("iteration") for name, rows in pairs.items()}
     both = {k: table.loc[list(CHECKED), [*TOLERANCE]].stack() for k, table in tables.items()}

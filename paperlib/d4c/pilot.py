@@ -20,26 +20,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 from jaxtyping import Float
-from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor, nn
 
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.methods import calibration_images
 from paperlib.d4c.optimiser import Part
 from paperlib.d4c.pipeline import quantize_image, quantize_text
-from paperlib.d4c.prompts import GENERIC_NAMES, zero_shot_task
+from paperlib.d4c.prompts import NAMES, zero_shot_task
 from paperlib.d4c.sets import PART
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.synthesis import synthesise_parts
+from paperlib.d4c.synthesis import synthesise_parts, temperature_of
 from paperlib.d4c.zero_shot import load_draws, task_features, top1
 from paperlib.data import LabelledImages
 from paperlib.files import write_files
 from paperlib.models.clip import Tokenizer
 from paperlib.names import LABELLED
 from paperlib.paths import DATA
-from paperlib.seeds import generator
 
 FILE = DATA / "d4c_pilot.csv"
 SEED = 1000
@@ -55,17 +52,10 @@ Clip = tuple[nn.Module, Tokenizer]
 Images = Float[Tensor, "n 3 size size"]
 
 
-def imagenet_names() -> list[str]:
-    """As many of ImageNet's names as there are generic ones, drawn."""
-    order = torch.randperm(len(IMAGENET_CLASSNAMES), generator=generator(SEED, "names"))
-    return [IMAGENET_CLASSNAMES[k] for k in order[: len(GENERIC_NAMES)]]
-
-
 def choices(model: nn.Module) -> dict[tuple[str, str], tuple[float, Sequence[str]]]:
     """Temperatures and names by what they are called."""
-    temperatures = {"0.1": 0.1, "10 / logit scale": 10 / model.logit_scale.exp().item()}
-    names = {"generic": GENERIC_NAMES, "ImageNet": imagenet_names()}
-    return {(t, n): (temperatures[t], names[n]) for t in temperatures for n in names}
+    temperatures = {"0.1": 0.1, "10 / logit scale": temperature_of("own", model)}
+    return {(t, n): (temperatures[t], NAMES[n]) for t in temperatures for n in NAMES}
 
 
 def synthesised(

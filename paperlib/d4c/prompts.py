@@ -43,6 +43,12 @@ _KINDS = {
     "bathroom": "bathtub, toilet, shower head, bar of soap, sponge, toilet roll, razor, bucket",
 }
 GENERIC_NAMES = tuple(name for names in _KINDS.values() for name in names.split(", "))
+# As many of ImageNet's, drawn once: what the pilot of the synthesis tries beside them.
+_ORDER = torch.randperm(len(IMAGENET_CLASSNAMES), generator=generator(1000, "names"))
+NAMES = {
+    "generic": GENERIC_NAMES,
+    "ImageNet": tuple(IMAGENET_CLASSNAMES[k] for k in _ORDER[: len(GENERIC_NAMES)]),
+}
 
 _PATTERNS = (
     "a photo of {} {}.",

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from paperlib.d4c.encoders import other_towers
 from paperlib.d4c.methods import ABLATION, TITLES, calibration_images, settings_of
 from paperlib.d4c.optimiser import Part
-from paperlib.d4c.prompts import GENERIC_NAMES
 from paperlib.d4c.semantics import told_apart
 from paperlib.d4c.set_store import (
     LOSSES_EVERY,
     PICTURES,
+    card_names,
     card_settings,
     load_set,
     read_card,
@@ -120,12 +120,12 @@ def course(
     found = load_set(dataset, encoder, method, clip[0])
     about, last = found.card["sets"][0], found.card["settings"]["synthesis_iterations"]
     part, own = Part(about["seed"], about["images"]), card_settings(found.card)
-    size, names = image_size(clip[0]), len(GENERIC_NAMES)
-    targets, boxes, noise = draw_beginning(part, names, size, own)
+    size, names = image_size(clip[0]), card_names(found.card)
+    targets, boxes, noise = draw_beginning(part, len(names), size, own)
     steps = {0: noise, **found.snapshots, last: found.images}
     first = {k: images[:PICTURES] for k, images in steps.items()}
     losses = torch.tensor([found.losses])
-    few = targets[:PICTURES], boxes[:PICTURES]
+    few = names, targets[:PICTURES], boxes[:PICTURES]
     return Synthesis(first[last], losses, first, *few), LOSSES_EVERY
 
 
@@ -138,7 +138,7 @@ def first_set_boxes(dataset: str, encoder: str, model: nn.Module) -> Int[Tensor,
     card = read_card(dataset, encoder, "d4c")
     part = Part(card["sets"][0]["seed"], card["sets"][0]["images"])
     own, size = card_settings(card), image_size(model)
-    return draw_beginning(part, len(GENERIC_NAMES), size, own)[1]
+    return draw_beginning(part, len(card_names(card)), size, own)[1]
 
 
 def told_of_first_sets(
@@ -176,15 +176,21 @@ def iterations_in_words(
 ) -> str:
     """How many the synthesis of each method has, in words for a claim's note.
 
+    With τ and names of published sets where they are not the paper's and the generic ones.
+
     Args:
         dataset, encoder, published: as for `calibration_set`.
-        methods: that have a synthesis.
+        methods: that have a synthesis, D4C among them.
         settings: of a synthesis made here.
     """
     counts = dict.fromkeys(methods, settings.synthesis_iterations)
+    prompted = ""
     if published:
         cards = {method: read_card(dataset, encoder, method) for method in methods}
         counts = {m: card["settings"]["synthesis_iterations"] for m, card in cards.items()}
+        temperature, names = cards["d4c"]["settings"]["temperature"], cards["d4c"]["names"]
+        if (temperature, names) != (Settings.temperature, "generic"):
+            prompted = f", τ = {temperature:.2g}, {names} names"
     usual = max(counts.values())
     others = [f"{TITLES[m]} {count:,}" for m, count in counts.items() if count != usual]
-    return ", ".join([f"{usual:,} iterations of synthesis", *others])
+    return ", ".join([f"{usual:,} iterations of synthesis", *others]) + prompted

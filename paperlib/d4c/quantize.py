@@ -33,6 +33,7 @@ from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.retrieval import Pairs, by_chance, load_pairs, retrieval
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
+from paperlib.d4c.synthesis import temperature_of
 from paperlib.d4c.zero_shot import load_images
 from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
@@ -82,6 +83,11 @@ def parser() -> argparse.ArgumentParser:
     add("--names", type=Path, help="file of names for the prompts, a line each")
     add("--template", help='of the prompts, such as "ein Foto von {}."')
     add("--classes", type=Path, help="file of the classes' names, in the order of their folders")
+    add(
+        "--temperature",
+        default=str(Settings.temperature),
+        help="τ of the synthesis: a number or own, ten times the CLIP's own",
+    )
     add("--count", type=int, default=Settings.images, help="calibration images")
     add("--prompts", type=int, default=Settings.prompts, help="texts for the text tower")
     add("--iterations", type=int, default=Settings.synthesis_iterations, help="of the synthesis")
@@ -130,7 +136,9 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
     given = _lines(options.classes) or ()
     task = data and task_of(options.data, data, given, template)
     templates = task.templates if task else (template,)
-    settings = replace(settings, prompts=min(options.prompts, len(names) * len(templates)))
+    changes = {"temperature": temperature_of(options.temperature, clip)}
+    changes |= {"prompts": min(options.prompts, len(names) * len(templates))}
+    settings = replace(settings, **changes)
     with _stage(f"calibration images: {options.images}"):
         images = calibration(options.images, clip, tokenizer, settings, names, template, options)
     with _stage("weights and text tower"):

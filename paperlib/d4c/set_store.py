@@ -7,7 +7,7 @@ command `paperlib.d4c.sets` makes them, and notebooks read them by `paperlib.d4c
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from paperlib.d4c.optimiser import Optimised
+from paperlib.d4c.prompts import NAMES
 from paperlib.d4c.semantics import share_out_of_range
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.synthesis import total_variation
@@ -101,15 +102,36 @@ def card_settings(card: Mapping[str, Any]) -> Settings:
     return Settings(**{**card["settings"], "foreground_area": area})
 
 
-def command(dataset: str, encoder: str, method: str, settings: Settings | None = None) -> str:
-    """That makes the sets of a method, with the settings if they are given, else the paper's."""
+def card_names(card: Mapping[str, Any]) -> Sequence[str]:
+    """The names of the prompts that D4C's sets of a card, or another row's, were made with."""
+    return NAMES[card["names"]]
+
+
+def command(
+    dataset: str,
+    encoder: str,
+    method: str,
+    settings: Settings | None = None,
+    names: str = "generic",
+    kept: int | None = None,
+) -> str:
+    """That makes the sets of a method.
+
+    Args:
+        dataset, encoder, method: as for `load_set`.
+        settings: the paper's if they are not given.
+        names, kept: as for `paperlib.d4c.sets.make`.
+    """
     words = f"python -m paperlib.d4c.sets --dataset {dataset} --encoder {encoder}"
     words += f" --methods {method}"
-    if settings and settings.temperature != Settings.temperature:
+    settings = settings or Settings()
+    if settings.temperature != Settings.temperature:
         words += f" --temperature {settings.temperature}"
-    if settings and settings.synthesis_iterations != Settings.synthesis_iterations:
+    words += "" if names == "generic" else f" --names {names}"
+    if settings.synthesis_iterations != Settings.synthesis_iterations:
         words += f" --iterations {settings.synthesis_iterations}"
-    return words
+    words += " --autocast" if settings.synthesis_autocast else ""
+    return words + (f" --images {kept}" if kept else "")
 
 
 def trajectory(made: Optimised, batch: int) -> list[dict[str, float]]:

@@ -28,6 +28,7 @@ from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.made_again import CHECKED
 from paperlib.d4c.methods import ABLATION, SYNTHESIS, settings_of
 from paperlib.d4c.optimiser import Optimised, Part
+from paperlib.d4c.prompts import NAMES
 from paperlib.d4c.set_store import (
     DRAWS,
     FOLDER,
@@ -38,7 +39,7 @@ from paperlib.d4c.set_store import (
     trajectory,
 )
 from paperlib.d4c.settings import Settings
-from paperlib.d4c.synthesis import synthesise_parts
+from paperlib.d4c.synthesis import synthesise_parts, temperature_of
 from paperlib.files import fingerprint, write_files
 from paperlib.models.clip import Tokenizer
 from paperlib.runtime import device_name
@@ -63,6 +64,7 @@ def make(
     together: int = 1,
     checkpoint: Path | None = None,
     kept: int | None = None,
+    names: str = "generic",
 ) -> list[Float[Tensor, "n 3 size size"]]:
     """Make the sets of a method and write them with their card.
 
@@ -75,6 +77,7 @@ def make(
         together: mini-batches that share a pass through the network.
         checkpoint: as for `synthesise`.
         kept: images of every set, whole mini-batches; without it as the module says.
+        names: of the prompts, a key of `paperlib.d4c.prompts.NAMES`; BNS and PSE take none.
 
     Returns:
         The sets before they were rounded to eight bits.
@@ -86,18 +89,16 @@ def make(
     last = settings.synthesis_iterations
     recorded = sorted({*(k for k in RECORDED if k < last), last})
     given = {"checkpoint": checkpoint, "snapshots": recorded, "together": together}
-    again = command(dataset, encoder, method, settings)
-    again += " --autocast" if settings.synthesis_autocast else ""
-    again += f" --images {kept}" if kept else ""
+    titles, prompted = {"dataset": dataset, "encoder": encoder, "method": method}, {}
     if method in ABLATION:
-        settings = settings_of(method, settings)
-        done = synthesise_parts(model, tokenizer, settings, parts, **given)
+        settings, prompted = settings_of(method, settings), {"names": names}
+        done = synthesise_parts(model, tokenizer, settings, parts, NAMES[names], **given)
     else:
         whole = baseline_parts(method, model, settings, parts, **given)
         done = whole.split(parts, settings.synthesis_batch)
-    names = {"dataset": dataset, "encoder": encoder, "method": method}
-    pictures, sets = encode_sets("-".join(names.values()), parts, done, last)
-    card = {**names, **made_from(model, settings), "command": again}
+    pictures, sets = encode_sets("-".join(titles.values()), parts, done, last)
+    card = {**titles, **prompted, **made_from(model, settings)}
+    card |= {"command": command(*titles.values(), settings, names, kept)}
     card |= {"trajectory": trajectory(done[0], settings.synthesis_batch), "sets": sets}
     write_sets(folder, pictures, card)
     return [one.images for one in done]
@@ -156,7 +157,8 @@ def main() -> None:
     parser.add_argument("--dataset", choices=["openmoji", "cifar10"], required=True)
     parser.add_argument("--encoder", choices=["resnet", "vit"], required=True)
     parser.add_argument("--methods", nargs="+", choices=[*ABLATION, "bns", "pse"], required=True)
-    parser.add_argument("--temperature", type=float, default=Settings.temperature)
+    parser.add_argument("--temperature", default=str(Settings.temperature), help="a number or own")
+    parser.add_argument("--names", choices=NAMES, default="generic", help="of the prompts")
     parser.add_argument("--iterations", type=int, default=Settings.synthesis_iterations)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--images", type=int, help="of every set (default: a whole one, then 32)")
@@ -170,12 +172,15 @@ def main() -> None:
         parser.error(f"--images {options.images}: {valid}")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     clip = load_encoders(options.dataset, [options.encoder])[options.encoder]
-    changes = {"temperature": options.temperature, "synthesis_iterations": options.iterations}
-    settings = Settings(**changes, synthesis_autocast=options.autocast)
+    settings = Settings(
+        temperature=temperature_of(options.temperature, clip[0]),
+        synthesis_iterations=options.iterations,
+        synthesis_autocast=options.autocast,
+    )
     for method in options.methods:
         unfinished = options.work and options.work / f"{options.encoder}-{method}.pt"
         given = options.folder, options.draws, options.together, unfinished, options.images
-        make(options.dataset, options.encoder, method, clip, settings, *given)
+        make(options.dataset, options.encoder, method, clip, settings, *given, options.names)
         print(f"{options.dataset}-{options.encoder}-{method}: {options.folder}", flush=True)
 
 

@@ -39,10 +39,12 @@ class Synthesis(Optimised):
     """What `synthesise` returns.
 
     Attributes:
+        names: of the prompts.
         targets: prompt of every image, an index into the names.
         boxes: foreground of every image, in pixels: top, left, height, width.
     """
 
+    names: Sequence[str]
     targets: Int[Tensor, " n"]
     boxes: Int[Tensor, "n 4"]
 
@@ -123,9 +125,25 @@ def synthesise_parts(
         )
     split = done.split(parts, settings.synthesis_batch)
     return [
-        Synthesis(**vars(one), targets=target, boxes=box)
+        Synthesis(**vars(one), names=names, targets=target, boxes=box)
         for one, (target, box, _) in zip(split, whole, strict=True)
     ]
+
+
+def temperature_of(text: str, model: nn.Module) -> float:
+    """τ from an option: a number, or "own", ten times the CLIP's own temperature.
+
+    Of OpenAI's CLIPs, whose logit scale is 100, both are the paper's 0.1.
+
+    Raises:
+        ValueError: neither.
+    """
+    if text == "own":
+        return 10 / model.logit_scale.exp().item()
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"temperature {text!r}: valid are a number and 'own'") from None
 
 
 def draw_beginning(

@@ -127,24 +127,21 @@ def nearest_prompts(
     return pd.DataFrame(rows, columns=["image", "first", "second", "third"])
 
 
-def similar_prompts(
-    model: nn.Module, texts: Tensor, images: Float[Tensor, "n 3 h w"], targets: Tensor, count: int
-) -> pd.DataFrame:
-    """The generic names that each image is most similar to, from the first one down.
+def similar_prompts(model: nn.Module, texts: Tensor, made: Synthesis, count: int) -> pd.DataFrame:
+    """The names of its prompts that each image is most similar to, from the first one down.
 
     Args:
         model: the CLIP.
-        texts: unit features of the prompts with `GENERIC_NAMES`.
-        images: as the model takes them.
-        targets: the number of each image's own prompt.
+        texts: unit features of the prompts, in the order of `made.names`.
+        made: the images.
         count: how many names an image.
 
     Returns:
         Columns image, prompt (its own name), name and similarity, -1 to 1.
     """
-    similarities = prompt_similarities(model, texts, images.to(texts.device)).cpu()
+    similarities = prompt_similarities(model, texts, made.images.to(texts.device)).cpu()
     rows = [
-        [number, GENERIC_NAMES[int(targets[number])], GENERIC_NAMES[i], value]
+        [number, made.names[int(made.targets[number])], made.names[i], value]
         for number, row in enumerate(similarities)
         for value, i in zip(*(best.tolist() for best in row.topk(count)), strict=True)
     ]
@@ -157,7 +154,7 @@ def snapshot_table(made: Mapping[str, Synthesis], images: int) -> tuple[pd.DataF
     for method, done in made.items():
         for iterations, x in done.snapshots.items():
             for number in range(images):
-                name = GENERIC_NAMES[int(done.targets[number])]
+                name = done.names[int(done.targets[number])]
                 deviation = x[number].std().item()
                 rows.append([method, iterations, number, name, x[number].mean().item(), deviation])
                 pictures.append(x[number].cpu())
@@ -184,7 +181,7 @@ def own_prompt_table(
     model: nn.Module, texts: Tensor, made: Mapping[str, Synthesis]
 ) -> pd.DataFrame:
     """Of whole images and of what their boxes hold: how similar they are to their own prompt, and
-    the share for which no other prompt is as similar."""
+    the share for which no other prompt is as similar; `texts` as for `similar_prompts`."""
     rows = {}
     for method, done in made.items():
         for iterations, x in done.snapshots.items():

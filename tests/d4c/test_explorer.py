@@ -8,7 +8,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from paperlib.d4c.explorer import explorer
-from paperlib.d4c.prompts import GENERIC_NAMES
+from paperlib.d4c.synthesis import Synthesis
 from paperlib.d4c.tables import similar_prompts
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
@@ -42,9 +42,11 @@ def test_the_most_similar_names_come_first(toy_clip, monkeypatch):
     monkeypatch.setattr(
         "paperlib.d4c.tables.prompt_similarities", lambda *_: torch.eye(2, 3) / 2 + 0.1
     )
-    table = similar_prompts(
-        toy_clip, torch.ones(3, 4), torch.zeros(2, 3, 4, 4), torch.tensor([0, 2]), 2
+    names, images = ("sky", "sea", "sand"), torch.zeros(2, 3, 4, 4)
+    made = Synthesis(
+        images, torch.zeros(1, 1), {}, names, torch.tensor([0, 2]), torch.zeros(2, 4).long()
     )
-    assert table.prompt.tolist() == [GENERIC_NAMES[0]] * 2 + [GENERIC_NAMES[2]] * 2
-    assert table.name.iloc[[0, 2]].tolist() == list(GENERIC_NAMES[:2])
+    table = similar_prompts(toy_clip, torch.ones(3, 4), made, 2)
+    assert table.prompt.tolist() == ["sky"] * 2 + ["sand"] * 2
+    assert table.name.iloc[[0, 2]].tolist() == ["sky", "sea"]
     assert table.similarity.iloc[[0, 1]].tolist() == pytest.approx([0.6, 0.1])

@@ -107,6 +107,19 @@ def test_other_words_give_other_images(tmp_path, tokenizer):
     assert not torch.equal(other, make(["dog", "cat"]))
 
 
+def test_the_temperature_reaches_the_synthesis(tmp_path, monkeypatch):
+    taken = []
+
+    def record(method, model, tokenizer, settings, *_):
+        taken.append(settings.temperature)
+        return torch.zeros(settings.images, 3, 64, 64)
+
+    monkeypatch.setattr(quantize, "calibration_images", record)
+    for more in ((), ("--temperature", "0.3"), ("--temperature", "own")):
+        call(tmp_path, "--images", "d4c", *more)
+    assert taken == [0.1, 0.3, pytest.approx(10 / load_clip(CLIP)[0].logit_scale.exp().item())]
+
+
 def test_a_photograph_is_taken_as_clip_takes_it(vit):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     ours = transform(vit)(Image.fromarray(pixels))
@@ -144,6 +157,8 @@ def test_imagenet_s_names_are_open_clip_s(tmp_path):
         (["--data", "stl10"], "--data stl10: valid are cifar10, cifar100, openmoji, and a folder"),
         (["--count", "0"], "images=0: whole numbers from 1"),
         (["--template", "a photo"], "--template 'a photo': valid is a text with one {}"),
+        (["--temperature", "hot"], "temperature 'hot': valid are a number and 'own'"),
+        (["--temperature", "-1"], "temperature=-1.0"),
         (["--names", "missing.txt"], "No such file or directory: 'missing.txt'"),
         (["--out", "model.pt"], "--out model.pt: valid is a name that ends in .safetensors"),
     ],

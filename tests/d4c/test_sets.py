@@ -13,8 +13,8 @@ from paperlib.d4c.baselines import baseline_parts
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import ABLATION, calibration_images, data_free_baseline
 from paperlib.d4c.optimiser import Part
-from paperlib.d4c.pilot import MARGIN, PAPER, chosen, imagenet_names
-from paperlib.d4c.prompts import GENERIC_NAMES
+from paperlib.d4c.pilot import MARGIN, PAPER, chosen
+from paperlib.d4c.prompts import GENERIC_NAMES, NAMES
 from paperlib.d4c.published import (
     calibration_set,
     calibration_sets,
@@ -23,10 +23,10 @@ from paperlib.d4c.published import (
     iterations_in_words,
     told_of_first_sets,
 )
-from paperlib.d4c.set_store import DRAWS, decode, encode, load_set
+from paperlib.d4c.set_store import DRAWS, card_names, decode, encode, load_set
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import EncoderSizes
-from paperlib.d4c.synthesis import synthesise
+from paperlib.d4c.synthesis import synthesise, temperature_of
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.files import FileError
 from paperlib.seeds import derive
@@ -92,6 +92,39 @@ def test_as_many_of_every_set_as_asked(clips, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             sets.main()
         assert f"--images {wrong}: multiples of 16, a mini-batch, up to" in capsys.readouterr().err
+
+
+def test_a_set_of_other_names_and_its_own_temperature(clips, tmp_path, monkeypatch, capsys):
+    """By the command; its card, course and beginning made again have both."""
+    monkeypatch.setattr(made_again, "CHECKED", (1,))
+    monkeypatch.setattr(sets, "RECORDED", (1,))
+    given = "--dataset openmoji --encoder vit --methods d4c pse --names ImageNet --iterations 1"
+    given += f" --temperature own --images 16 --draws 1 --folder {tmp_path}"
+    monkeypatch.setattr("sys.argv", ["sets", *given.split()])
+    sets.main()
+    found = load(tmp_path, clips)
+    own = 10 / clips["vit"][0].logit_scale.exp().item()
+    assert found.card["settings"]["temperature"] == own
+    assert f"--temperature {own} --names ImageNet --iterations 1" in found.card["command"]
+    assert card_names(found.card) == NAMES["ImageNet"]
+    assert "names" not in load(tmp_path, clips, "pse").card
+    settings = Settings(seed=derive(0, "draw"), synthesis_iterations=1, temperature=own)
+    one = synthesise(*clips["vit"], settings, NAMES["ImageNet"]).images[:16]
+    assert (found.images - one).abs().max() < 0.03
+    assert made_again.beside_the_card(clips["vit"], found).difference.abs().max() < 0.01
+    found.card["names"] = "generic"
+    with pytest.raises(ValueError, match="the code or the settings are others"):
+        made_again.beside_the_card(clips["vit"], found)
+
+
+def test_a_temperature_is_a_number_or_the_clip_s_own(clips):
+    """Ten times a CLIP's own is the paper's for OpenAI's, whose logit scale is 100."""
+    openai = torch.nn.Module()
+    openai.logit_scale = torch.nn.Parameter(torch.tensor(100.0).log())
+    assert temperature_of("own", openai) == pytest.approx(Settings.temperature)
+    assert temperature_of("0.25", openai) == 0.25
+    with pytest.raises(ValueError, match="temperature 'warm': valid are a number and 'own'"):
+        temperature_of("warm", openai)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 32])
@@ -272,7 +305,7 @@ def test_a_choice_is_a_temperature_and_a_list_of_names(clips, monkeypatch):
     scale = model.logit_scale.exp().item()
     found = pilot.choices(model)
     assert found["0.1", "generic"] == (0.1, GENERIC_NAMES)
-    assert found["10 / logit scale", "ImageNet"] == (pytest.approx(10 / scale), imagenet_names())
+    assert found["10 / logit scale", "ImageNet"] == (pytest.approx(10 / scale), NAMES["ImageNet"])
     given = {}
 
     def made(model, tokenizer, settings, parts, names, checkpoint, **options):
@@ -283,7 +316,7 @@ def test_a_choice_is_a_temperature_and_a_list_of_names(clips, monkeypatch):
     monkeypatch.setattr(pilot, "synthesise_parts", made)
     for temperature, names in (("0.1", "ImageNet"), ("10 / logit scale", "generic")):
         pilot.synthesised(clips["vit"], (temperature, names), SHORT)
-    assert given[0.1] == imagenet_names()
+    assert given[0.1] == NAMES["ImageNet"]
     (other,) = given.keys() - {0.1}
     assert other == pytest.approx(10 / scale) and given[other] == GENERIC_NAMES
 
@@ -367,6 +400,6 @@ def test_the_pilot_s_images_by_iteration(clips, monkeypatch):
 
 
 def test_names_of_the_pilot_are_others():
-    names = imagenet_names()
+    names = NAMES["ImageNet"]
     assert len(names) == len(GENERIC_NAMES) == len(set(names))
     assert len(set(names) & set(GENERIC_NAMES)) < 20

@@ -18,6 +18,7 @@ STAKES = {  # of the columns of `gain_table`
     "above the spectrum": "real minus spectrum",
     "above the middle": "real minus noise",
 }
+LEARNED = {"learned": "gain", "learned-control": "above the spectrum"}  # with learned rounding
 DECISIVE = {"decisive": "gain", "control": "above the spectrum", "real": "above the middle"}
 PARTS = ("scg", "pae", "scg-to-pae", "pae-to-scg")  # in the order of `part_gains`
 
@@ -48,17 +49,23 @@ def _claimed(
     return Claimed(f"{claim}-{encoder}", encoder, values.tolist(), about)
 
 
-def gain_claims(gains: pd.DataFrame, decisive: Mapping[str, str], images: int) -> Iterator[Claimed]:
+def gain_claims(
+    gains: pd.DataFrame,
+    decisive: Mapping[str, str],
+    images: int,
+    claims: Mapping[str, str] = DECISIVE,
+) -> Iterator[Claimed]:
     """What D4C gains over baseline, spectrum and the middle where images decide, by encoder.
 
     Args:
         gains: of `paperlib.d4c.tables.gain_table`.
         decisive: the bit-widths, by encoder.
         images: tested for each draw.
+        claims: columns of `gains` by the claims that are made of them: `DECISIVE` or `LEARNED`.
     """
     for encoder, bits in decisive.items():
         mine = gains[(gains.encoder == encoder) & (gains.bits == bits)]
-        for claim, column in DECISIVE.items() if len(mine) else ():
+        for claim, column in claims.items() if len(mine) else ():
             given = mine[column], f", {bits}; {images} images", mine[STAKES[column]]
             yield _claimed(f"d4c-1-{claim}", encoder, *given)
 

@@ -53,8 +53,6 @@ class Plan:
         draw: of test images, calibration images and prompts, from 0.
         settings: with these bits and the seed of the draw.
         decisive: whether calibration images decide at these bits.
-        plain: whether figures and claims take it; False where a plan with less reconstruction
-            stands beside it, which they take.
         without: methods whose images it does not take.
     """
 
@@ -63,7 +61,6 @@ class Plan:
     draw: int
     settings: Settings
     decisive: bool = False
-    plain: bool = True
     without: tuple[str, ...] = ()
 
 
@@ -100,9 +97,6 @@ def quantization_plans(sizes: QuantizationSizes, seed: int) -> list[Plan]:
     """Encoder by encoder the `decisive_plans`, then the paper's bit-widths with some of the draws.
 
     At the paper's, noise says what any images are worth; our other control, where images decide.
-
-    Where those do not have the encoder's own reconstruction, some of the draws have it at the
-    decisive bit-widths too; they are not `plain`.
     """
     plans, draws = [], range(sizes.seeds)
     for name, own in sizes.encoders.items():
@@ -111,9 +105,6 @@ def quantization_plans(sizes: QuantizationSizes, seed: int) -> list[Plan]:
         for bits, few in sizes.bits.items():
             if bits != decisive:
                 plans += plans_at(name, bits, changes, draws[:few], seed, without=("spectrum",))
-        if changes != own:
-            learned = name, decisive, own, draws[: sizes.learned], seed
-            plans += plans_at(*learned, decisive=True, plain=False)
     return plans
 
 
@@ -154,11 +145,10 @@ class Comparison:
 
     Attributes:
         top1: a row a plan and method: encoder, bits, iterations (of the reconstruction), draw,
-            method, top1 (zero-shot, %), plain and decisive, as of the plan.
-        steps: of the activation quantizers in the image tower, by encoder, bits, draw and method,
-            of the plain plans.
-        errors: of the image tower's modules, by encoder, draw and method, of the decisive plans
-            that learned the rounding.
+            method, top1 (zero-shot, %), and decisive, as of the plan.
+        steps: of the activation quantizers in the image tower, by encoder, bits, draw and method.
+        errors: of the image tower's modules, by encoder, draw and method, of plans that learned
+            the rounding; of several, the last.
         alone: Top-1 (%) without calibration images, by encoder and draw, a column each of
             `ALONE`; None where it was not asked for.
     """
@@ -187,15 +177,15 @@ def compare(
         tests: test images of each draw.
         dataset: of the zero-shot task.
         folder: where quantized image towers are kept (see `quantize_image`).
-        without_images: whether plans that are decisive and plain are also measured without
-            calibration images.
+        without_images: whether plans that are decisive are also measured without calibration
+            images.
     """
     rows, steps, errors, alone = [], {}, {}, {}
     ranges: dict[tuple[Any, ...], ImageRanges] = {}  # by what decides them
     for plan, text_done in text_towers(clips, plans, dataset):
         name, k, iterations = plan.encoder, plan.draw, plan.settings.reconstruction_iterations
         texts = task_features(text_done, clips[name][1], dataset)
-        for kind in ALONE if without_images and plan.decisive and plan.plain else ():
+        for kind in ALONE if without_images and plan.decisive else ():
             model = quantize_without_images(text_done, kind)
             alone[name, k, ALONE[kind]] = 100 * top1(model, texts, tests[k])
         own = [method for *of, method in images if of == [name, k]]
@@ -206,12 +196,11 @@ def compare(
             if iterations == 0:  # nothing learned has changed them
                 ranges.setdefault(key, quantized.image_ranges())
             row = [name, plan.bits, iterations, k, method, 100 * top1(quantized, texts, tests[k])]
-            rows.append([*row, plan.plain, plan.decisive])
-            if plan.plain:
-                steps[name, plan.bits, k, method] = image_steps(quantized)
-            if plan.decisive and quantized.errors:
+            rows.append([*row, plan.decisive])
+            steps[name, plan.bits, k, method] = image_steps(quantized)
+            if iterations:
                 errors[name, k, method] = [e for e in quantized.errors if ".visual." in e.name]
-    columns = ["encoder", "bits", "iterations", "draw", "method", "top1", "plain", "decisive"]
+    columns = ["encoder", "bits", "iterations", "draw", "method", "top1", "decisive"]
     found = pd.Series(alone).rename_axis(["encoder", "draw", "activations"]) if alone else None
     table = None if found is None else found.unstack()
     return Comparison(pd.DataFrame(rows, columns=columns), steps, errors, table)

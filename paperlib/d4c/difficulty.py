@@ -191,9 +191,11 @@ def main() -> None:
     sizes = {"draws": options.draws, "bits": BITS, "test_images": options.test_images}
     for spread, (encoder, clip) in itertools.product(SPREADS, clips.items()):
         of = {"encoder": encoder, "spread": spread}
-        _add(options.folder / FILE, of, measure, options.dataset, spread, encoder, clip, **sizes)
+        add_rows(
+            options.folder / FILE, of, measure, options.dataset, spread, encoder, clip, **sizes
+        )
     for encoder, clip in clips.items():
-        _add(
+        add_rows(
             options.folder / COURSE,
             {"encoder": encoder},
             measure_course,
@@ -204,10 +206,17 @@ def main() -> None:
         )
 
 
-def _add(
+def add_rows(
     file: Path, of: dict[str, Any], measured: Callable[..., pd.DataFrame], *given: Any, **sizes: Any
 ) -> None:
-    """Measure, and add the rows to a table, unless it has rows of this kind."""
+    """Measure, and add the rows to a table, unless it has rows of this kind.
+
+    Args:
+        file: of the table, CSV.
+        of: the kind: the value that these columns of its rows have.
+        measured: gives the rows, with bits, method and top1 among the columns.
+        given, sizes: what `measured` takes.
+    """
     done = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=list(of))
     if (done[list(of)] == pd.Series(of)).all(axis=1).any():
         return

@@ -71,12 +71,9 @@ class QuantizationSizes(DecisiveSizes):
 
     Attributes:
         bits: the paper's bit-widths, with so many of the draws at each.
-        learned: so many of the draws have the encoders' own reconstruction at the decisive
-            bit-widths too.
     """
 
     bits: Mapping[str, int]
-    learned: int
 
 
 @dataclass(frozen=True)
@@ -170,10 +167,10 @@ SIZES = {
         "paper": SynthesisSizes({"resnet": LONGER_D4C}, True, (0,), 8),
     },
     "12_quantization": {
-        "smoke": QuantizationSizes(TINY_CLIPS, False, DECISIVE, 1, 20, NEAREST, {"W4A8": 1}, 1),
-        "default": QuantizationSizes(SHORT_CLIPS, True, DECISIVE, 5, 300, NEAREST, PAPER_BITS, 1),
+        "smoke": QuantizationSizes(TINY_CLIPS, False, DECISIVE, 1, 20, NEAREST, {"W4A8": 1}),
+        "default": QuantizationSizes(SHORT_CLIPS, True, DECISIVE, 5, 300, NEAREST, PAPER_BITS),
         "paper": QuantizationSizes(
-            LONGER_CLIPS, True, DECISIVE_CIFAR, 5, 1000, NEAREST, PAPER_BITS, 1
+            LONGER_CLIPS, True, DECISIVE_CIFAR, 5, 1000, NEAREST, PAPER_BITS
         ),
     },
     "13_ablation": {

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from paperlib.d4c.methods import METHODS, TITLES
 from paperlib.d4c.prompts import GENERIC_NAMES
-from paperlib.d4c.quantized_clip import ModuleError
 from paperlib.d4c.semantics import embed, prompt_similarities, share_out_of_range
 from paperlib.d4c.synthesis import Synthesis, foregrounds
 from paperlib.intervals import student
@@ -238,30 +237,6 @@ def over_draws(values: Iterable[float]) -> tuple[float, float] | None:
     """Ends of the 95 % interval of the mean, by Student's t; None of a single draw."""
     ends = student(values)
     return None if math.isnan(ends[0]) else ends
-
-
-def rounding_table(
-    errors: Mapping[tuple[str, int, str], Sequence[ModuleError]],
-) -> pd.DataFrame:
-    """How far the learned rounding had decided when it was cut, mean over draws.
-
-    Args:
-        errors: of the modules of the image tower, by encoder, draw and method.
-    """
-    columns = ["undecided roundings (%)", "modules", "of them worse, kept nearest"]
-    rows = [
-        [
-            encoder,
-            method,
-            100 * np.mean([each.undecided for each in found]),
-            len(found),
-            sum(each.learned > each.before for each in found),
-        ]
-        for (encoder, _, method), found in errors.items()
-    ]
-    keys = ["encoder", "method"]
-    table = pd.DataFrame(rows, columns=keys + columns).groupby(keys, sort=False).mean()
-    return table.round({"undecided roundings (%)": 0, "modules": 0}).round(1)
 
 
 def widening(steps: Mapping[Hashable, Tensor], key: Sequence[Hashable], method: str) -> float:

@@ -33,6 +33,13 @@ def test_gains_stand_beside_what_is_at_stake():
         }
 
 
+def test_the_learned_rounding_has_claims_of_its_own():
+    found = list(claimed.gain_claims(gains(), {"vit": "W4A3"}, 300, claimed.LEARNED))
+    assert [one.claim for one in found] == ["d4c-1-learned-vit", "d4c-1-learned-control-vit"]
+    plain = list(claimed.gain_claims(gains(), {"vit": "W4A3"}, 300))
+    assert [one[1:] for one in found] == [one[1:] for one in plain[:2]]
+
+
 def test_one_draw_has_no_interval():
     (first, *_) = claimed.gain_claims(gains(draws=[0]), {"vit": "W4A3"}, 20)
     assert first.values == [0] and first.about["scale"] == "ViT, W4A3; 20 images, 1 draws"

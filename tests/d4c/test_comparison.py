@@ -44,8 +44,7 @@ def tests():
 
 def in_short(plans):
     return [
-        (p.encoder, p.bits, p.draw, p.settings.reconstruction_iterations, p.decisive, p.plain)
-        for p in plans
+        (p.encoder, p.bits, p.draw, p.settings.reconstruction_iterations, p.decisive) for p in plans
     ]
 
 
@@ -55,13 +54,12 @@ def test_plans_of_the_notebooks():
         encoders={"vit": TINY},
         seeds=3,
         bits={"W4A8": 2, "W4A3": 3, "W8A8": 9},
-        learned=1,
     )
     plans = quantization_plans(sizes, 5)
-    decisive = [("vit", "W4A3", k, 0, True, True) for k in range(3)]
-    others = [("vit", "W4A8", k, 0, False, True) for k in range(2)]
-    others += [("vit", "W8A8", k, 0, False, True) for k in range(3)]
-    assert in_short(plans) == [*decisive, *others, ("vit", "W4A3", 0, 2, True, False)]
+    decisive = [("vit", "W4A3", k, 0, True) for k in range(3)]
+    others = [("vit", "W4A8", k, 0, False) for k in range(2)]
+    others += [("vit", "W8A8", k, 0, False) for k in range(3)]
+    assert in_short(plans) == [*decisive, *others]
     assert decisive_plans(sizes, 5) == plans[:3]
     assert {p.without for p in plans if not p.decisive} == {("spectrum",)}
     assert {p.without for p in plans if p.decisive} == {()}
@@ -70,7 +68,7 @@ def test_plans_of_the_notebooks():
     whole = in_short(quantization_plans(replace(sizes, rounding={}), 5))
     assert whole == [(*row[:3], 2, *row[4:]) for row in [*decisive, *others]]
     sizes = replace(SIZES["14_deployment"]["default"], encoders={"vit": TINY})
-    rows = [("vit", bits, 0, 2, False, True) for bits in ("W4A8", "W2A8")]
+    rows = [("vit", bits, 0, 2, False) for bits in ("W4A8", "W2A8")]
     assert in_short(first_plans(sizes, 5)) == rows
 
 
@@ -103,7 +101,7 @@ def test_what_is_compared_is_what_a_plain_loop_finds(vit_clip, images, tests, tm
     nearest = {**TINY, **NEAREST}
     plans = plans_at("vit", "W4A3", nearest, range(2), 0, decisive=True)
     plans += plans_at("vit", "W4A8", nearest, [1], 0, without=("real",))
-    plans += plans_at("vit", "W4A3", TINY, [0], 0, decisive=True, plain=False)
+    plans += plans_at("vit", "W4A2", TINY, [0], 0)
     found = compare(vit_clip, plans, images, tests, "openmoji", tmp_path, without_images=True)
     rows, templates = [], zero_shot_task("openmoji").templates
     for plan in plans:
@@ -114,19 +112,18 @@ def test_what_is_compared_is_what_a_plain_loop_finds(vit_clip, images, tests, tm
             share = 100 * top1(model, texts, tests[plan.draw])
             iterations = plan.settings.reconstruction_iterations
             row = ["vit", plan.bits, iterations, plan.draw, method, share]
-            rows.append([*row, plan.plain, plan.decisive])
-            if plan.plain:
-                steps = found.steps["vit", plan.bits, plan.draw, method]
-                assert torch.equal(steps, image_steps(model))
-            else:
+            rows.append([*row, plan.decisive])
+            steps = found.steps["vit", plan.bits, plan.draw, method]
+            assert torch.equal(steps, image_steps(model))
+            if iterations:
                 mine = [error.name for error in found.errors["vit", 0, method]]
                 assert mine and all(".visual." in name for name in mine)
-        if plan.decisive and plan.plain:
+        if plan.decisive:
             model = quantize_without_images(text_done, "dynamic")
             share = 100 * top1(model, texts, tests[plan.draw])
             assert found.alone["dynamic activations"]["vit", plan.draw] == share
     pd.testing.assert_frame_equal(found.top1, pd.DataFrame(rows, columns=list(found.top1)))
-    assert len(found.steps) == 5 and len(found.errors) == 2
+    assert len(found.steps) == 7 and len(found.errors) == 2
     assert list(found.alone) == [*comparison.ALONE.values()] and len(found.alone) == 2
 
 

@@ -7,7 +7,6 @@ import torch
 from scipy.stats import ttest_1samp, wasserstein_distance
 
 from paperlib.d4c import tables
-from paperlib.d4c.quantized_clip import ModuleError
 from paperlib.d4c.tables import REFERENCE
 
 VALUES = {
@@ -85,14 +84,6 @@ def test_gains_are_over_the_baseline_of_the_encoder():
         "D4C": "50.0 ± 0.0",
         "natural spectrum": "49.5 ± 4.9",
     }
-
-
-def test_what_was_left_undecided():
-    learned = [ModuleError("a", 2.0, 1.0, 1.0, 0.5), ModuleError("b", 2.0, 2.0, 3.0, 0.3)]
-    better = [ModuleError("a", 2.0, 1.0, 1.0, 0.0), ModuleError("b", 2.0, 1.5, 1.5, 0.0)]
-    found = tables.rounding_table({("vit", 0, "d4c"): learned, ("vit", 1, "d4c"): better})
-    assert found.loc[("vit", "d4c")].tolist() == [20, 2, 0.5]
-    assert tables.rounding_table({}).empty  # nothing was learned
 
 
 def test_information_is_a_share_of_its_cap():

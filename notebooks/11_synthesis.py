@@ -73,8 +73,8 @@ from paperlib.seeds import derive, generator
 # %% [markdown]
 # ## PGSI: a prompt for every image
 #
-# The images start as white noise in CLIP's normalised pixel space. Each draws a prompt $t_i$ of
-# generic names, once. The frozen CLIP says how similar the image is to all prompts, and gradient
+# The images start as white noise in CLIP's normalised pixel space. Each draws a prompt $t_i$ from a
+# list of names, once. The frozen CLIP says how similar the image is to all prompts, and gradient
 # descent on the pixels raises its own:
 #
 # $$L = -\frac1n \sum_i \log
@@ -148,7 +148,8 @@ run.save_figure(plots.views, table, pictures)
 #
 # The four rows of the paper's ablation, from the same noise with the same prompts. They are
 # published sets, which the paper's recipe made once, unless the profile makes its own here: those
-# of OpenMoji on a GPU, in 3,000 iterations, those of CIFAR-10 on a CPU, in 1,000.
+# of OpenMoji on a GPU, in 3,000 iterations, from the generic names and with the paper's τ, those of
+# CIFAR-10 on a CPU, in 1,000, with names and τ that a pilot chose (below).
 
 # %%
 made = {}
@@ -273,8 +274,8 @@ for data_set, mine in tried.groupby("dataset", sort=False):
 # %% [markdown]
 # The rule stood before the first measurement: the paper's τ and the generic names stay, unless
 # another choice is more than a point better in the mean over encoders, W4A3 and W2A8. The published
-# sets were made before, with the paper's τ and the generic names. Where the rule chooses something
-# else, notebooks 12 and 13 do not show the best that D4C can do for this CLIP.
+# sets of CIFAR-10 follow it. Those of OpenMoji were made on a GPU before there was a pilot, with
+# the paper's τ and the generic names, and no pilot was run for them.
 #
 # **The question answered.** PGSI makes the network see the prompt, by patterns that people do not
 # see. SCG puts it in a box and makes the rest unlike it, so that an image has a before and a
@@ -285,5 +286,4 @@ for data_set, mine in tried.groupby("dataset", sort=False):
 # after every mini-batch. With eight mini-batches its rate of 0.01 moves an image as far an
 # iteration as 0.028 does with one. Where a profile makes its own images, there is one mini-batch,
 # and the rate is the paper's step: 0.03. It stops long before the paper's number of iterations.
-# Boxes are in whole pixels. The temperature is the paper's, 0.1. That is ten times the one
-# OpenAI's CLIPs have; of a small CLIP's it is another multiple.
+# Boxes are in whole pixels. The names are not the official code's: ours are of the same kinds.

@@ -221,6 +221,7 @@ def add_rows(
     if (done[list(of)] == pd.Series(of)).all(axis=1).any():
         return
     found = measured(*given, **sizes)
+    done = pd.read_csv(file) if file.is_file() else done  # another command may have added to it
     done = pd.concat([done, found], ignore_index=True) if len(done) else found
     text = done.to_csv(index=False, float_format="%.2f", lineterminator="\n")
     write_files({file: text.encode()})

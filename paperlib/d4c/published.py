@@ -31,6 +31,7 @@ from paperlib.d4c.synthesis import Synthesis, draw_beginning, foregrounds, synth
 from paperlib.d4c.tables import information_table
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.data import LabelledImages
+from paperlib.files import FileError
 from paperlib.models.clip import Tokenizer, image_size
 from paperlib.seeds import derive
 
@@ -182,13 +183,19 @@ def iterations_in_words(
         dataset, encoder, published: as for `calibration_set`.
         methods: that have a synthesis, D4C among them.
         settings: of a synthesis made here.
+
+    Raises:
+        FileError: published sets were made with several temperatures or lists of names.
     """
     counts = dict.fromkeys(methods, settings.synthesis_iterations)
     prompted = ""
     if published:
         cards = {method: read_card(dataset, encoder, method) for method in methods}
         counts = {m: card["settings"]["synthesis_iterations"] for m, card in cards.items()}
-        temperature, names = cards["d4c"]["settings"]["temperature"], cards["d4c"]["names"]
+        asked = {(c["settings"]["temperature"], c["names"]) for c in cards.values() if "names" in c}
+        if len(asked) > 1:
+            raise FileError(f"sets of {dataset}, {encoder}: of several τ and names: {asked}")
+        ((temperature, names),) = asked
         if (temperature, names) != (Settings.temperature, "generic"):
             prompted = f", τ = {temperature:.2g}, {names} names"
     usual = max(counts.values())

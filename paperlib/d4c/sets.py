@@ -4,18 +4,19 @@ The recipe takes hours of a CPU. So a set is made by a command, and notebooks re
 
     python -m paperlib.d4c.sets --dataset openmoji --encoder resnet --methods d4c bns
 
-A set of N images has the settings of the paper's released configuration. The first set of D4C and
-of the baseline is whole, of the others the first `PART` images are kept, which are those that the
-whole set would have (`paperlib.d4c.optimiser.Part`); `--images 16` makes so many of every set. The
-card says how the first mini-batch came about (loss, standard deviation, total variation, values out
-of range by iteration), so that a few iterations made again tell whether the code still makes this
-set (`paperlib.d4c.made_again`).
+A set of N images has the settings of the paper's released configuration, but for what the command
+is told: `--iterations`, and for D4C `--temperature` and `--names`. The first set of D4C and of the
+baseline is whole, of the others the first `PART` images are kept, which are those that the whole
+set would have (`paperlib.d4c.optimiser.Part`); `--images 16` makes so many of every set. The card
+says how the first mini-batch came about (loss, standard deviation, total variation, values out of
+range by iteration), so that a few iterations made again tell whether the code still makes this set
+(`paperlib.d4c.made_again`).
 """
 
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,8 @@ def make(
     if method in ABLATION:
         settings, prompted = settings_of(method, settings), {"names": names}
         done = synthesise_parts(model, tokenizer, settings, parts, NAMES[names], **given)
-    else:
+    else:  # neither has a temperature or names
+        settings, names = replace(settings, temperature=Settings.temperature), "generic"
         whole = baseline_parts(method, model, settings, parts, **given)
         done = whole.split(parts, settings.synthesis_batch)
     pictures, sets = encode_sets("-".join(titles.values()), parts, done, last)
@@ -172,11 +174,14 @@ def main() -> None:
         parser.error(f"--images {options.images}: {valid}")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     clip = load_encoders(options.dataset, [options.encoder])[options.encoder]
-    settings = Settings(
-        temperature=temperature_of(options.temperature, clip[0]),
-        synthesis_iterations=options.iterations,
-        synthesis_autocast=options.autocast,
-    )
+    try:
+        settings = Settings(
+            temperature=temperature_of(options.temperature, clip[0]),
+            synthesis_iterations=options.iterations,
+            synthesis_autocast=options.autocast,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     for method in options.methods:
         unfinished = options.work and options.work / f"{options.encoder}-{method}.pt"
         given = options.folder, options.draws, options.together, unfinished, options.images

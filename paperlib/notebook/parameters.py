@@ -48,7 +48,6 @@ PARTS = {
     "few": "images",
     "occluded": "images",
     "timed_images": "test_images",
-    "learned": "seeds",
 }
 CHOSEN = ("encoders",)  # mappings of which a change may name the entries that are left
 BITS = re.compile(r"W[2-8]A[2-8]")

@@ -13,6 +13,7 @@ from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.learned import COLUMNS, LEARNED, again, learned_rows, load_learned
 from paperlib.d4c.sizes import DECISIVE, SIZES, TINY_D4C
 from paperlib.d4c.zero_shot import load_draws
+from paperlib.files import FileError
 
 FEW = {"vit": {**TINY_D4C, "range_fractions": 2}}
 
@@ -56,41 +57,96 @@ def test_one_row_is_learned_again_and_another_result_is_refused(clips, images, t
     table = again(rows, clips, sizes, images, tests, "openmoji")
     (row,) = table.itertuples(index=False)
     assert row[:4] == ("vit", "W4A3", 0, "d4c") and row[4] == row[5] and row[6] == row[7]
-    other = rows.assign(top1=rows.top1 + 10)
-    for wrong in (other, rows[rows.draw == 1]):
-        with pytest.raises(ValueError, match=r"measure it again: python -m paperlib\.d4c\.learned"):
-            again(wrong, clips, sizes, images, tests, "openmoji")
+    for wrong in ({"top1": rows.top1 + 3}, {"undecided": rows.undecided / 2}):
+        with pytest.raises(ValueError, match="learned again, a row differs"):
+            again(rows.assign(**wrong), clips, sizes, images, tests, "openmoji")
 
 
-def test_an_interrupted_command_measures_the_rest(clips, tmp_path, monkeypatch, capsys):
-    small = replace(SIZES["12_quantization"]["smoke"], encoders=FEW, seeds=2, published=True)
-    monkeypatch.setitem(learned.SIZES, "12_quantization", {"default": small})
+@pytest.fixture
+def small(clips, monkeypatch):
+    """The command's sizes; two draws of two methods."""
+    sizes = replace(SIZES["12_quantization"]["smoke"], encoders=FEW, seeds=2, published=True)
+    monkeypatch.setattr(learned, "usual_sizes", lambda _: sizes)
     monkeypatch.setattr(learned, "LEARNED", {})
+    monkeypatch.setattr(learned, "METHODS", 2)
     monkeypatch.setattr(learned, "methods_of", lambda _: ["gaussian", "d4c"])
     monkeypatch.setattr(learned, "load_encoders", lambda *_: clips)
-    file = tmp_path / "learned.csv"
-    for draws, lines in ((1, 1), (2, 1), (2, 0)):
+    return sizes
+
+
+@pytest.fixture
+def measure(tmp_path, monkeypatch, capsys):
+    """The command, for so many draws; the lines that it printed."""
+
+    def call(draws):
+        file = tmp_path / "learned.csv"
         words = ["learned", "--encoders", "vit", "--draws", str(draws), "--file", str(file)]
         monkeypatch.setattr(sys, "argv", words)
         learned.main()
-        assert len(capsys.readouterr().out.splitlines()) == lines
-    table = load_learned("openmoji", file)
-    assert list(table) == COLUMNS and table.draw.tolist() == [0, 0, 1, 1]
-    assert load_learned("cifar10", file).empty
-    pd.testing.assert_frame_equal(table, pd.read_csv(file))
+        return capsys.readouterr().out.splitlines()
+
+    return call
+
+
+def test_the_command_measures_what_is_missing_or_of_other_sets(small, measure, tmp_path):
+    file = tmp_path / "learned.csv"
+    assert load_learned("openmoji", small, 0, file) is None
+    assert len(measure(1)) == 1
+    with pytest.raises(FileError, match=r"learned\.csv: rows are missing.*--dataset openmoji"):
+        load_learned("openmoji", small, 0, file)
+    assert measure(2)[0].endswith("2 of 2 rows are kept")
+    rows = load_learned("openmoji", small, 0, file)
+    assert list(rows) == COLUMNS and rows.draw.tolist() == [0, 0, 1, 1]
+    assert rows.method.tolist() == ["gaussian", "d4c"] * 2
+    table = pd.read_csv(file)
+    table.loc[3, "made_from"] = "0" * 16  # D4C's of the second draw: another set
+    table.to_csv(file, index=False)
+    with pytest.raises(FileError, match="or of other sets or weights"):
+        load_learned("openmoji", small, 0, file)
+    assert measure(2)[0].endswith("2 of 4 rows are kept")
+    pd.testing.assert_frame_equal(load_learned("openmoji", small, 0, file), rows)
+
+
+def test_a_run_of_another_seed_or_other_sizes_takes_no_published_rows(small, measure, tmp_path):
+    file = tmp_path / "learned.csv"
+    measure(2)
+    other = {"vit": {**FEW["vit"], "range_fractions": 3}}
+    changes = {"encoders": other, "published": False, "test_images": 30, "seeds": 1}
+    changes["decisive"] = {"vit": "W2A8"}
+    for name, value in changes.items():
+        assert load_learned("openmoji", replace(small, **{name: value}), 0, file) is None
+    assert load_learned("openmoji", small, 1, file) is None
+    assert load_learned("openmoji", replace(small, rounding={}), 0, file) is not None
+
+
+def test_a_row_is_made_from_sizes_weights_and_the_published_set():
+    sizes = learned.usual_sizes("openmoji")
+    first = learned.made_from("openmoji", "vit", 0, "d4c", sizes)
+    longer = {"vit": {**sizes.encoders["vit"], "images": 16}}
+    others = [
+        learned.made_from("openmoji", "vit", 1, "d4c", sizes),
+        learned.made_from("openmoji", "vit", 0, "pse", sizes),
+        learned.made_from("openmoji", "vit", 0, "d4c", replace(sizes, test_images=7)),
+        learned.made_from("openmoji", "vit", 0, "d4c", replace(sizes, encoders=longer)),
+        learned.made_from("openmoji", "resnet", 0, "spectrum", sizes),
+        learned.made_from("openmoji", "vit", 0, "spectrum", sizes),
+    ]
+    assert len({first, *others}) == 7
+    noise = learned.made_from("openmoji", "vit", 0, "gaussian", sizes)  # no set of its own
+    assert noise == others[-1]
 
 
 @pytest.mark.parametrize("dataset", ["openmoji", "cifar10"])
 def test_the_published_table_is_whole(dataset):
-    """Every draw and method, of rounding that has decided, at the notebook's bit-widths."""
-    table = load_learned(dataset)
-    sizes = SIZES["12_quantization"]["default" if dataset == "openmoji" else "paper"]
+    """Every draw and method, of rounding that has decided; one encoder alone can be read."""
+    sizes = learned.usual_sizes(dataset)
+    rows = load_learned(dataset, sizes, 0)
     for encoder, baseline in (("resnet", "bns"), ("vit", "pse")):
-        mine = table[table.encoder == encoder]
+        mine = rows[rows.encoder == encoder]
         assert (mine.bits == sizes.decisive[encoder]).all()
-        methods = {"real", "gaussian", "spectrum", baseline, "d4c"}
-        for _, drawn in mine.groupby("draw"):
-            assert set(drawn.method) == methods and len(drawn) == len(methods)
-        assert mine.draw.nunique() == sizes.seeds
-    assert (table.iterations == LEARNED["reconstruction_iterations"]).all()
-    assert (table.undecided < 5).all() and table.top1.between(0, 100).all()
+        drawn = ["real", "gaussian", "spectrum", baseline, "d4c"]
+        assert mine.method.tolist() == drawn * sizes.seeds
+    assert (rows.iterations == LEARNED["reconstruction_iterations"]).all()
+    assert (rows.undecided < 5).all() and rows.top1.between(0, 100).all()
+    alone = replace(sizes, encoders={"vit": sizes.encoders["vit"]})
+    assert set(load_learned(dataset, alone, 0).encoder) == {"vit"}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from paperlib.d4c import made_again, pilot, sets
+from paperlib.d4c import made_again, pilot, published, sets
 from paperlib.d4c.baselines import baseline_parts
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import ABLATION, calibration_images, data_free_baseline
@@ -112,6 +112,14 @@ def test_a_set_of_other_names_and_its_own_temperature(clips, tmp_path, monkeypat
     one = synthesise(*clips["vit"], settings, NAMES["ImageNet"]).images[:16]
     assert (found.images - one).abs().max() < 0.03
     assert made_again.beside_the_card(clips["vit"], found).difference.abs().max() < 0.01
+    command = load(tmp_path, clips, "pse").card["command"]
+    assert "--temperature" not in command and "--names" not in command
+    for wrong in ("hot", "nan", "0", "inf"):
+        words = f"sets --dataset openmoji --encoder vit --methods d4c --temperature {wrong}"
+        monkeypatch.setattr("sys.argv", words.split())
+        with pytest.raises(SystemExit):
+            sets.main()
+        assert "error: temperature" in capsys.readouterr().err
     found.card["names"] = "generic"
     with pytest.raises(ValueError, match="the code or the settings are others"):
         made_again.beside_the_card(clips["vit"], found)
@@ -206,6 +214,8 @@ def test_every_published_set_is_whole(dataset, tower):
             assert found.card["sets"][draw]["seed"] == derive(0, "draw", draw)
             assert 0.3 < found.images.std() < 1.3
             seen.add(found.card["sets"][draw]["fingerprint"])
+        names = {"openmoji": "generic", "cifar10": "ImageNet"}[dataset]
+        assert found.card.get("names") == (names if method in ABLATION else None)
         paper = Settings()
         changed = {
             name: value
@@ -215,6 +225,8 @@ def test_every_published_set_is_whole(dataset, tower):
         short = 2_000 if (tower, method) == ("vit", "d4c") else 3_000
         last = short if dataset == "openmoji" else 1_000
         own = {"synthesis_autocast": True} if dataset == "cifar10" else {}
+        if dataset == "cifar10" and method in ABLATION:
+            own |= {"temperature": temperature_of("own", model)}
         assert changed == own | ({"synthesis_iterations": last} if last != 3_000 else {})
         assert (f"--iterations {last}" in found.card["command"]) == (last != 3_000)
         assert ("--images 16" in found.card["command"]) == (dataset == "cifar10")
@@ -300,6 +312,19 @@ def test_iterations_in_words():
     assert words == "3 iterations of synthesis"
 
 
+def test_other_temperatures_and_names_are_said(monkeypatch):
+    cards = {m: {"settings": {"synthesis_iterations": 9, "temperature": 0.5}} for m in ABLATION}
+    prompted = {m: {**card, "names": "ImageNet"} for m, card in cards.items()}
+    monkeypatch.setattr(
+        published, "read_card", lambda _, __, m: {"pse": cards["d4c"]}.get(m) or prompted[m]
+    )
+    words = iterations_in_words("openmoji", "vit", ["pse", *ABLATION], SHORT, published=True)
+    assert words == "9 iterations of synthesis, τ = 0.5, ImageNet names"
+    prompted["pgsi"]["names"] = "generic"
+    with pytest.raises(FileError, match="sets of openmoji, vit: of several τ and names"):
+        iterations_in_words("openmoji", "vit", ABLATION, SHORT, published=True)
+
+
 def test_a_choice_is_a_temperature_and_a_list_of_names(clips, monkeypatch):
     model = clips["vit"][0]
     scale = model.logit_scale.exp().item()
@@ -350,6 +375,11 @@ def tried():
         for bits in pilot.BITS
     ]
     return pd.DataFrame(rows, columns=names)
+
+
+def test_the_published_sets_of_cifar10_follow_the_pilot():
+    tried = pilot.load_pilot()
+    assert chosen(tried[tried.dataset == "cifar10"]) == ("10 / logit scale", "ImageNet")
 
 
 def test_the_pilot_s_rule(tried):

@@ -275,7 +275,8 @@ for data_set, mine in tried.groupby("dataset", sort=False):
 # The rule stood before the first measurement: the paper's τ and the generic names stay, unless
 # another choice is more than a point better in the mean over encoders, W4A3 and W2A8. The published
 # sets of CIFAR-10 follow it. Those of OpenMoji were made on a GPU before there was a pilot, with
-# the paper's τ and the generic names, and no pilot was run for them.
+# the paper's τ and the generic names. Where the rule chooses something else for it, notebooks 12
+# and 13 do not show the best that D4C can do for its CLIPs.
 #
 # **The question answered.** PGSI makes the network see the prompt, by patterns that people do not
 # see. SCG puts it in a box and makes the rest unlike it, so that an image has a before and a

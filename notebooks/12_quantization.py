@@ -453,5 +453,5 @@ run.claims_table()
 # it, and W6A6 and W8A8 one draw. The paper profile, on CIFAR-10, has an eighth of the paper's
 # images and a third of their iterations. Its prompts and its τ for D4C are those that the pilot of
 # notebook 11 chose there, on a seed that is not measured here; OpenMoji's are the paper's τ and our
-# generic names, chosen before its pilot. The draws differ in test and calibration images, not in
-# the training of the CLIPs.
+# generic names, made before there was a pilot. The draws differ in test and calibration images, not
+# in the training of the CLIPs.

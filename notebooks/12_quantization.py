@@ -273,8 +273,8 @@ worse.rename(index=ENCODERS | TITLES).round(1)
 # %% [markdown]
 # One row of a published table is learned again: D4C's images of the first draw, the last encoder.
 # Five points of accuracy, or a quarter of what is undecided, would stop the notebook (another CPU
-# rounds otherwise, which learning carries on). That sets and weights are those that were measured is
-# checked for every row.
+# rounds otherwise, which learning carries on). That sets and weights are those that were measured
+# is checked for every row.
 
 # %%
 if published:

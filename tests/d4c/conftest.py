@@ -126,3 +126,11 @@ def vit_clip(tokenizer):
     """One small CLIP, untrained, by the name of its tower."""
     torch.manual_seed(0)
     return {"vit": (build_small_clip("vit", tokenizer.vocab_size).eval(), tokenizer)}
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Calibration images of a ViT by encoder, draw and method: two draws of two methods."""
+    draw = torch.Generator().manual_seed(0)
+    keys = [("vit", k, method) for k in range(2) for method in ("real", "d4c")]
+    return {key: torch.randn(4, 3, 64, 64, generator=draw) for key in keys}

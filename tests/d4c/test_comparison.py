@@ -31,13 +31,6 @@ TINY = {**TINY_D4C, "range_fractions": 2}
 
 
 @pytest.fixture(scope="module")
-def images():
-    draw = torch.Generator().manual_seed(0)
-    keys = [("vit", k, method) for k in range(2) for method in ("real", "d4c")]
-    return {key: torch.randn(4, 3, 64, 64, generator=draw) for key in keys}
-
-
-@pytest.fixture(scope="module")
 def tests():
     return load_draws("openmoji", "test", 8, 2, 0)
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-import torch
 
 from paperlib.d4c import learned
 from paperlib.d4c.comparison import compare, plans_at
@@ -21,13 +20,6 @@ FEW = {"vit": {**TINY_D4C, "range_fractions": 2}}
 @pytest.fixture(scope="module")
 def clips():
     return load_encoders("openmoji", ["vit"])
-
-
-@pytest.fixture(scope="module")
-def images():
-    draw = torch.Generator().manual_seed(0)
-    keys = [("vit", k, method) for k in range(2) for method in ("real", "d4c")]
-    return {key: torch.randn(4, 3, 64, 64, generator=draw) for key in keys}
 
 
 @pytest.fixture(scope="module")

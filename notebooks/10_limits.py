@@ -54,7 +54,12 @@ from paperlib.d4c.encoders import ENCODERS, chosen_encoders, other_towers
 from paperlib.d4c.methods import TITLES, data_free_baseline
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.published import calibration_sets, iterations_in_words, told_of_first_sets
-from paperlib.d4c.semantics import patch_similarities, prompt_similarities, told_apart
+from paperlib.d4c.semantics import (
+    check_sight,
+    patch_similarities,
+    prompt_similarities,
+    told_apart,
+)
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.tables import (
     REFERENCE,
@@ -145,10 +150,17 @@ for key, drawn in every.items():
 # p(t \mid x) = \mathrm{softmax}_t\, \cos\bigl(f(x), g(t)\bigr)/\tau,$$
 #
 # with the judge's own temperature: 1 if the images show nothing or all the same, at most their
-# number if each shows something else. Noise is the null control, real images the positive one.
+# number if each shows something else. Noise is the null control, real images the positive one: a
+# judge that tells two prompts apart in noise, or no more in real images, would stop the notebook.
 
 # %%
-told = told_apart(other_towers(dataset, clips), images)
+judges = other_towers(dataset, clips)
+for name, (judge, _) in judges.items():
+    print(f"{ENCODERS[name]}'s images are judged at τ = {1 / judge.logit_scale.exp().item():.3f}")
+
+# %%
+told = told_apart(judges, images)
+check_sight(told)
 information = information_table(told, count)
 information.rename(index=TITLES | ENCODERS).round(2)
 

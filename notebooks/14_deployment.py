@@ -10,10 +10,13 @@
 # # 14 · Deployment: a quantized CLIP as a file, and on integers
 #
 # **Question.** What is left of the simulation when a quantized CLIP is saved, read back, and its
-# image tower run with real 8-bit integers: how large, how fast, how accurate is it?
+# image tower run with real 8-bit integers: how large, how fast, how accurate is it? And which
+# layers have to pay for a smaller file?
 #
 # **In the paper.** D4C, [arXiv 2511.15411](https://arxiv.org/abs/2511.15411), simulates
-# quantization in floating point, as is usual. Size and speed are what quantization is for.
+# quantization in floating point, as is usual, and gives all layers of the image tower the same
+# bits. Size and speed are what quantization is for. It says that a ViT's ranges can be folded into
+# the norms before them, and does not measure it.
 #
 # A small CLIP judges images by sentences: two networks, the *towers*, turn an image and a text into
 # features, and the text whose features are most alike is the answer. Quantized at WnAm, its weights
@@ -50,14 +53,15 @@ named = {"model": model, "weights": weights}
 run = start("14_deployment", sizes, profile=profile, seed=seed, dataset=dataset, **named)
 
 # %%
+import pandas as pd
 import torch
 
-from paperlib.d4c import deployment, integer, plots
-from paperlib.d4c.comparison import first_plans, text_towers
-from paperlib.d4c.encoders import chosen_encoders
-from paperlib.d4c.pipeline import quantize_image
+from paperlib.d4c import deployment, integer, plots, sensitivity
+from paperlib.d4c.comparison import first_plans
+from paperlib.d4c.encoders import ENCODERS, chosen_encoders
 from paperlib.d4c.published import calibration_sets
-from paperlib.d4c.zero_shot import load_images
+from paperlib.d4c.zero_shot import load_images, task_features, top1
+from paperlib.notebook.words import beside_zero, compared, counted, number
 from paperlib.paths import outputs_dir
 
 # %% [markdown]
@@ -72,11 +76,24 @@ test = load_images(dataset, "test", own.test_images, seed)
 methods, kept = {name: ["d4c"] for name in clips}, outputs_dir() / "calibration_images"
 images = calibration_sets(dataset, clips, methods, own, seed, [None], kept)
 
+# %% [markdown]
+# A ViT's layers behind a LayerNorm, q, k, v and the first of the MLP, have an input with a scale
+# and a zero point for each channel $c$. These can be *folded* into the LayerNorm:
+#
+# $$\gamma'_c = \gamma_c / r_c, \quad \beta'_c = \beta_c / r_c + t_c, \quad
+# W' = W\,\mathrm{diag}(r), \quad b' = b - W' t.$$
+#
+# Here $r_c$ is the scale of the channel over their mean, and $t_c$ moves its zero point to their
+# mean. One scale and zero point in all are left, and q, k and v share one quantizer of their input.
+# In floating point the network is the same, and the codes of the activations stay as they were. But
+# the weights now hold the scales of the channels, and their ranges are searched and their rounding
+# learned after that, so few bits may fit them worse. A ViT is quantized both ways, with the same
+# images.
+
 # %%
-quantized = {}
-for plan, text_done in text_towers(clips, first_plans(own, seed), dataset):
-    given = images[plan.encoder, 0, "d4c"], outputs_dir() / "quantized"
-    quantized[plan.encoder, plan.bits] = quantize_image(text_done, *given)
+given = clips, first_plans(own, seed), images, dataset, outputs_dir() / "quantized"
+quantized, nearest = deployment.quantize_towers(*given)
+texts = {n: task_features(model, clips[n][1], dataset) for n, model in nearest.items()}
 
 # %% [markdown]
 # ## Save and read back
@@ -111,7 +128,9 @@ print("equal bit for bit:", deployment.same_features(quantized, loaded, some))
 #
 # oneDNN, a part of torch, computes such sums: 8 bits times 8 bits into 32. Codes of fewer bits are
 # stretched to 8 when they are loaded, so they are not faster than 8-bit ones, only smaller in the
-# file. Layers whose inputs have a range a channel stay as they are; ViTs have such.
+# file. Layers whose inputs have a range a channel stay as they are: those of a ViT that is not
+# folded. Folded, all its linear layers run on integers; the products q·k and softmax·v of its
+# attention do not, they stay in floating point, of values that are quantized.
 
 # %%
 print("torch has integer products on this processor:", integer.has_kernels())
@@ -129,8 +148,18 @@ differences.round(4)
 
 # %%
 timed = own.timed_images, own.timed_seconds
-measured = deployment.side_by_side(clips, loaded, towers, test, dataset, *timed)
+measured, right = deployment.side_by_side(clips, loaded, towers, test, dataset, *timed)
 measured.round(2)
+
+# %% [markdown]
+# What folding costs in accuracy, image by image: both kinds of a ViT see the same test images, so
+# the difference has an interval over them.
+
+# %%
+for _, row in deployment.folding_gains(right).iterrows():
+    words = beside_zero(row.low, row.high)
+    pair = compared(row["folded (%)"], row["unfolded (%)"], unit=" %", digits=3)
+    run.say(f"ViT, {row.bits}: Top-1 folded {pair} unfolded; the difference is {words}.")
 
 # %%
 run.save_figure(plots.deployment, deployment.deployment_table(files, measured))
@@ -142,13 +171,122 @@ run.save_figure(plots.deployment, deployment.deployment_table(files, measured))
 # another machine can be compared in this ratio only.
 
 # %% [markdown]
+# ## What one layer costs
+#
+# Which layers is it that lose what is lost? Quantize one layer $l$ alone, its inputs at the bits of
+# the first row above and its weights at $b$ bits, and all else in floating point. With the unit
+# feature $f_i$ of calibration image $i$ its cost is
+#
+# $$e_l(b) = \frac{1}{n} \sum_i \lVert \hat f_i^{(l, b)} - f_i \rVert^2,$$
+#
+# relative to the feature's square, which is 1. The error of the features is taken, not that of the
+# layer's own output: only the features decide a class, what later layers swallow costs nothing, and
+# all layers are told in one unit. Weights are rounded to the nearest code here, as a learned
+# rounding makes good what layers before have lost, and alone there are none.
+#
+# The null control is 8 bits, where a layer should cost next to nothing; the positive one is 2.
+
+# %%
+widths = 2, 3, 4, 8
+ranges = {n: sensitivity.weight_ranges(model, widths) for n, model in nearest.items()}
+given = {n: (model, ranges[n], images[n, 0, "d4c"]) for n, model in nearest.items()}
+found = {n: sensitivity.sensitivity(*each) for n, each in given.items()}
+costs = pd.concat(found, names=["encoder"]).reset_index("encoder")
+
+# %% [markdown]
+# Of each encoder the layers that cost most at the fewest bits, and those that cost least:
+
+# %%
+pd.concat({n: sensitivity.ends(each, widths[0], 3) for n, each in found.items()}).map(number)
+
+# %%
+run.save_figure(plots.sensitivity, costs)
+
+# %%
+for name, each in found.items():
+    wide = each.pivot(index="layer", columns="bits", values="cost")
+    sums = ", ".join(f"{bits} bits {number(cost)}" for bits, cost in wide.sum().items())
+    lower = counted(wide[widths[-1]] < wide[widths[0]] / 10)
+    run.say(f"{ENCODERS[name]}, all costs added: {sums}; a tenth or less from 2 to 8: {lower}.")
+
+# %%
+for name, each in found.items():
+    at = each[each.bits == widths[0]][["cost", "weights"]]
+    parts = 100 * at.nlargest(3, "cost").sum() / at.sum()
+    pair = compared(parts.cost, parts.weights, unit=" %")
+    run.say(f"{ENCODERS[name]}: three layers have, of all costs at 2 bits, {pair} of the weights.")
+
+# %% [markdown]
+# A row is a layer, in the order in which an image passes them; the bar goes from the most bits to
+# the fewest, and the axis is logarithmic: equal steps are equal factors. Where the bars of the
+# first rows lie right of the others, early layers are the ones to spare. A bar that is short
+# belongs to a layer whose inputs, not its weights, are what costs.
+#
+# Worth in accuracy, of the layer that costs most and of the one that costs least: the rest of the
+# image tower is in floating point, the text tower quantized as before.
+
+# %%
+for name, model in nearest.items():
+    for layer in sensitivity.ends(found[name], widths[0], 1).index:
+        one = sensitivity.alone(model, ranges[name], layer, widths[0])
+        accuracy = 100 * top1(one, texts[name], test)
+        run.say(f"{ENCODERS[name]}: with {layer} alone at 2 bits Top-1 is {accuracy:.1f} %.")
+
+# %% [markdown]
+# ## Bits a layer, under a size
+#
+# If layers differ so much, giving all of them the same bits wastes some. Under the size of all
+# weights at 3 bits, or at 4, each layer starts at 2, and again and again one gets more: the one
+# whose cost falls most for the size that it takes, until nothing fits any more. The calibration
+# images alone choose, the test images judge.
+#
+# Beside it stand the same bits for all, which is the baseline of the same size or a larger one, and
+# a control: the same choice by costs that were dealt anew among the layers. If that is as good, the
+# costs know nothing. All have the nearest rounding, activations and text tower as above.
+
+# %%
+budgets, mixed = (3, 4), {}
+for name, model in nearest.items():
+    given = ranges[name], found[name], budgets, texts[name], test, seed
+    mixed[name] = sensitivity.mixed_precision(model, *given)
+pd.concat(mixed, names=["encoder"]).droplevel(1).round(3)
+
+# %% [markdown]
+# Chosen by cost, and by costs of other layers, each beside the same bits for all of that size:
+
+# %%
+for name, rows in mixed.items():
+    for _, row in rows[rows.bits != sensitivity.SAME].iterrows():
+        words = beside_zero(row.low, row.high)
+        what = f"{ENCODERS[name]}, at most {row.budget} bits, {row.bits}"
+        run.say(f"{what}: {row.gain:+.1f} points over the same bits, {words}.")
+
+# %%
+for name, rows in mixed.items():
+    for budget, error in rows.set_index("bits").groupby("budget").error:
+        pair = compared(error[sensitivity.CHOSEN], error[sensitivity.SAME])
+        what = f"{ENCODERS[name]}, at most {budget} bits"
+        run.say(f"{what}, error of the features: by cost {pair} with the same bits.")
+
+# %% [markdown]
+# The errors of the features tell what accuracy near its ceiling cannot. Where the error stays far
+# above the added costs, layers make one another's errors larger, and a choice as if they added up
+# is none of the best; where the budget is wide, little is left to be gained.
+
+# %% [markdown]
 # **The question answered.** A saved model is as small as its bits promise, for what is quantized,
-# and reads back as it was. On integers it is as accurate as simulated, as near as the table says.
-# Whether it is faster depends on the processor and on the sizes of the layers; the table says so
-# for this one.
+# and reads back as it was. On integers it is as accurate as simulated, as near as the table says; a
+# ViT has to be folded for that to hold of all its linear layers, and what that costs or not is said
+# below the table. Whether integers are faster depends on the processor and on the sizes of the
+# layers; the table says so for this one. What layers cost differs as the figure shows, and under a
+# size a choice by that is worth what the last lines say, beside its control.
 #
 # **Deviations and limits.** Batch normalisation, activations, what is not quantized and the two
 # products of an attention stay in floating point, and every layer quantizes its input and gives a
 # floating-point output: a compiled network would fuse these. The text tower runs as simulated; its
 # features are computed once for a task. Where torch has no integer products, the notebook computes
-# the same sums in floating point and shows no speed.
+# the same sums in floating point and shows no speed. Costs, and bits chosen by them, are an
+# extension of ours with one set of calibration images, the nearest rounding, bits of the weights
+# alone, and a control dealt once; whether a learned rounding leaves anything to gain is not
+# measured. The file format has one width for the whole image tower, so sizes of mixed bits are
+# counted, not saved.

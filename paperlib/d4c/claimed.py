@@ -16,10 +16,12 @@ from paperlib.d4c.tables import over_draws
 STAKES = {  # of the columns of `gain_table`
     "gain": "real minus baseline",
     "above the spectrum": "real minus spectrum",
+    "above the best control": "real minus the best control",
     "above the middle": "real minus noise",
 }
 LEARNED = {"learned": "gain", "learned-control": "above the spectrum"}  # with learned rounding
-DECISIVE = {"decisive": "gain", "control": "above the spectrum", "real": "above the middle"}
+DECISIVE = {"decisive": "gain", "control": "above the spectrum"}
+DECISIVE |= {"best-control": "above the best control", "real": "above the middle"}
 PARTS = ("scg", "pae", "scg-to-pae", "pae-to-scg")  # in the order of `part_gains`
 
 

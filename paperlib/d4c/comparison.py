@@ -40,6 +40,7 @@ from paperlib.models.clip import Tokenizer
 from paperlib.seeds import derive
 
 Clips = Mapping[str, tuple[nn.Module, Tokenizer]]  # by encoder
+CONTROLS = ("spectrum", "leaves")  # measured where calibration images decide
 ALONE = {"dynamic": "dynamic activations", "float": "weights alone"}  # without calibration images
 
 
@@ -96,7 +97,7 @@ def decisive_plans(sizes: DecisiveSizes, seed: int) -> list[Plan]:
 def quantization_plans(sizes: QuantizationSizes, seed: int) -> list[Plan]:
     """Encoder by encoder the `decisive_plans`, then the paper's bit-widths with some of the draws.
 
-    At the paper's, noise says what any images are worth; our other control, where images decide.
+    At the paper's, noise says what any images are worth; our other controls, where images decide.
     """
     plans, draws = [], range(sizes.seeds)
     for name, own in sizes.encoders.items():
@@ -104,7 +105,7 @@ def quantization_plans(sizes: QuantizationSizes, seed: int) -> list[Plan]:
         plans += [plan for plan in decisive_plans(sizes, seed) if plan.encoder == name]
         for bits, few in sizes.bits.items():
             if bits != decisive:
-                plans += plans_at(name, bits, changes, draws[:few], seed, without=("spectrum",))
+                plans += plans_at(name, bits, changes, draws[:few], seed, without=CONTROLS)
     return plans
 
 

@@ -1,6 +1,6 @@
-r"""When do calibration images matter, and whose? A map over bit-widths and rescaled channels.
+r"""When do calibration images matter, and whose? A map over depth, bit-widths, rescaled channels.
 
-Every CLIP is measured as it is and with channels of more and more different sizes
+Every CLIP of `MAPPED` is measured as it is and with channels of more and more different sizes
 (`paperlib.d4c.rescaling`), which compute the same, at bit-widths that test ranges (W4A3), weights
 (W2A8) and the paper's (W4A8). Images that a CLIP was asked for do not depend on the rescaling: the
 published sets serve all of it. Rounding is the nearest, ranges are those of the default profile,
@@ -11,12 +11,14 @@ The first eight images of a published set were also kept after some earlier iter
 they calibrate, beside as many real ones and noise.
 
 ``python -m paperlib.d4c.difficulty`` writes ``map.csv`` and ``course.csv`` into the folder of the
-sets, encoder by encoder: an interrupted run goes on where it was.
+sets, part by part: an interrupted run goes on where it was, and parts that were measured with other
+sets or sizes are measured again.
 """
 
 import argparse
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +27,26 @@ from torch import nn
 
 from paperlib.d4c.comparison import Plan, compare, float_top1, plans_at
 from paperlib.d4c.encoders import ENCODERS, load_encoders
-from paperlib.d4c.methods import data_free_baseline
-from paperlib.d4c.published import calibration_sets
+from paperlib.d4c.published import calibration_sets, decided_by
 from paperlib.d4c.rescaling import rescaled
-from paperlib.d4c.set_store import DRAWS, FOLDER, PICTURES, load_set
+from paperlib.d4c.set_store import DRAWS, FOLDER, PICTURES, load_set, read_card
 from paperlib.d4c.sizes import NEAREST, SHORT_D4C, EncoderSizes
 from paperlib.d4c.tables import by_method, gain_table, over_draws
 from paperlib.d4c.zero_shot import load_draws
-from paperlib.files import write_files
+from paperlib.files import FileError, fingerprint, write_files
 from paperlib.models.clip import Tokenizer
-from paperlib.names import LABELLED
 from paperlib.seeds import derive
 
 SEED = 0  # of notebook 12
 SPREADS = (0.0, 0.5, 1.0, 1.5)  # σ of the logarithm of the factors
 BITS = ("W4A3", "W2A8", "W4A8")
 TEST_IMAGES = 300
+TOLERANCE = 2.0  # points of Top-1, of what is measured again on another machine
 FILE, COURSE = "map.csv", "course.csv"
-KEYS = ["encoder", "spread", "bits", "draw"]
-COLUMNS = [*KEYS, "method", "top1"]
-COURSE_KEYS = ["encoder", "bits", "draw", "method", "iterations"]
+COMMAND = "python -m paperlib.d4c.difficulty"
+KEYS = ["model", "spread", "bits", "draw"]
+COURSE_KEYS = ["model", "bits", "draw", "method", "iterations"]
+MADE_FROM = "made_from"
 GAINS = {  # of `gain_table`
     "gain": "D4C over BNS or PSE",
     "above the spectrum": "D4C over natural-spectrum noise",
@@ -53,57 +55,101 @@ GAINS = {  # of `gain_table`
 Clip = tuple[nn.Module, Tokenizer]
 
 
-def methods_of(model: nn.Module) -> list[str]:
-    """What is compared: real images, noise, our control, the tower's baseline, D4C."""
-    return ["real", "gaussian", "spectrum", data_free_baseline(model), "d4c"]
+@dataclass(frozen=True)
+class Mapped:
+    """A CLIP, and the images that calibrate and test it.
+
+    Attributes:
+        title: for tables and figures.
+        trained: data set of the CLIP and of its published sets.
+        encoder: its image tower.
+        dataset: of real calibration images, test images and classes.
+        images: in a calibration set.
+        test_images: of each draw.
+        spreads: σ that are measured.
+    """
+
+    title: str
+    trained: str
+    encoder: str
+    dataset: str = "openmoji"
+    images: int = SHORT_D4C["images"]
+    test_images: int = TEST_IMAGES
+    spreads: tuple[float, ...] = SPREADS
+
+    @property
+    def baseline(self) -> str:
+        """The paper's data-free baseline for its tower."""
+        return "bns" if self.encoder == "resnet" else "pse"
+
+    @property
+    def methods(self) -> list[str]:
+        """What is compared: real images, noise, our control, the tower's baseline, D4C."""
+        return ["real", "gaussian", "spectrum", self.baseline, "d4c"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What differs from `paperlib.d4c.settings.Settings`, but for the bit-widths."""
+        return SHORT_D4C | NEAREST | {"images": self.images}
+
+    def load(self) -> Clip:
+        """The CLIP as it was trained."""
+        return load_encoders(self.trained, [self.encoder])[self.encoder]
+
+
+DEEP = {"trained": "tiny_imagenet", "encoder": "deep_vit", "images": 16, "spreads": (0.0, 1.0)}
+PHOTOGRAPHS = {"dataset": "tiny_imagenet", "test_images": 500}
+MAPPED = {
+    **{name: Mapped(title, "openmoji", name) for name, title in ENCODERS.items()},
+    "deep": Mapped("ViT, 10 blocks", **DEEP),
+    "deep_photographs": Mapped("ViT, 10 blocks, photographs", **DEEP, **PHOTOGRAPHS),
+}
+TITLES = {name: mapped.title for name, mapped in MAPPED.items()}
+IN_COURSE = tuple(ENCODERS)  # whose sets have images of earlier iterations
 
 
 def measure(
-    dataset: str,
+    name: str,
     spread: float,
-    encoder: str,
     clip: Clip,
     draws: int = DRAWS,
     bits: Sequence[str] = BITS,
-    test_images: int = TEST_IMAGES,
+    methods: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Top-1 (%) of one encoder at one spread: a row a bit-width, draw and method, float among them.
+    """Top-1 (%) of one CLIP at one spread: a row a bit-width, draw and method, float among them.
 
     Args:
-        dataset: that the CLIP was trained for, with published sets.
+        name: of `MAPPED`.
         spread: of `rescaled`.
-        encoder, clip: the CLIP as it was trained.
-        draws, bits, test_images: how much is measured.
+        clip: as it was trained.
+        draws, bits: how much is measured.
+        methods: of calibration images; all of the CLIP's if None.
     """
-    sizes = EncoderSizes({encoder: SHORT_D4C}, published=True)
-    real = load_draws(dataset, "train", SHORT_D4C["images"], draws, SEED)
-    tests = load_draws(dataset, "test", test_images, draws, SEED)
-    methods = {encoder: methods_of(clip[0])}
-    images = calibration_sets(dataset, {encoder: clip}, methods, sizes, SEED, real)
+    mapped = MAPPED[name]
+    encoder, own = mapped.encoder, methods or mapped.methods
+    sizes = EncoderSizes({encoder: mapped.settings}, published=True)
+    real = load_draws(mapped.dataset, "train", mapped.images, draws, SEED)
+    tests = load_draws(mapped.dataset, "test", mapped.test_images, draws, SEED)
+    images = calibration_sets(mapped.trained, {encoder: clip}, {encoder: own}, sizes, SEED, real)
     found = []
     for k, test in enumerate(tests):
         harder = rescaled(clip[0], spread, derive(SEED, "rescaling", k)), clip[1]
-        plans = [_plan(encoder, each, k) for each in bits]
-        own = {key: x for key, x in images.items() if key[1] == k}
-        table = compare({encoder: harder}, plans, own, [test] * (k + 1), dataset).top1
-        whole = float_top1({encoder: harder}, [test], dataset).item()
+        plans = [_plan(mapped, each, k) for each in bits]
+        drawn = {key: x for key, x in images.items() if key[1] == k}
+        table = compare({encoder: harder}, plans, drawn, [test] * (k + 1), mapped.dataset).top1
+        whole = float_top1({encoder: harder}, [test], mapped.dataset).item()
         floats = [{"bits": each, "draw": k, "method": "float", "top1": whole} for each in bits]
         found += [table[["bits", "draw", "method", "top1"]], pd.DataFrame(floats)]
-    every = pd.concat(found).assign(encoder=encoder, spread=spread)
-    return every[COLUMNS].sort_values(KEYS, kind="stable", ignore_index=True)
+    every = pd.concat(found).assign(model=name, spread=spread)
+    return every[[*KEYS, "method", "top1"]].sort_values(KEYS, kind="stable", ignore_index=True)
 
 
-def _plan(encoder: str, bits: str, draw: int) -> Plan:
-    return plans_at(encoder, bits, SHORT_D4C | NEAREST, [draw], SEED)[0]
+def _plan(mapped: Mapped, bits: str, draw: int) -> Plan:
+    return plans_at(mapped.encoder, bits, mapped.settings, [draw], SEED)[0]
 
 
 def measure_course(
-    dataset: str,
-    encoder: str,
-    clip: Clip,
-    draws: int = DRAWS,
-    bits: Sequence[str] = BITS,
-    test_images: int = TEST_IMAGES,
+    name: str, clip: Clip, draws: int = DRAWS, bits: Sequence[str] = BITS
 ) -> pd.DataFrame:
     """Top-1 (%) by the iterations that the calibration images have had: one row each.
 
@@ -111,39 +157,112 @@ def measure_course(
     of real images and noise each draw has as many of its own. Both have 0 iterations.
 
     Args:
-        dataset, encoder, clip, draws, bits, test_images: as of `measure`.
+        name: of `IN_COURSE`.
+        clip, draws, bits: as of `measure`.
     """
-    changes = SHORT_D4C | {"images": PICTURES}
-    real = load_draws(dataset, "train", PICTURES, draws, SEED)
-    tests = load_draws(dataset, "test", test_images, draws, SEED)
+    mapped = MAPPED[name]
+    encoder, changes = mapped.encoder, mapped.settings | {"images": PICTURES}
+    real = load_draws(mapped.dataset, "train", PICTURES, draws, SEED)
+    tests = load_draws(mapped.dataset, "test", mapped.test_images, draws, SEED)
     sizes, plain = EncoderSizes({encoder: changes}, published=True), {encoder: ["real", "gaussian"]}
-    images = calibration_sets(dataset, {encoder: clip}, plain, sizes, SEED, real)
+    images = calibration_sets(mapped.trained, {encoder: clip}, plain, sizes, SEED, real)
     place = next(clip[0].parameters()).device
-    for method in (data_free_baseline(clip[0]), "d4c"):
-        found = load_set(dataset, encoder, method, clip[0])
+    for method in (mapped.baseline, "d4c"):
+        found = load_set(mapped.trained, encoder, method, clip[0])
         last = found.card["settings"]["synthesis_iterations"]
         for k, x in {**found.snapshots, last: found.images}.items():
             few = x[:PICTURES].to(place)
             images |= {(encoder, draw, f"{method} {k}"): few for draw in range(draws)}
-    plans = [
-        plan
-        for each in bits
-        for plan in plans_at(encoder, each, changes | NEAREST, range(draws), SEED)
-    ]
-    table = compare({encoder: clip}, plans, images, tests, dataset).top1
+    plans = [p for each in bits for p in plans_at(encoder, each, changes, range(draws), SEED)]
+    table = compare({encoder: clip}, plans, images, tests, mapped.dataset).top1
     whose = table.method.str.partition(" ")
     table = table.assign(method=whose[0], iterations=whose[2].replace("", "0").astype(int))
-    return table[[*COURSE_KEYS, "top1"]].sort_values(COURSE_KEYS, kind="stable", ignore_index=True)
+    table = table.assign(model=name)[[*COURSE_KEYS, "top1"]]
+    return table.sort_values(COURSE_KEYS, kind="stable", ignore_index=True)
+
+
+def made_from(rows: pd.DataFrame) -> list[str]:
+    """What decides each row, as 16 hex digits: settings, sizes, what `decided_by` says.
+
+    Not among it: the drawings, copies of data sets, the code. What is measured again in notebook 12
+    tells of these.
+
+    Args:
+        rows: with columns model, method and draw; those of the course also iterations.
+
+    Raises:
+        FileError: a card of the sets is missing, or has no such set.
+    """
+    rows = rows.reindex(columns=["model", "method", "draw", "iterations"]).fillna(-1)
+    keys, stamps = list(rows.itertuples(index=False, name=None)), {}
+    for key in set(keys):
+        name, method, draw, after = key
+        mapped, in_course = MAPPED[name], after >= 0
+        settings = mapped.settings | ({"images": PICTURES} if in_course else {})
+        sizes = [mapped.dataset, mapped.test_images, SEED]
+        own = (0, int(after)) if in_course else (draw, None)  # the course has the first sets
+        decisive = decided_by(mapped.trained, mapped.encoder, method, *own)
+        stamps[key] = fingerprint(settings, sizes, *decisive)
+    return [stamps[key] for key in keys]
 
 
 def load_map(folder: Path = FOLDER) -> pd.DataFrame:
-    """The published map, one row a quantization."""
-    return pd.read_csv(folder / FILE)
+    """The published map: columns `KEYS`, method and top1 (%), one row a quantization.
+
+    Raises:
+        FileError: there is no table, or its rows are not those that `MAPPED` asks for, once each,
+            or are of other sets or sizes.
+    """
+    wanted = [
+        (name, spread, bits, draw, method)
+        for name, mapped in MAPPED.items()
+        for spread, bits, draw in itertools.product(mapped.spreads, BITS, range(DRAWS))
+        for method in [*mapped.methods, "float"]
+    ]
+    return _load(folder / FILE, [*KEYS, "method"], wanted)
 
 
 def load_course(folder: Path = FOLDER) -> pd.DataFrame:
-    """The published table of `measure_course`."""
-    return pd.read_csv(folder / COURSE)
+    """The published table of `measure_course`: columns `COURSE_KEYS` and top1 (%).
+
+    Raises:
+        FileError: as by `load_map`.
+    """
+    wanted = []
+    for name in IN_COURSE:
+        mapped, steps = MAPPED[name], [("real", 0), ("gaussian", 0)]
+        for method in (mapped.baseline, "d4c"):
+            first = read_card(mapped.trained, mapped.encoder, method)["sets"][0]
+            steps += [(method, part["after"]) for part in (first, *first["snapshots"])]
+        pairs = itertools.product(BITS, range(DRAWS))
+        wanted += [(name, *pair, *step) for pair in pairs for step in steps]
+    return _load(folder / COURSE, COURSE_KEYS, wanted)
+
+
+def _load(file: Path, keys: list[str], wanted: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """A table all of whose rows are current, with every one of the keys that are wanted."""
+    table = _read(file)
+    current = table[MADE_FROM] == made_from(table)
+    if sorted(table[keys].itertuples(index=False, name=None)) != sorted(wanted):
+        raise FileError(f"{file}: rows are missing, or more than are asked for: {COMMAND}")
+    if not current.all():
+        raise FileError(f"{file}: {(~current).sum()} rows are of other sets or sizes: {COMMAND}")
+    return table.drop(columns=MADE_FROM)
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """A table of rows with stamps.
+
+    Raises:
+        FileError: it is missing, has other columns or models that nobody knows.
+    """
+    try:
+        table = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{file}: cannot be read ({error}): delete it, then {COMMAND}") from None
+    if MADE_FROM not in table or "model" not in table or set(table.model) - set(MAPPED):
+        raise FileError(f"{file}: has other columns or models: delete it, then {COMMAND}")
+    return table
 
 
 def advantages(table: pd.DataFrame) -> pd.DataFrame:
@@ -153,61 +272,96 @@ def advantages(table: pd.DataFrame) -> pd.DataFrame:
         table: of `load_map`.
 
     Returns:
-        A row an encoder, spread, bit-width and one of `GAINS`: points, and the ends low and high of
-        the 95 % interval over draws.
+        A row a model (its title), bit-width, spread and one of `GAINS`: points, and the ends low
+        and high of the 95 % interval over draws.
     """
-    baselines = {name: ("bns" if name == "resnet" else "pse") for name in ENCODERS}
+    baselines = {name: mapped.baseline for name, mapped in MAPPED.items()}
     rows = []
-    for spread, part in table.groupby("spread", sort=False):
+    for spread, part in table.rename(columns={"model": "encoder"}).groupby("spread", sort=False):
         gains = gain_table(by_method(part, ["encoder", "bits", "draw"]), baselines)
         for key, drawn in gains.groupby(["encoder", "bits"], sort=False):
             for name, words in GAINS.items():
                 ends = over_draws(drawn[name]) or (None, None)
                 rows.append([*key, spread, words, drawn[name].mean(), *ends])
-    columns = ["encoder", "bits", "spread", "what", "points", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["model", "bits", "spread", "what", "points", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).replace({"model": TITLES})
 
 
 def remade(table: pd.DataFrame, measured: pd.DataFrame) -> pd.Series:
-    """Top-1 measured again less the map's, without rescaling, wherever both have a row.
+    """Top-1 measured again less the map's, wherever both have a row.
 
     Args:
         table: of `load_map`.
-        measured: with columns encoder, bits, draw, method and top1, of the map's seed and sizes.
+        measured: with columns `KEYS`, method and top1, of the map's seed and sizes.
+
+    Raises:
+        ValueError: nothing was measured again, or is further apart than `TOLERANCE`.
     """
-    keys = ["encoder", "bits", "draw", "method"]
-    plain = table[table.spread == 0].set_index(keys).top1
-    return measured.set_index(keys).top1.sub(plain).dropna()
+    keys = [*KEYS, "method"]
+    apart = measured.set_index(keys).top1.sub(table.set_index(keys).top1).dropna()
+    if apart.empty or apart.abs().max() > TOLERANCE:
+        far = apart[apart.abs() > TOLERANCE].round(1).to_dict()
+        raise ValueError(f"measured again, {len(apart)} rows of the map, with differences of {far}")
+    return apart
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--dataset", choices=LABELLED, default="openmoji")
-    parser.add_argument("--draws", type=int, default=DRAWS)
-    parser.add_argument("--test-images", type=int, default=TEST_IMAGES)
+    parser.add_argument("--models", nargs="+", choices=MAPPED, default=list(MAPPED))
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
-    clips = load_encoders(options.dataset, ENCODERS)
-    sizes = {"draws": options.draws, "bits": BITS, "test_images": options.test_images}
-    for spread, (encoder, clip) in itertools.product(SPREADS, clips.items()):
-        of = {"encoder": encoder, "spread": spread}
-        add_rows(
-            options.folder / FILE, of, measure, options.dataset, spread, encoder, clip, **sizes
-        )
-    for encoder, clip in clips.items():
-        add_rows(
-            options.folder / COURSE,
-            {"encoder": encoder},
-            measure_course,
-            options.dataset,
-            encoder,
-            clip,
-            **sizes,
-        )
+    for name in options.models:
+        table, course = options.folder / FILE, options.folder / COURSE
+        drop_stale(table, KEYS[:2], made_from, {"model": name})
+        drop_stale(course, KEYS[:1], made_from, {"model": name})
+        clip = MAPPED[name].load()
+        for spread in MAPPED[name].spreads:
+            kind = {"model": name, "spread": spread}
+            add_rows(table, kind, _stamped, measure, name, spread, clip, DRAWS, BITS)
+        if name in IN_COURSE:
+            add_rows(course, {"model": name}, _stamped, measure_course, name, clip, DRAWS, BITS)
+
+
+def _stamped(measured: Callable[..., pd.DataFrame], *given: Any) -> pd.DataFrame:
+    """What is measured, and what it is made from."""
+    rows = measured(*given)
+    return rows.assign(**{MADE_FROM: made_from(rows)})
+
+
+def drop_stale(
+    file: Path,
+    kind: Sequence[str],
+    now: Callable[[pd.DataFrame], Sequence[str]],
+    of: Mapping[str, Any] | None = None,
+) -> None:
+    """Take from a table every kind of rows one of which is made from something else today.
+
+    Args:
+        file: of the table, CSV; nothing is done if there is none.
+        kind: columns; rows that agree in them were measured together.
+        now: what the rows of a table would be made from, which stands in their `MADE_FROM`.
+        of: columns and their values: other rows are kept whatever they are made from.
+
+    Raises:
+        FileError: the table has no such columns.
+    """
+    if not file.is_file():
+        return
+    table = pd.read_csv(file)
+    if lacking := {MADE_FROM, *kind, *(of or {})} - set(table):
+        raise FileError(f"{file}: has no columns {sorted(lacking)}: delete it, then run this again")
+    asked = (table[list(of or {})] == pd.Series(of or {})).all(axis=1)
+    mine = table[asked]
+    current = mine[MADE_FROM] == now(mine)
+    whole = current.groupby([mine[column] for column in kind]).transform("all")
+    kept = table.drop(index=mine.index[~whole])
+    if len(kept) < len(table):
+        print(f"{file}: {len(kept)} of {len(table)} rows are kept", flush=True)
+        write_files({file: kept.to_csv(index=False, lineterminator="\n").encode()})
 
 
 def add_rows(
-    file: Path, of: dict[str, Any], measured: Callable[..., pd.DataFrame], *given: Any, **sizes: Any
+    file: Path, of: dict[str, Any], measured: Callable[..., pd.DataFrame], *given: Any
 ) -> None:
     """Measure, and add the rows to a table, unless it has rows of this kind.
 
@@ -215,17 +369,26 @@ def add_rows(
         file: of the table, CSV.
         of: the kind: the value that these columns of its rows have.
         measured: gives the rows, with bits, method and top1 among the columns.
-        given, sizes: what `measured` takes.
+        given: what `measured` takes.
     """
-    done = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=list(of))
-    if (done[list(of)] == pd.Series(of)).all(axis=1).any():
+    if _has(file, of):
         return
-    found = measured(*given, **sizes)
-    done = pd.read_csv(file) if file.is_file() else done  # another command may have added to it
-    done = pd.concat([done, found], ignore_index=True) if len(done) else found
+    found = measured(*given)
+    if _has(file, of):  # another command was faster
+        return
+    done = pd.concat([pd.read_csv(file), found], ignore_index=True) if file.is_file() else found
     text = done.to_csv(index=False, float_format="%.2f", lineterminator="\n")
     write_files({file: text.encode()})
-    print(*of.values(), found.groupby(["bits", "method"]).top1.mean().round(1).to_dict())
+    print(
+        *of.values(), found.groupby(["bits", "method"]).top1.mean().round(1).to_dict(), flush=True
+    )
+
+
+def _has(file: Path, of: dict[str, Any]) -> bool:
+    """Whether a table has rows of a kind."""
+    if not file.is_file():
+        return False
+    return bool((pd.read_csv(file)[list(of)] == pd.Series(of)).all(axis=1).any())
 
 
 if __name__ == "__main__":

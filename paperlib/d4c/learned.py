@@ -22,15 +22,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paperlib.d4c.comparison import Clips, compare, plans_at
-from paperlib.d4c.difficulty import add_rows, methods_of
+from paperlib.d4c.difficulty import MADE_FROM, MAPPED, add_rows, drop_stale
 from paperlib.d4c.encoders import ENCODERS, load_encoders
-from paperlib.d4c.methods import ABLATION
-from paperlib.d4c.published import calibration_sets
-from paperlib.d4c.set_store import DRAWS, read_card
+from paperlib.d4c.published import calibration_sets, decided_by
+from paperlib.d4c.set_store import DRAWS
 from paperlib.d4c.sizes import DATASETS, SIZES, QuantizationSizes
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.data import LabelledImages
-from paperlib.files import FileError, fingerprint, write_files
+from paperlib.files import FileError, fingerprint
 from paperlib.names import LABELLED
 from paperlib.paths import DATA
 
@@ -48,8 +47,7 @@ LEARNED = {
 TOLERANCE = {"top1": 5.0, "undecided": 0.25}
 KEYS = ["encoder", "bits", "draw", "method"]
 COLUMNS = [*KEYS, "iterations", "top1", "undecided", "worse"]
-MADE_FROM = "made_from"
-METHODS = 5  # of `methods_of`
+METHODS = 5  # of each encoder
 Images = Mapping[tuple[str, int, str], Float[Tensor, "n 3 size size"]]
 
 
@@ -105,18 +103,14 @@ def made_from(dataset: str, encoder: str, draw: int, method: str, sizes: Quantiz
         FileError: a card of the sets is missing.
     """
     settings = {**sizes.encoders[encoder], **LEARNED}
-    own, weights = None, read_card(dataset, encoder, "d4c")["weights"]
-    if method in (*ABLATION, "bns", "pse"):
-        own = read_card(dataset, encoder, method)["sets"][draw]["fingerprint"]
-    tested = sizes.decisive[encoder], sizes.test_images, sizes.seeds
-    return fingerprint(settings, list(tested), weights, own)
+    tested = [sizes.decisive[encoder], sizes.test_images, sizes.seeds]
+    return fingerprint(settings, tested, *decided_by(dataset, encoder, method, draw))
 
 
-def _stamped(dataset: str, sizes: QuantizationSizes, *given: Any) -> pd.DataFrame:
+def _stamped(dataset: str, *given: Any) -> pd.DataFrame:
     """`learned_rows`, and what they are made from."""
     rows = learned_rows(*given)
-    keys = rows[["encoder", "draw", "method"]].itertuples(index=False)
-    return rows.assign(**{MADE_FROM: [made_from(dataset, *key, sizes) for key in keys]})
+    return rows.assign(**{MADE_FROM: _made_from(rows, dataset)})
 
 
 def table_file(dataset: str) -> Path:
@@ -148,7 +142,8 @@ def load_learned(
     if seed != SEED or not same or not file.is_file():
         return None
     table = pd.read_csv(file)
-    rows = table[table.encoder.isin(list(sizes.encoders)) & _current(table, dataset)]
+    current = table[MADE_FROM] == _made_from(table, dataset)
+    rows = table[table.encoder.isin(list(sizes.encoders)) & current]
     counts = rows.groupby(["encoder", "draw"]).method.nunique()
     if len(counts) != len(sizes.encoders) * sizes.seeds or not (counts == METHODS).all():
         command = f"python -m paperlib.d4c.learned --dataset {dataset}"
@@ -156,11 +151,10 @@ def load_learned(
     return rows[COLUMNS].reset_index(drop=True)
 
 
-def _current(table: pd.DataFrame, dataset: str) -> pd.Series:
-    """Of each row whether it is made from the sets, weights and sizes that there are now."""
+def _made_from(table: pd.DataFrame, dataset: str) -> list[str]:
+    """What each row of a table would be made from now."""
     keys, usual = table[["encoder", "draw", "method"]], usual_sizes(dataset)
-    now = [made_from(dataset, *key, usual) for key in keys.itertuples(index=False)]
-    return table[MADE_FROM] == now
+    return [made_from(dataset, *key, usual) for key in keys.itertuples(index=False)]
 
 
 def again(
@@ -202,22 +196,17 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="other rows of it are kept")
     options = parser.parse_args()
     dataset, file = options.dataset, options.file or table_file(options.dataset)
-    if file.is_file():
-        table = pd.read_csv(file)
-        whole = _current(table, dataset).groupby([table.encoder, table.draw]).transform("all")
-        kept = table[whole]  # a draw is measured as one
-        print(f"{file}: {len(kept)} of {len(table)} rows are kept", flush=True)
-        write_files({file: kept.to_csv(index=False, lineterminator="\n").encode()})
+    drop_stale(file, ["encoder", "draw"], lambda table: _made_from(table, dataset))
     sizes = usual_sizes(dataset)
     tests = load_draws(dataset, "test", sizes.test_images, sizes.seeds, SEED)
     for name, clip in load_encoders(dataset, options.encoders).items():
-        changes, methods = {**sizes.encoders[name], **LEARNED}, {name: methods_of(clip[0])}
+        changes, methods = {**sizes.encoders[name], **LEARNED}, {name: MAPPED[name].methods}
         real = load_draws(dataset, "train", changes["images"], sizes.seeds, SEED)
         images = calibration_sets(dataset, {name: clip}, methods, sizes, SEED, real)
         for k in range(options.draws):
             own = {key: x for key, x in images.items() if key[1] == k}
             given = {name: clip}, {name: changes}, sizes.decisive, own, tests, dataset, SEED, [k]
-            add_rows(file, {"encoder": name, "draw": k}, _stamped, dataset, sizes, *given)
+            add_rows(file, {"encoder": name, "draw": k}, _stamped, dataset, *given)
 
 
 if __name__ == "__main__":

@@ -138,6 +138,7 @@ METHODS = {
     "scrambled": Method("scrambled real", _scrambled),
 }
 ABLATION = tuple(name for name, method in METHODS.items() if method.parts is not None)
+OPTIMISED = (*ABLATION, "bns", "pse")  # published sets can have these
 AGAIN = "pgsi_again"  # PGSI's images of another draw, a control of the ablation
 TITLES = {name: method.title for name, method in METHODS.items()} | {AGAIN: "PGSI, other draw"}
 

@@ -252,21 +252,21 @@ def gains(table: pd.DataFrame) -> Figure:
 
 def difficulty(table: pd.DataFrame) -> Figure:
     """What D4C's images gain over the baseline's and over natural-spectrum noise, and real images
-    over white noise, by how far channels differ in size (σ): a row an encoder, a column a
-    bit-width; lines on the points are 95 % intervals over draws."""
-    encoders, widths = table.encoder.unique(), table.bits.unique()
-    shape = {"figsize": (8, 2.6 * len(encoders)), "squeeze": False, "sharex": True, "sharey": "row"}
-    figure, axes = plt.subplots(len(encoders), len(widths), **shape)
-    for line, encoder in zip(axes, encoders, strict=True):
+    over white noise, by how far channels differ in size (σ): a row a model, a column a bit-width;
+    lines on the points are 95 % intervals over draws."""
+    models, widths = table.model.unique(), table.bits.unique()
+    shape = {"figsize": (8, 2.6 * len(models)), "squeeze": False, "sharex": True, "sharey": "row"}
+    figure, axes = plt.subplots(len(models), len(widths), **shape)
+    for line, model in zip(axes, models, strict=True):
         for ax, bits in zip(line, widths, strict=True):
-            here = table[(table.encoder == encoder) & (table.bits == bits)]
+            here = table[(table.model == model) & (table.bits == bits)]
             for colour, (what, part) in zip(
                 (VERMILION, BLUE, GREY), here.groupby("what", sort=False), strict=True
             ):
                 ends = [part.points - part.low, part.high - part.points]
                 ax.errorbar(part.spread, part.points, ends, fmt="o-", color=colour, label=what)
             ax.axhline(0, color="0.6", linewidth=1)
-            ax.set_title(f"{ENCODERS[encoder]}, {bits}")
+            ax.set_title(f"{model}, {bits}", fontsize=10)
         line[0].set_ylabel("gain (points)")
     for ax in axes[-1]:
         ax.set(xlabel="spread σ", xticks=table.spread.unique())
@@ -329,4 +329,70 @@ def deployment(table: pd.DataFrame) -> Figure:
     for ax in axes:
         ax.invert_yaxis()
         ax.margins(x=0.15)
+    return figure
+
+
+def spectra(table: pd.DataFrame) -> Figure:
+    """Mean amplitude of calibration images by spatial frequency, both axes logarithmic, a curve a
+    method, a panel an encoder: a straight line that falls is a power law, white noise is level."""
+    encoders, ticks = table.encoder.unique(), (0.02, 0.1, 0.5)
+    shape = {"figsize": (7.5, 4.2), "squeeze": False, "sharey": True}
+    figure, axes = plt.subplots(1, len(encoders), **shape)
+    for ax, encoder in zip(axes[0], encoders, strict=True):
+        for method, part in table[table.encoder == encoder].groupby("method", sort=False):
+            style = {"color": COLOURS[method], "label": TITLES[method]}
+            style |= {"linestyle": "--" if method == "scrambled" else "-"}  # on real images' curve
+            ax.plot(part.frequency, part.amplitude, **style)
+        ax.set(title=ENCODERS[encoder], xscale="log", yscale="log")
+        ax.set(xlabel="frequency (cycles a pixel)", xticks=ticks, xticklabels=ticks)
+        ax.minorticks_off()
+    axes[0, 0].set_ylabel("mean amplitude\n(of pixels from 0 to 1)")
+    drawn = [part for ax in axes[0] for part in zip(*ax.get_legend_handles_labels(), strict=True)]
+    legend = {label: handle for handle, label in drawn}
+    figure.legend(legend.values(), legend, loc="outside lower center", ncols=4)
+    return figure
+
+
+def worth(table: pd.DataFrame) -> Figure:
+    """Zero-shot accuracy by calibration images, from those that know least to real ones: a row a
+    data set and encoder, a column a bit-width, a point a draw and a line for the mean."""
+    rows, widths = table[["dataset", "encoder"]].drop_duplicates(), table.bits.unique()
+    shape = {"figsize": (10, 2.5 * len(rows)), "squeeze": False, "sharex": True, "sharey": "row"}
+    figure, axes = plt.subplots(len(rows), len(widths), **shape)
+    methods = list(table.method.unique())
+    for line, (dataset, encoder) in zip(axes, rows.to_numpy(), strict=True):
+        mine = table[(table.dataset == dataset) & (table.encoder == encoder)]
+        for ax, bits in zip(line, widths, strict=True):
+            for place, method in enumerate(methods):
+                chosen = (mine.bits == bits) & (mine.method == method)
+                _points(ax, place, mine[chosen].top1, COLOURS[method])
+            ax.set_title(f"{ENCODERS[encoder]}, {bits}", fontsize=10)
+        line[0].set_ylabel(f"{DATASETS[dataset]}, Top-1 (%)", fontsize=10)
+    for ax in axes[-1]:
+        ax.set(xticks=range(len(methods)), xlim=(-0.5, len(methods) - 0.5))
+        names = [BROKEN[method] for method in methods]
+        ax.set_xticklabels(names, rotation=40, ha="right", fontsize=9)
+    return figure
+
+
+def sensitivity(table: pd.DataFrame) -> Figure:
+    """What quantizing a layer alone costs, on a logarithmic axis: a row a layer in the network's
+    order, a point a width of its weights and a bar between them, a panel an encoder."""
+    encoders = table.encoder.unique()
+    tallest = table.groupby("encoder").layer.nunique().max()
+    shape = {"figsize": (9, 1.4 + 0.19 * tallest), "squeeze": False, "sharex": True}
+    figure, axes = plt.subplots(1, len(encoders), **shape)
+    for ax, encoder in zip(axes[0], encoders, strict=True):
+        mine = table[table.encoder == encoder]
+        wide = mine.pivot_table(index="layer", columns="bits", values="cost", sort=False)
+        ax.hlines(range(len(wide)), wide.min(axis=1), wide.max(axis=1), color="0.8", linewidth=5)
+        for bits, colour in zip(wide, itertools.cycle((VERMILION, ORANGE, SKY, BLUE))):
+            style = {"color": colour, "label": f"{bits} bits", "markersize": 5}
+            ax.plot(wide[bits], range(len(wide)), "o", **style)
+        names = wide.index.str.replace(r"transformer.resblocks.|attention\.", "", regex=True)
+        ax.set_yticks(range(len(wide)), names, fontsize=8)
+        ax.set(xscale="log", ylim=(len(wide) - 0.5, -0.5), title=ENCODERS[encoder])
+        ax.set_xlabel("cost (share of the feature's square)")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, title="weights of")
     return figure

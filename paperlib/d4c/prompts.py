@@ -13,6 +13,7 @@ from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMA
 
 from paperlib.data.cifar import CIFAR10_CLASSES, CIFAR100_CLASSES
 from paperlib.data.openmoji import load_classes
+from paperlib.data.tiny_imagenet import tiny_imagenet_names
 from paperlib.seeds import generator
 
 Template = Callable[[str], str]
@@ -92,6 +93,9 @@ TASKS: dict[str, Callable[[], ZeroShotTask]] = {
         tuple(name.replace("_", " ") for name in CIFAR100_CLASSES), CIFAR_TEMPLATES
     ),
     "imagenet": lambda: ZeroShotTask(tuple(IMAGENET_CLASSNAMES), tuple(OPENAI_IMAGENET_TEMPLATES)),
+    "tiny_imagenet": lambda: ZeroShotTask(
+        tuple(first for first, *_ in tiny_imagenet_names()), tuple(SIMPLE_IMAGENET_TEMPLATES)
+    ),
 }
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from paperlib.d4c.encoders import other_towers
-from paperlib.d4c.methods import ABLATION, TITLES, calibration_images, settings_of
+from paperlib.d4c.methods import OPTIMISED, TITLES, calibration_images, settings_of
+from paperlib.d4c.natural import FILE as SPECTRUM
 from paperlib.d4c.optimiser import Part
 from paperlib.d4c.semantics import told_apart
 from paperlib.d4c.set_store import (
@@ -31,7 +32,7 @@ from paperlib.d4c.synthesis import Synthesis, draw_beginning, foregrounds, synth
 from paperlib.d4c.tables import information_table
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.data import LabelledImages
-from paperlib.files import FileError
+from paperlib.files import FileError, fingerprint
 from paperlib.models.clip import Tokenizer, image_size
 from paperlib.seeds import derive
 
@@ -58,7 +59,7 @@ def calibration_set(
     Raises:
         ValueError: a published set has fewer images than settings.images.
     """
-    if not published or method not in (*ABLATION, "bns", "pse"):
+    if not published or method not in OPTIMISED:
         return calibration_images(method, *clip, settings, data, folder)
     images = load_set(dataset, encoder, method, clip[0], draw).images
     if len(images) < settings.images:
@@ -93,6 +94,32 @@ def calibration_sets(
             given = clips[name], settings, k, sizes.published, data, folder
             found |= {(name, k, m): calibration_set(dataset, name, m, *given) for m in own}
     return found
+
+
+def decided_by(
+    dataset: str, encoder: str, method: str, draw: int, after: int | None = None
+) -> tuple[str, str | None]:
+    """Fingerprints of the weights that a CLIP's sets were made from, and of what a method's images
+    come from: its published set, the fitted spectrum, or None of a method that has neither.
+
+    Args:
+        dataset, encoder, method, draw: as for `load_set`.
+        after: iterations of the images, one of the set's snapshots; None is its last.
+
+    Raises:
+        FileError: a card of the sets is missing, or has no such set.
+    """
+    weights = read_card(dataset, encoder, "d4c")["weights"]
+    if method == "spectrum":
+        return weights, fingerprint(SPECTRUM)
+    if method not in OPTIMISED:
+        return weights, None
+    sets = read_card(dataset, encoder, method)["sets"]
+    parts = [part for about in sets[draw : draw + 1] for part in (about, *about["snapshots"])]
+    kept = [part["fingerprint"] for part in parts if after in (None, part["after"])]
+    if not kept:
+        raise FileError(f"the card of {dataset}-{encoder}-{method} has no set {draw}, {after}")
+    return weights, kept[0]
 
 
 def course(

@@ -10,6 +10,7 @@ earlier methods in D4C, arXiv 2511.15411.
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -28,6 +29,7 @@ from paperlib.models.clip import (
 from paperlib.models.frozen import frozen
 
 LEAST_SIDE = 4  # of the feature map that patches are taken from
+NOTHING = 2.0  # prompts: whoever tells as many apart in noise sees what is not there
 
 
 def prompt_similarities(
@@ -79,6 +81,24 @@ def told_apart(
         key: prompt_information(judges[key[0]][0], texts[key[0]], _fitted(judges[key[0]][0], drawn))
         for key, drawn in images.items()
     }
+
+
+def check_sight(told: Mapping[tuple[str, int, str], float]) -> None:
+    """Whether the judges see anything: in the mean over draws, nothing in noise, something in real
+    images.
+
+    Args:
+        told: of `told_apart`, with the methods "real" and "gaussian".
+
+    Raises:
+        ValueError: a judge tells `NOTHING` prompts or more apart in noise, or no more in real
+            images: what it says of other images says nothing.
+    """
+    found = pd.Series(told).groupby(level=[0, 2]).mean().unstack()
+    for name, row in found.iterrows():
+        if not row.gaussian < min(NOTHING, row.real):
+            words = f"{row.gaussian:.2f} prompts apart in noise, {row.real:.2f} in real images"
+            raise ValueError(f"the judge of {name}'s images is blind: it tells {words}")
 
 
 def _fitted(judge: nn.Module, images: Float[Tensor, "n 3 size size"]) -> Tensor:

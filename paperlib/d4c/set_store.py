@@ -114,13 +114,14 @@ def command(
     settings: Settings | None = None,
     names: str = "generic",
     kept: int | None = None,
+    shown: Sequence[int] | None = None,
 ) -> str:
     """That makes the sets of a method.
 
     Args:
         dataset, encoder, method: as for `load_set`.
         settings: the paper's if they are not given.
-        names, kept: as for `paperlib.d4c.sets.make`.
+        names, kept, shown: as for `paperlib.d4c.sets.make`.
     """
     words = f"python -m paperlib.d4c.sets --dataset {dataset} --encoder {encoder}"
     words += f" --methods {method}"
@@ -131,7 +132,8 @@ def command(
     if settings.synthesis_iterations != Settings.synthesis_iterations:
         words += f" --iterations {settings.synthesis_iterations}"
     words += " --autocast" if settings.synthesis_autocast else ""
-    return words + (f" --images {kept}" if kept else "")
+    words += f" --images {kept}" if kept else ""
+    return words + ("" if shown is None else " ".join([" --shown", *map(str, shown)]))
 
 
 def trajectory(made: Optimised, batch: int) -> list[dict[str, float]]:

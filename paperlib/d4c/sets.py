@@ -25,9 +25,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from paperlib.d4c.baselines import baseline_parts
-from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.made_again import CHECKED
-from paperlib.d4c.methods import ABLATION, SYNTHESIS, settings_of
+from paperlib.d4c.methods import ABLATION, OPTIMISED, SYNTHESIS, settings_of
 from paperlib.d4c.optimiser import Optimised, Part
 from paperlib.d4c.prompts import NAMES
 from paperlib.d4c.set_store import (
@@ -47,6 +47,7 @@ from paperlib.runtime import device_name
 from paperlib.seeds import derive
 
 BATCH = Settings.synthesis_batch
+CLIPS = {"openmoji": list(ENCODERS), "cifar10": list(ENCODERS), "tiny_imagenet": ["deep_vit"]}
 PART = 32  # images of a set that is not kept whole
 WHOLE = ("bns", "pse", "d4c")  # methods whose first set is
 RECORDED = (*CHECKED, 100, 250, 434, 1_000, 2_000, 3_000)
@@ -66,6 +67,7 @@ def make(
     checkpoint: Path | None = None,
     kept: int | None = None,
     names: str = "generic",
+    shown: Sequence[int] | None = None,
 ) -> list[Float[Tensor, "n 3 size size"]]:
     """Make the sets of a method and write them with their card.
 
@@ -79,6 +81,8 @@ def make(
         checkpoint: as for `synthesise`.
         kept: images of every set, whole mini-batches; without it as the module says.
         names: of the prompts, a key of `paperlib.d4c.prompts.NAMES`; BNS and PSE take none.
+        shown: iterations after which the first images of the first set are kept too; `SHOWN` if
+            None.
 
     Returns:
         The sets before they were rounded to eight bits.
@@ -88,7 +92,8 @@ def make(
     counts = [min(kept or n, settings.images) for n in usual]
     parts = [Part(derive(0, "draw", k), n) for k, n in enumerate(counts)]
     last = settings.synthesis_iterations
-    recorded = sorted({*(k for k in RECORDED if k < last), last})
+    snapshots = SHOWN if shown is None else tuple(shown)
+    recorded = sorted({*(k for k in (*RECORDED, *snapshots) if k < last), last})
     given = {"checkpoint": checkpoint, "snapshots": recorded, "together": together}
     titles, prompted = {"dataset": dataset, "encoder": encoder, "method": method}, {}
     if method in ABLATION:
@@ -98,16 +103,20 @@ def make(
         settings, names = replace(settings, temperature=Settings.temperature), "generic"
         whole = baseline_parts(method, model, settings, parts, **given)
         done = whole.split(parts, settings.synthesis_batch)
-    pictures, sets = encode_sets("-".join(titles.values()), parts, done, last)
+    pictures, sets = encode_sets("-".join(titles.values()), parts, done, last, snapshots)
     card = {**titles, **prompted, **made_from(model, settings)}
-    card |= {"command": command(*titles.values(), settings, names, kept)}
+    card |= {"command": command(*titles.values(), settings, names, kept, shown)}
     card |= {"trajectory": trajectory(done[0], settings.synthesis_batch), "sets": sets}
     write_sets(folder, pictures, card)
     return [one.images for one in done]
 
 
 def encode_sets(
-    stem: str, parts: Sequence[Part], done: Sequence[Optimised], last: int
+    stem: str,
+    parts: Sequence[Part],
+    done: Sequence[Optimised],
+    last: int,
+    shown: Sequence[int] = SHOWN,
 ) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """Files of pictures by name, and what the card says of each set.
 
@@ -115,10 +124,11 @@ def encode_sets(
         stem: how the files' names begin.
         parts, done: the sets, and how they came about.
         last: iterations of the synthesis.
+        shown: as for `make`.
 
     Returns:
         A file a set, and of the first set one of its first images after each of the iterations
-        `SHOWN` too; a row a set.
+        `shown` too; a row a set.
     """
     files, rows = {}, []
     for number, (part, one) in enumerate(zip(parts, done, strict=True)):
@@ -128,7 +138,7 @@ def encode_sets(
         row |= {"after": last, **entry, "snapshots": []}
         if number == 0:
             row["losses"] = [float(f"{x:.5g}") for x in one.losses[0, ::LOSSES_EVERY].tolist()]
-            for k in (k for k in SHOWN if k in one.snapshots and k < last):
+            for k in (k for k in shown if k in one.snapshots and k < last):
                 file = f"{stem}-{number}-after{k}.png"
                 files[file], entry = encode(one.snapshots[k][:PICTURES])
                 row["snapshots"].append({"after": k, "file": file, **entry})
@@ -156,14 +166,16 @@ def write_sets(folder: Path, pictures: dict[str, bytes], card: dict[str, Any]) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--dataset", choices=["openmoji", "cifar10"], required=True)
-    parser.add_argument("--encoder", choices=["resnet", "vit"], required=True)
-    parser.add_argument("--methods", nargs="+", choices=[*ABLATION, "bns", "pse"], required=True)
+    parser.add_argument("--dataset", choices=list(CLIPS), required=True, help="of the CLIP")
+    towers = sorted({tower for of in CLIPS.values() for tower in of})
+    parser.add_argument("--encoder", choices=towers, required=True)
+    parser.add_argument("--methods", nargs="+", choices=OPTIMISED, required=True)
     parser.add_argument("--temperature", default=str(Settings.temperature), help="a number or own")
     parser.add_argument("--names", choices=NAMES, default="generic", help="of the prompts")
     parser.add_argument("--iterations", type=int, default=Settings.synthesis_iterations)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--images", type=int, help="of every set (default: a whole one, then 32)")
+    parser.add_argument("--shown", nargs="*", type=int, help="iterations that are kept too")
     parser.add_argument("--autocast", action="store_true", help="in bfloat16: faster on some CPUs")
     parser.add_argument("--together", type=int, default=1, help="mini-batches a pass: 16 for a GPU")
     parser.add_argument("--folder", type=Path, default=FOLDER)
@@ -172,6 +184,8 @@ def main() -> None:
     if options.images not in {None, *range(BATCH, Settings.images + 1, BATCH)}:
         valid = f"multiples of {BATCH}, a mini-batch, up to {Settings.images} are valid"
         parser.error(f"--images {options.images}: {valid}")
+    if options.encoder not in CLIPS[options.dataset]:
+        parser.error(f"{options.dataset} has CLIPs with {', '.join(CLIPS[options.dataset])}")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     clip = load_encoders(options.dataset, [options.encoder])[options.encoder]
     try:
@@ -185,7 +199,8 @@ def main() -> None:
     for method in options.methods:
         unfinished = options.work and options.work / f"{options.encoder}-{method}.pt"
         given = options.folder, options.draws, options.together, unfinished, options.images
-        make(options.dataset, options.encoder, method, clip, settings, *given, options.names)
+        words = options.names, options.shown
+        make(options.dataset, options.encoder, method, clip, settings, *given, *words)
         print(f"{options.dataset}-{options.encoder}-{method}: {options.folder}", flush=True)
 
 

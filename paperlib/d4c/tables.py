@@ -212,25 +212,30 @@ def mean_and_spread(wide: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return text.rename(columns=TITLES)
 
 
-def gain_table(wide: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
+def gain_table(
+    wide: pd.DataFrame, baselines: Mapping[str, str], best: str | None = None
+) -> pd.DataFrame:
     """What D4C gains, in percentage points, by encoder, bit-widths and draw.
 
     Args:
         wide: as `by_method` gives it.
         baselines: the data-free baseline of each encoder.
+        best: the best control, where it was measured (`paperlib.d4c.controls`).
     """
     table = wide.reset_index()
     baseline = [row[baselines[row["encoder"]]] for _, row in table.iterrows()]
-    return table[["encoder", "bits", "draw"]].assign(
-        **{
-            "gain": table.d4c - baseline,
-            "above the spectrum": table.d4c - table.spectrum,
-            "above the middle": table.d4c - (table.real + table.gaussian) / 2,
-            "real minus noise": table.real - table.gaussian,
-            "real minus baseline": table.real - baseline,
-            "real minus spectrum": table.real - table.spectrum,
-        }
-    )
+    gains = {
+        "gain": table.d4c - baseline,
+        "above the spectrum": table.d4c - table.spectrum,
+        "above the middle": table.d4c - (table.real + table.gaussian) / 2,
+        "real minus noise": table.real - table.gaussian,
+        "real minus baseline": table.real - baseline,
+        "real minus spectrum": table.real - table.spectrum,
+    }
+    if best:
+        gains["above the best control"] = table.d4c - table[best]
+        gains["real minus the best control"] = table.real - table[best]
+    return table[["encoder", "bits", "draw"]].assign(**gains)
 
 
 def over_draws(values: Iterable[float]) -> tuple[float, float] | None:

@@ -12,6 +12,7 @@ from paperlib.d4c.prompts import zero_shot_task
 from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import draw_scenes, load_classes
+from paperlib.data.tiny_imagenet import load_tiny_imagenet
 from paperlib.models.clip import Tokenizer, class_features, zero_shot_top1
 from paperlib.seeds import draws
 
@@ -58,8 +59,8 @@ def load_draws(
     """Draws from a split, the same for the same seed; no two share an image where it has enough.
 
     Args:
-        dataset: "openmoji", whose splits have ten 64 × 64 scenes of every curated class, or
-            "cifar10".
+        dataset: "openmoji", whose splits have ten 64 × 64 scenes of every curated class,
+            "cifar10", or "tiny_imagenet", whose test split is its validation images.
         split: "train" or "test".
         count: images of each draw.
         number: of draws.
@@ -68,11 +69,13 @@ def load_draws(
     Raises:
         ValueError: unknown `dataset` or `split`, or a split has fewer than `count` images.
     """
-    if dataset == "cifar10":
-        data = load_cifar(dataset, split)
+    if split not in ("train", "test"):
+        raise ValueError(f"split={split!r}: valid are 'train', 'test'")
+    if dataset in ("cifar10", "tiny_imagenet"):
+        data = _load(dataset, split)
         return [data.subset(chosen) for chosen in draws(len(data), count, number, seed, split)]
     if dataset != "openmoji":
-        raise ValueError(f"dataset={dataset!r}: valid are 'openmoji', 'cifar10'")
+        raise ValueError(f"dataset={dataset!r}: valid are 'openmoji', 'cifar10', 'tiny_imagenet'")
     classes = load_classes()
     names = tuple(entry.name for entry in classes)
     drawn = []
@@ -80,6 +83,12 @@ def load_draws(
         scenes = draw_scenes(split, chosen.tolist(), size=64, classes=classes, balanced=True)
         drawn.append(LabelledImages(scenes.images, scenes.labels[:, 0], names, "OpenMoji (drawn)"))
     return drawn
+
+
+def _load(dataset: str, split: str) -> LabelledImages:
+    if dataset == "cifar10":
+        return load_cifar(dataset, split)
+    return load_tiny_imagenet("validation" if split == "test" else split)
 
 
 def load_images(dataset: str, split: str, count: int, seed: int) -> LabelledImages:

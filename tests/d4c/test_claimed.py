@@ -10,19 +10,20 @@ from paperlib.notebook.claims import load_claims
 
 
 def gains(bits="W4A3", draws=(0, 1, 2)):
-    rows = [[encoder, bits, k, *range(k, k + 6)] for encoder in ("resnet", "vit") for k in draws]
+    rows = [[encoder, bits, k, *range(k, k + 8)] for encoder in ("resnet", "vit") for k in draws]
     columns = ["gain", "above the spectrum", "above the middle"]
     columns += ["real minus noise", "real minus baseline", "real minus spectrum"]
+    columns += ["above the best control", "real minus the best control"]
     return pd.DataFrame(rows, columns=["encoder", "bits", "draw", *columns])
 
 
 def test_gains_stand_beside_what_is_at_stake():
     decisive = {"resnet": "W4A3", "vit": "W2A8"}  # which the ViT's rows do not have
     found = list(claimed.gain_claims(gains(), decisive, 300))
-    names = ["d4c-1-decisive-resnet", "d4c-1-control-resnet", "d4c-1-real-resnet"]
-    assert [one.claim for one in found] == names
-    assert [one.values for one in found] == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
-    stakes = ([4, 5, 6], [5, 6, 7], [3, 4, 5])
+    names = ["decisive", "control", "best-control", "real"]
+    assert [one.claim for one in found] == [f"d4c-1-{name}-resnet" for name in names]
+    assert [one.values for one in found] == [[0, 1, 2], [1, 2, 3], [6, 7, 8], [2, 3, 4]]
+    stakes = ([4, 5, 6], [5, 6, 7], [7, 8, 9], [3, 4, 5])
     for one, stake in zip(found, stakes, strict=True):
         assert one.encoder == "resnet"
         assert one.about == {

@@ -54,7 +54,7 @@ def test_plans_of_the_notebooks():
     others += [("vit", "W8A8", k, 0, False) for k in range(3)]
     assert in_short(plans) == [*decisive, *others]
     assert decisive_plans(sizes, 5) == plans[:3]
-    assert {p.without for p in plans if not p.decisive} == {("spectrum",)}
+    assert {p.without for p in plans if not p.decisive} == {("spectrum", "leaves")}
     assert {p.without for p in plans if p.decisive} == {()}
     assert [p.settings.seed for p in plans[:3]] == [derive(5, "draw", k) for k in range(3)]
     assert (plans[0].settings.weight_bits, plans[0].settings.activation_bits) == (4, 3)

@@ -1,15 +1,19 @@
 """Files, integers and time of quantized CLIPs, by the names of encoder and bit-widths."""
 
+import pandas as pd
 import pytest
 import torch
 
 from paperlib.d4c import deployment, plots
+from paperlib.d4c.comparison import plans_at
+from paperlib.d4c.folding import FoldedAttention
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.settings import Settings, bit_widths
 from paperlib.d4c.sizes import NEAREST, TINY_D4C
 from paperlib.d4c.storage import float_bytes
 from paperlib.d4c.zero_shot import load_images, task_features, top1
+from paperlib.intervals import student
 from paperlib.models.clip import preprocess
 
 
@@ -46,7 +50,7 @@ def test_three_kinds_side_by_side(models, vit_clip, images):
     assert list(towers) == list(models) and (differences.iloc[:, 2] > 0).all()
     assert (differences["largest difference of features"] < 1).all()
     test = load_images("openmoji", "test", 8, 0)
-    table = deployment.side_by_side(vit_clip, models, towers, test, "openmoji", 4, 0.01)
+    table, right = deployment.side_by_side(vit_clip, models, towers, test, "openmoji", 4, 0.01)
     kinds = [("–", "float32"), *((b, k) for _, b in models for k in ("simulated", "integers"))]
     assert list(zip(table.bits, table["computes with"], strict=True)) == kinds
     model, tokenizer = vit_clip["vit"]
@@ -55,9 +59,42 @@ def test_three_kinds_side_by_side(models, vit_clip, images):
     simulated = models["vit", "W2A8"]
     texts = task_features(simulated, tokenizer, "openmoji")
     assert table["Top-1 (%)"][3] == 100 * top1(simulated, texts, test)
+    assert (100 * right.mean()).tolist() == table["Top-1 (%)"].tolist() and len(right) == 8
     assert (table["ms an image"] > 0).all() and table["times float32's speed"][0] == 1
     files = deployment.through_files(models, vit_clip)[1]
     drawn = deployment.deployment_table(files, table)
     assert drawn.bits.tolist() == ["float32", "W4A8", "W2A8", "float32", *table.bits[1:]]
     assert drawn["saved (MB)"].iloc[0] == files["float32 (MB)"][0]
     assert plots.deployment(drawn).axes
+
+
+def test_a_vit_is_quantized_folded_too_and_nothing_is_learned_of_the_nearest(vit_clip, images):
+    quick = TINY_D4C | {"range_fractions": 2}
+    plans = plans_at("vit", "W4A8", quick, [0], 0)
+    plans += plans_at("vit", "W2A8", quick | NEAREST, [0], 0)
+    given = {("vit", 0, "d4c"): preprocess(images, 64)}
+    found, nearest = deployment.quantize_towers(vit_clip, plans, given, "openmoji")
+    names = [(bits, bits + deployment.FOLDED) for bits in ("W4A8", "W2A8")]
+    assert list(found) == [("vit", name) for pair in names for name in pair]
+    for (_, bits), model in found.items():
+        model.check_ranges()
+        folded = isinstance(model.visual.transformer.resblocks[0].attn, FoldedAttention)
+        assert folded == bits.endswith(deployment.FOLDED)
+        assert f"W{model.settings.weight_bits}A8" == bits.removesuffix(deployment.FOLDED)
+    assert list(nearest) == ["vit"] and nearest["vit"].settings.weight_bits == 4
+    nearest["vit"].check_ranges()
+    learned, not_learned = (
+        [error for error in model.errors if ".visual." in error.name]
+        for model in (found["vit", "W4A8 folded"], nearest["vit"])
+    )
+    assert learned and not not_learned
+
+
+def test_what_folding_gains_is_told_image_by_image():
+    keys = [("vit", bits, kind) for bits in ("W4A8", "W4A8 folded") for kind in ("simulated", "no")]
+    shares = dict(zip(keys, ([1, 1, 0, 0], [0] * 4, [1, 1, 1, 0], [1] * 4), strict=True))
+    right = pd.DataFrame({key: [bool(x) for x in values] for key, values in shares.items()})
+    (row,) = deployment.folding_gains(right).to_numpy().tolist()
+    assert row[:5] == ["vit", "W4A8", 75, 50, 25]
+    assert row[5:] == pytest.approx(student([0, 0, 100, 0]))
+    assert not len(deployment.folding_gains(right.iloc[:, :2]))

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -61,7 +62,7 @@ def small(clips, monkeypatch):
     monkeypatch.setattr(learned, "usual_sizes", lambda _: sizes)
     monkeypatch.setattr(learned, "LEARNED", {})
     monkeypatch.setattr(learned, "METHODS", 2)
-    monkeypatch.setattr(learned, "methods_of", lambda _: ["gaussian", "d4c"])
+    monkeypatch.setitem(learned.MAPPED, "vit", SimpleNamespace(methods=["gaussian", "d4c"]))
     monkeypatch.setattr(learned, "load_encoders", lambda *_: clips)
     return sizes
 

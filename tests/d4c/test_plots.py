@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 
 from paperlib.d4c import plots
 from paperlib.d4c.ablation import CONTROLS
-from paperlib.d4c.difficulty import GAINS
+from paperlib.d4c.difficulty import GAINS, MAPPED
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
 from paperlib.d4c.plots import PALETTE
 from paperlib.notebook.figures import alt_text
@@ -44,6 +44,13 @@ def accuracies():
     return table.assign(top1=np.linspace(20, 80, len(table)))
 
 
+def worths():
+    columns = ["dataset", "encoder", "bits", "draw", "method"]
+    parts = ("openmoji", "cifar10"), ENCODERS, BITS, range(2), ("gaussian", "leaves", "real")
+    table = rows(columns, *parts)
+    return table.assign(top1=np.linspace(20, 80, len(table)))
+
+
 TABLES = {
     "examples": lambda: rows(["encoder", "method", "image"], ENCODERS, ("bns", "d4c"), range(3)),
     "semantics": lambda: curves("similarity", "share"),
@@ -70,9 +77,14 @@ TABLES = {
         ]
     ),
     "difficulty": lambda: rows(
-        ["encoder", "bits", "spread", "what", "points", "low", "high"],
-        *(ENCODERS, ("W4A3", "W4A8"), (0.0, 1.0), GAINS.values(), [3.0], [1.0], [5.0]),
+        ["model", "bits", "spread", "what", "points", "low", "high"],
+        *(MAPPED, ("W4A3", "W4A8"), (0.0, 1.0), GAINS.values(), [3.0], [1.0], [5.0]),
     ),
+    "spectra": lambda: rows(
+        ["encoder", "method", "frequency", "amplitude"],
+        *(ENCODERS, ("gaussian", "spectrum", "real"), (0.1, 0.5), [0.2]),
+    ),
+    "worth": worths,
     "ablation": lambda: rows(
         ["encoder", "bits", "method", "top1"], ENCODERS, ["W4A3"], (*CONTROLS, *ABLATION), (50, 60)
     ),
@@ -160,3 +172,26 @@ def test_the_pilot_is_a_curve_a_choice_and_a_line_an_image_that_nobody_made():
         assert [tuple(line.get_xdata()) for line in curves] == [(100, 3_000)] * 2
         assert [tuple(line.get_ydata()) for line in curves] == [(1 + more, 30 + more)] * 2
         assert [line.get_linestyle() for line in curves] == ["-", "--"]
+
+
+def test_the_worth_of_a_method_stands_above_its_name_in_the_panel_of_its_row():
+    table, figure = worths(), drawn("worth")
+    panels = iter(figure.axes)
+    for dataset, encoder, bits in itertools.product(("openmoji", "cifar10"), ENCODERS, BITS):
+        ax = next(panels)
+        assert ax.get_title() == f"{plots.ENCODERS[encoder]}, {bits}"
+        of = (table.dataset == dataset) & (table.encoder == encoder) & (table.bits == bits)
+        for place, method in enumerate(("gaussian", "leaves", "real")):
+            mine = table[of & (table.method == method)].top1
+            points, mean = (line.get_ydata() for line in ax.lines[2 * place : 2 * place + 2])
+            assert list(points) == list(mine) and list(mean) == [mine.mean()] * 2
+    names = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert names == ["noise", "dead leaves", "real"]
+
+
+def test_spectra_are_curves_over_both_axes_as_logarithms():
+    figure = drawn("spectra")
+    for ax in figure.axes:
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+        assert list(colours(ax)) == [TITLES[m] for m in ("gaussian", "spectrum", "real")]
+        assert all(list(line.get_xdata()) == [0.1, 0.5] for line in ax.lines)

@@ -61,4 +61,4 @@ def test_wrong_values_are_named():
         calibration_texts([photo], 3, seed=0, names=["cat", "dog"])
     with pytest.raises(ValueError, match="dataset='mnist': valid are 'openmoji'.*'imagenet'"):
         zero_shot_task("mnist")
-    assert set(TASKS) == {"openmoji", "cifar10", "cifar100", "imagenet"}
+    assert set(TASKS) == {"openmoji", "cifar10", "cifar100", "imagenet", "tiny_imagenet"}

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from paperlib.d4c.encoders import other_towers
 from paperlib.d4c.prompts import GENERIC_NAMES, photo
 from paperlib.d4c.semantics import (
+    check_sight,
     embed,
     patch_similarities,
     prompt_information,
@@ -118,6 +119,15 @@ def deepest(model, x):
     handle.remove()
     tokens = kept[0][:, 1:] if kept[0].ndim == 3 else kept[0].flatten(2).mT
     return tokens
+
+
+def test_a_blind_judge_is_refused():
+    seen = {("vit", k, m): v + k for k in (0, 1) for m, v in {"gaussian": 1.0, "real": 9.0}.items()}
+    check_sight(seen)  # 1.5 and 9.5 in the mean
+    for wrong in ({"gaussian": 1.6}, {"real": 0.9}):
+        told = seen | {("vit", k, m): v + k for k in (0, 1) for m, v in wrong.items()}
+        with pytest.raises(ValueError, match="the judge of vit's images is blind"):
+            check_sight(told)
 
 
 def test_similarities_between_patches(model):

@@ -23,7 +23,7 @@ from paperlib.d4c.published import (
     iterations_in_words,
     told_of_first_sets,
 )
-from paperlib.d4c.set_store import DRAWS, card_names, decode, encode, load_set
+from paperlib.d4c.set_store import DRAWS, card_names, decode, encode, load_set, read_card
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import EncoderSizes
 from paperlib.d4c.synthesis import synthesise, temperature_of
@@ -76,16 +76,19 @@ def test_a_set_is_what_the_synthesis_gives(clips, folder):
 
 def test_as_many_of_every_set_as_asked(clips, tmp_path, monkeypatch, capsys):
     """The first mini-batch is that of the usual set; the card's command asks for as many again."""
-    one = replace(SHORT, synthesis_iterations=1)
-    given = "openmoji", "vit", "d4c", clips["vit"], one
+    two = replace(SHORT, synthesis_iterations=2)
+    given = "openmoji", "vit", "d4c", clips["vit"], two
     usual = sets.make(*given, tmp_path / "usual", draws=2)
-    few = sets.make(*given, tmp_path / "few", draws=2, kept=16)
+    few = sets.make(*given, tmp_path / "few", draws=2, kept=16, shown=(1,))
     assert [len(images) for images in few] == [16, 16]
     for ours, theirs in zip(few, usual, strict=True):
         assert torch.equal(ours, theirs[:16])
-    words = "--methods d4c --iterations 1 --autocast --images 16"
-    assert load(tmp_path / "few", clips).card["command"].endswith(words)
-    assert "--images" not in load(tmp_path / "usual", clips).card["command"]
+    words = "--methods d4c --iterations 2 --autocast --images 16 --shown 1"
+    found = load(tmp_path / "few", clips)
+    assert found.card["command"].endswith(words)
+    assert list(found.snapshots) == [1] and len(found.snapshots[1]) == 8
+    usually = load(tmp_path / "usual", clips)
+    assert not usually.snapshots and usually.card["command"].endswith("--autocast")
     for wrong in ("0", "8", "-16", "144"):
         words = f"sets --dataset openmoji --encoder vit --methods d4c --images={wrong}"
         monkeypatch.setattr("sys.argv", words.split())
@@ -377,9 +380,14 @@ def tried():
     return pd.DataFrame(rows, columns=names)
 
 
-def test_the_published_sets_of_cifar10_follow_the_pilot():
+@pytest.mark.parametrize("tower", TOWERS)
+def test_the_published_sets_of_cifar10_follow_the_pilot(tower):
     tried = pilot.load_pilot()
-    assert chosen(tried[tried.dataset == "cifar10"]) == ("10 / logit scale", "ImageNet")
+    choice = chosen(tried[tried.dataset == "cifar10"])
+    model = load_encoders("cifar10", [tower])[tower][0]
+    card, (temperature, names) = read_card("cifar10", tower, "d4c"), pilot.choices(model)[choice]
+    assert NAMES[card["names"]] == names
+    assert card["settings"]["temperature"] == pytest.approx(temperature)
 
 
 def test_the_pilot_s_rule(tried):
@@ -433,3 +441,24 @@ def test_names_of_the_pilot_are_others():
     names = NAMES["ImageNet"]
     assert len(names) == len(GENERIC_NAMES) == len(set(names))
     assert len(set(names) & set(GENERIC_NAMES)) < 20
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_set_of_d4c_goes_the_way_of_the_released_code(tower):
+    """Within a tenth of what that gave on a small ResNet CLIP with 16 images a mini-batch."""
+    card = read_card("openmoji", tower, "d4c")
+    assert (card["names"], card["settings"]["temperature"]) == ("generic", 0.1)
+    found = {row["iteration"]: row for row in card["trajectory"]}
+    for iteration, what, released in (
+        (50, "deviation", 0.90),
+        (100, "deviation", 0.83),
+        (50, "variation", 3.0),
+        (100, "variation", 2.5),
+        (50, "outside", 0.048),
+    ):
+        assert found[iteration][what] == pytest.approx(released, rel=0.1)
+
+
+def test_all_sets_and_their_tables_stay_within_25_megabytes():
+    sizes = [file.stat().st_size for file in sets.FOLDER.iterdir()]
+    assert len(sizes) > 100 and sum(sizes) < 25e6

@@ -76,6 +76,10 @@ def test_gains_are_over_the_baseline_of_the_encoder():
     assert gains["real minus noise"].tolist() == [40, 42]
     assert gains["real minus baseline"].tolist() == [25, 22]
     assert gains["real minus spectrum"].tolist() == [7, 16]
+    assert not any("best" in name for name in gains)
+    best = tables.gain_table(wide.assign(leaves=[48.0, 52.0]), {"vit": "pse"}, "leaves")
+    assert best["above the best control"].tolist() == [2, -2]
+    assert best["real minus the best control"].tolist() == [12, 10]
     text = tables.mean_and_spread(wide, ["encoder"])
     assert text.loc["vit"].to_dict() == {
         "real images": "61.0 ± 1.4",

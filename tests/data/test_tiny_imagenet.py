@@ -6,9 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from open_clip import SIMPLE_IMAGENET_TEMPLATES
 from PIL import Image
 from pyarrow import parquet
 
+from paperlib.d4c.prompts import zero_shot_task
+from paperlib.d4c.zero_shot import load_draws
 from paperlib.data.tiny_imagenet import load_tiny_imagenet, tiny_imagenet_names
 
 CSV = (
@@ -45,6 +48,22 @@ def test_images_labels_and_names(split, tmp_path, monkeypatch):
     expected = [40 * k + len(split) for k in range(3)]
     assert (data.images[:, 0, 0, 0] - torch.tensor(expected)).abs().max() <= 2
     assert tiny_imagenet_names()[2] == ("cougar", "puma", "catamount")
+
+
+def test_its_zero_shot_task_and_draws(tmp_path, monkeypatch):
+    """The test split is the validation images; names and templates are those of the training."""
+    monkeypatch.setenv("PAPERLIB_TINY_IMAGENET", str(write(tmp_path)))
+    task = zero_shot_task("tiny_imagenet")
+    assert task.names == ("goldfish", "scorpion", "cougar")
+    assert task.templates == tuple(SIMPLE_IMAGENET_TEMPLATES)
+    for split, words in (("train", "train"), ("test", "validation")):
+        (drawn,) = load_draws("tiny_imagenet", split, 3, 1, 0)
+        order = drawn.labels.tolist()
+        assert sorted(order) == [0, 1, 2] and drawn.classes == task.names
+        shades = [40 * [2, 0, 1].index(label) + len(words) for label in order]
+        assert (drawn.images[:, 0, 0, 0] - torch.tensor(shades)).abs().max() <= 2
+    with pytest.raises(ValueError, match="split='validation': valid are 'train', 'test'"):
+        load_draws("tiny_imagenet", "validation", 1, 1, 0)
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):

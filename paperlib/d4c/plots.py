@@ -220,6 +220,7 @@ def accuracy(table: pd.DataFrame) -> Figure:
             ax.axhline(mine["float"].mean(), color="0.4", linestyle="--", linewidth=1)
         names = [TITLES[method].replace(" ", "\n") for method in methods]
         left.set(xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
+        left.tick_params("x", labelsize=9)
         bits = decisive.bits.iloc[0]
         left.set(ylabel="zero-shot Top-1 (%)", title=f"{ENCODERS[encoder]}, {bits}")
         right.set(xticks=range(len(widths)), xticklabels=widths)
@@ -266,8 +267,9 @@ def difficulty(table: pd.DataFrame) -> Figure:
                 ends = [part.points - part.low, part.high - part.points]
                 ax.errorbar(part.spread, part.points, ends, fmt="o-", color=colour, label=what)
             ax.axhline(0, color="0.6", linewidth=1)
-            ax.set_title(f"{model}, {bits}", fontsize=10)
-        line[0].set_ylabel("gain (points)")
+            ax.set_title(bits)
+        words = model.replace(", ", ",\n")
+        line[0].set_ylabel(f"{words}\ngain (points)")
     for ax in axes[-1]:
         ax.set(xlabel="spread σ", xticks=table.spread.unique())
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -228,8 +228,8 @@ def test_every_published_set_is_whole(dataset, tower):
         short = 2_000 if (tower, method) == ("vit", "d4c") else 3_000
         last = short if dataset == "openmoji" else 1_000
         own = {"synthesis_autocast": True} if dataset == "cifar10" else {}
-        if dataset == "cifar10" and method in ABLATION:
-            own |= {"temperature": temperature_of("own", model)}
+        if dataset == "cifar10" and method in ABLATION:  # another machine rounds otherwise
+            assert changed.pop("temperature") == pytest.approx(temperature_of("own", model))
         assert changed == own | ({"synthesis_iterations": last} if last != 3_000 else {})
         assert (f"--iterations {last}" in found.card["command"]) == (last != 3_000)
         assert ("--images 16" in found.card["command"]) == (dataset == "cifar10")

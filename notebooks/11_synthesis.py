@@ -78,8 +78,8 @@ from paperlib.seeds import derive, generator
 # descent on the pixels raises its own:
 #
 # $$L = -\frac1n \sum_i \log
-# \frac{\exp(f(x_i)^\top g(t_i)/\tau)}{\sum_t \exp(f(x_i)^\top g(t)/\tau)} +
-# \lambda\,\mathrm{TV}(x).$$
+# \frac{\exp(f(x_i)^\top g(t_i)/\tau)}{\sum_t \exp(f(x_i)^\top g(t)/\tau)}
+# + \lambda\,\mathrm{TV}(x).$$
 #
 # Here $f$ and $g$ are the features of image and text, of length 1, so that their product is a
 # cosine similarity; the temperature $\tau$ says how much a small difference of similarities counts;

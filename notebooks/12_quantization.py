@@ -90,8 +90,10 @@ whole.groupby("encoder", sort=False).mean().round(1).to_frame("Top-1 in floating
 # - **Gaussian noise**;
 # - **natural-spectrum noise**, our control: random, but with the slopes, directions, colours and
 #   contrasts of photographs that no evaluation uses (see `paperlib.d4c.natural`). It knows neither
-# the model nor the data and costs milliseconds: what does not beat it has not shown that a CLIP
-# must be asked;
+#   the model nor the data and costs milliseconds: what does not beat it has not shown that a CLIP
+#   must be asked;
+# - **dead leaves**, another control: discs that hide one another, with edges that noise does not
+#   have. Of the controls it is the best on a seed that no evaluation uses (below);
 # - the **data-free baseline**: BNS for ResNets, which fits the statistics of BatchNorm, PSE for
 #   ViTs, which makes similarities between patches diverse;
 # - **D4C**.
@@ -590,9 +592,10 @@ run.claims_table()
 # abstract reports needs a CLIP that loses something, such as those of full size.
 #
 # **And the control?** Noise with the spectrum of photographs costs milliseconds and knows neither
-# the CLIP nor the words. How much of the gap it closes is what images need not be asked for; what
-# lies between it and real images is what content is worth. It varies from draw to draw, so that few
-# draws may leave open whether D4C beats it.
+# the CLIP nor the words. How much of the gap it closes is what images need not be asked for. What
+# scrambled real images have above it is the data's own spectrum and colours; what real ones have
+# above those is content. It varies from draw to draw, so that few draws may leave open whether D4C
+# beats it. The best control by the rule is dead leaves; its claims stand beside.
 #
 # **And without any images?** Ranges that every token takes from its own extremes need nobody's
 # images; the section on them says how far they come. What is said here of calibration images holds

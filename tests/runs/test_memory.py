@@ -151,7 +151,7 @@ shared = mmap.mmap(-1, 80 * 2**20)
 shared.write(b"x" * (80 * 2**20))
 os.fork()
 shared[:: 4096]  # both have its pages
-print("ready", flush=True)
+os.write(1, b"ready\\n")  # one write: print's two may interleave with the other process's
 time.sleep(60)
 """
 

@@ -13,24 +13,26 @@ where it ends, at $l = -zs$ and $u = (q_{\max} - z)s$:
 $$n L(s, z) = \sum_{l \le x \le u} |x - s\lfloor x/s \rceil|^p + \sum_{x > u} (x - u)^p +
 \sum_{x < l} (l - x)^p.$$
 
-With $x$ sorted, the places where the tails begin come from counting the codes
-$\lfloor x/s \rceil$. A tail is bounded from below by its moments $M_k = \sum |x - u|^k$, which
-cumulative sums of $x$ and $x^2$ give: $\log M_k$ is convex in $k$ (Lyapunov), so for $p \ge 2$
+With $x$ sorted, a search finds where the codes $\lfloor x/s \rceil$ change. Of neighbouring
+values, the moments about a point $a$ are $M_k = \sum |x - a|^k$; cumulative sums of $x$ and $x^2$
+give $M_2$, and $M_1$ where all these values lie on one side of $a$. As $\log M_k$ is convex in
+$k$ (Lyapunov), for $p \ge 2$
 
 $$M_p \ge M_2 \, (M_2 / M_1)^{p - 2}, \qquad M_p \ge M_2 \, (M_2 / M_0)^{p/2 - 1}.$$
 
-The first sum is a difference of cumulative sums, for all $z$ at once: in a short row over its
-values; a long row is cut into pieces, and again where codes change, so that the values of a piece
-round to one point of the grid. The second inequality, with the distances from that point, bounds
-a piece from below: closely, as a piece is narrow against $s$.
+The first inequality, with $a = u$ or $l$, bounds a tail from below. For the first sum the values
+of each code $c$ are cut into pieces of equal counts, and the second inequality, with $a = cs$,
+bounds each piece: closely, as its values are about as far from $cs$. Code 0 has $a = 0$ at every
+scale, so cumulative sums of $|x|^p$ give its part exactly; it is the one with most values where a
+few others stretch the range. Sums over codes are differences of cumulative sums, for all $z$ at
+once.
 
 Pairs that clip the smallest or the largest value by more than the whole loss of the full range are
 left out. Of the others, the pair with the smallest bound is computed exactly. Only pairs whose
-bound is not above its loss can win; these few are computed exactly too. The result is the minimum,
-up to the rounding of float64.
+bound is below its loss, and below that of the full range, can win; these few are computed exactly
+too. The result is the minimum, up to the rounding of float64.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -41,10 +43,10 @@ from torch import Tensor
 from paperlib.d4c.quantizers import largest_code
 
 CELLS = 2**20  # pairs, or values, at once: some 100 MB
-PIECES = 1024  # of equal counts of values that a long row is cut into, and as many of equal width
-LONG = 8 * PIECES  # values above which a row is long
-FEW = 8  # so many values a code, and a search for the ends of codes is faster than counting
-SLACK = 1 + 3e-5  # of the bounds, above their rounding: their powers are taken in float32
+CACHED = 2**16  # of them in a pass, for the processor's cache
+PIECES = 16  # at most, that the values of a code are cut into
+FEW = 16  # values a piece, at least, on average: smaller pieces cost more than they save
+SLACK = 1 + 3e-5  # of the bounds, above their rounding
 
 
 class Range(NamedTuple):
@@ -78,9 +80,11 @@ def search_range(
     """
     _check(x, exponent, fractions)
     scales, zero_points = _candidates(x, bits, fractions)
-    held = max(1, CELLS // max(x.shape[1], fractions * len(zero_points)))
+    q_max = largest_code(bits)
+    cells = max(x.shape[1], fractions * len(zero_points), q_max + len(zero_points))
+    held = max(1, CELLS // cells)
     parts = [
-        _search(rows, s.double(), zero_points, largest_code(bits), exponent)
+        _search(rows, s.double(), zero_points, q_max, exponent)
         for rows, s in zip(x.split(held), scales.split(held), strict=True)
     ]
     scale, zero_point, loss = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -142,10 +146,7 @@ def _search(
     """Scale, zero point and loss of each row of `x`; scales (rows, fractions)."""
     x = _sorted(x).double()
     n = x.shape[1]
-    S1, S2 = (x.new_zeros(len(x), n + 1) for _ in range(2))  # of the first 0, 1 … n
-    torch.cumsum(x, 1, out=S1[:, 1:])
-    torch.cumsum(x**2, 1, out=S2[:, 1:])
-    within_codes = _by_pieces(x, q_max, p) if n > LONG else _by_values(x, q_max, p)
+    S1, S2, _ = sums = tuple(_sums(x, values) for values in (x, x**2, _power(x.clone(), p)))
 
     def scale_of(row: Tensor, pair: Tensor) -> Tensor:
         return scales[row, pair // len(zero_points)]
@@ -155,38 +156,52 @@ def _search(
 
     def loss(row: Tensor, pair: Tensor) -> Tensor:
         """n times the loss of pairs, by the definition."""
-        parts = []
-        for r, c in zip(*(each.split(max(1, CELLS // n)) for each in (row, pair)), strict=True):
-            values, s, z = x[r], scale_of(r, c)[:, None], zero_of(c)[:, None]
-            rounded = (values / s).round_().clamp_(-z, q_max - z).mul_(s)
-            parts.append(_power(rounded.sub_(values), p).sum(1))
-        return torch.cat(parts)
+        total = x.new_zeros(len(row))
+        parts = (each.split(max(1, CACHED // n)) for each in (row, pair, total))
+        for r, c, losses in zip(*parts, strict=True):
+            s, z = scale_of(r, c)[:, None], zero_of(c)[:, None]
+            for part in x.split(CACHED, 1):
+                values = part[r]
+                rounded = (values / s).round_().clamp_(-z, q_max - z).mul_(s)
+                losses += _power(rounded.sub_(values), p).sum(1)
+        return total
 
     rows = torch.arange(len(x), device=x.device)
     whole = (-x[:, 0] / scales[:, -1]).round_().long() - zero_points[0]  # z of the whole range
     whole = whole.clamp_(0, len(zero_points) - 1) + len(zero_points) * (scales.shape[1] - 1)
-    reach = (loss(rows, whole) * SLACK).pow_(1 / p)  # no winner clips a value by more
-    reach = (reach + 1e-6 * scales[:, -1])[:, None]  # above its rounding, where the loss is 0
+    of_whole = loss(rows, whole)
+    reach = (of_whole * SLACK).pow_(1 / p)  # no winner clips a value by more
+    reach = (reach + 1e-6 * scales[:, -1])[:, None, None]  # above its rounding, where the loss is 0
     bounds = x.new_full((len(x), scales.shape[1], len(zero_points)), torch.inf)
-    for i, s in enumerate(scales.split(1, 1)):  # (rows, 1)
-        low, high = -zero_points * s, (q_max - zero_points) * s  # (rows, zero points)
-        near = (low - x[:, :1] <= reach) & (x[:, -1:] - high <= reach)
-        chosen = near.any(0).nonzero().squeeze(1)
+    most = q_max + len(zero_points)  # codes -q_max … q_max, or those of one zero point
+    pieces = min(PIECES, max(1, n // (FEW * most)))
+    held = max(1, CACHED // (len(x) * pieces * most))
+    for steps, found in zip(scales.split(held, 1), bounds.split(held, 1), strict=True):
+        s = steps[:, :, None]  # (rows, scales, 1), for (rows, scales, zero points)
+        low, high = -zero_points * s, (q_max - zero_points) * s
+        near = (low - x[:, :1, None] <= reach) & (x[:, -1:, None] - high <= reach)
+        chosen = near.flatten(0, 1).any(0).nonzero().squeeze(1)
         if not len(chosen):
             continue
         z = zero_points[chosen]
-        up_to, running = within_codes(s)
-        first, last = q_max - z, 2 * q_max + 1 - z  # codes -z - 1 and q_max - z
-        below, above = up_to[:, first], up_to[:, last]
-        A1, A2, B1, B2 = (S.gather(1, index) for index in (below, above) for S in (S1, S2))
-        low_tail = _least(low[:, chosen], below, A1, A2, p)
-        high_tail = _least(high[:, chosen], n - above, S1[:, -1:] - B1, S2[:, -1:] - B2, p)
-        within = running[:, last] - running[:, first]
-        bounds[:, i, chosen] = low_tail.add_(high_tail).add_(within)
+        codes = torch.arange(-int(z[-1]), q_max - int(z[0]) + 1, device=x.device)
+        up_to, running = _within_codes(x, sums, codes, s, pieces, p)
+        first = z[-1] - z  # the place of code -z
+        last = first + q_max + 1  # past that of q_max - z
+        below, above = up_to[..., first], up_to[..., last]
+        A1, A2 = (_gather(S, below) - S[:, :1, None] for S in (S1, S2))
+        B1, B2 = (S[:, -1:, None] - _gather(S, above) for S in (S1, S2))
+        low_tail = _least(low[..., chosen], below, A1, A2, p)
+        high_tail = _least(high[..., chosen], n - above, B1, B2, p)
+        within = running[..., last] - running[..., first]
+        found[..., chosen] = low_tail.add_(high_tail).add_(within)
     bounds = bounds.flatten(1)  # pairs count through the zero points of every scale
 
-    limit = loss(rows, bounds.argmin(1)) * SLACK
-    row, pair = torch.nonzero(bounds <= limit[:, None], as_tuple=True)
+    likely = bounds.argmin(1)
+    limit = loss(rows, likely)
+    likely, limit = torch.where(of_whole < limit, whole, likely), torch.minimum(of_whole, limit)
+    bounds[rows, likely] = -1  # below any limit: rounding, or a loss of 0, does not hide this pair
+    row, pair = torch.nonzero(bounds < limit[:, None] * SLACK, as_tuple=True)
     losses = loss(row, pair)
     best = losses.new_full((len(x),), torch.inf).scatter_reduce_(0, row, losses, "amin")
     winners = torch.nonzero(losses == best[row]).squeeze(1).flip(0)  # the first is written last
@@ -201,69 +216,67 @@ def _sorted(x: Tensor) -> Tensor:
     return x.sort(1).values.contiguous()
 
 
-# For scales (rows, 1): how many values of each row have codes up to -q_max - 1, -q_max … q_max,
-# and Σ |x - s⌊x/s⌉|^p over them, or a bound below it.
-WithinCodes = Callable[[Tensor], tuple[Tensor, Tensor]]
+def _sums(x: Tensor, values: Tensor) -> Tensor:
+    """Running sums over sorted rows, of the first 0, 1 … n values, from the place of 0 outwards.
 
-
-def _by_values(x: Tensor, q_max: int, p: float) -> WithinCodes:
-    """Sums, with a pass over sorted values (rows, n) for each scale; up to float32 exact."""
-    ratio, running = torch.empty_like(x), x.new_zeros(len(x), x.shape[1] + 1)  # kept for all passes
-    ends_of_codes = _ends_of_codes(x, q_max)
-    few = len(ends_of_codes) * FEW <= x.shape[1]
-
-    def within_codes(s: Tensor) -> tuple[Tensor, Tensor]:
-        codes = torch.div(x, s, out=ratio).round()
-        if few:
-            up_to = torch.searchsorted(x, ends_of_codes * s, right=True)
-        else:
-            places = codes.clamp(-q_max - 1, q_max + 1).add_(q_max + 1).to(torch.int64)
-            counts = places.new_zeros(len(x), 2 * q_max + 3)
-            up_to = counts.scatter_add_(1, places, torch.ones_like(places)).cumsum_(1)[:, :-1]
-        torch.cumsum(_power(codes.sub_(ratio).float(), p), 1, dtype=x.dtype, out=running[:, 1:])
-        return up_to, running.gather(1, up_to).mul_(s**p)
-
-    return within_codes
-
-
-def _ends_of_codes(x: Tensor, q_max: int) -> Tensor:
-    """Where codes -q_max - 1 to q_max end, in steps."""
-    return torch.arange(-q_max - 1, q_max + 1, dtype=x.dtype, device=x.device) + 0.5
-
-
-def _by_pieces(x: Tensor, q_max: int, p: float) -> WithinCodes:
-    """Bounds for sorted values (rows, n) that take no pass over them.
-
-    Sums are of distances from the first value of a piece: those of x itself would lose digits.
+    They differ by a constant from sums that begin at the left, and near 0 they lose no digits to
+    large values.
     """
-    n = x.shape[1]
-    share = torch.arange(PIECES + 1, dtype=x.dtype, device=x.device) / PIECES
-    widths = torch.searchsorted(x, x[:, :1] + (x[:, -1:] - x[:, :1]) * share)
-    cuts = torch.cat([(share * n).long().expand(len(x), -1), widths], 1).sort(1).values
-    firsts = x.gather(1, cuts[:, :-1].clamp(max=n - 1))
-    first = firsts.flatten().repeat_interleave(cuts.diff().flatten()).view_as(x)
-    T1, T2 = (x.new_zeros(len(x), n + 1) for _ in range(2))
-    torch.cumsum(x - first, 1, out=T1[:, 1:])
-    torch.cumsum((x - first).square_(), 1, out=T2[:, 1:])
-    ends_of_codes = _ends_of_codes(x, q_max)
+    negative = torch.searchsorted(x, x.new_zeros(len(x), 1))
+    start, end = int(negative.min()), int(negative.max())  # signs depend on the row between
+    positive = x[:, start:end] >= 0
+    sums = x.new_zeros(len(x), x.shape[1] + 1)
+    right, left = sums[:, start + 1 :], values[:, :end].flip(1)
+    right.copy_(values[:, start:])[:, : end - start].mul_(positive)
+    left[:, : end - start].mul_(~positive.flip(1))
+    right.cumsum_(1)
+    sums[:, :end] -= left.cumsum_(1).flip(1)
+    return sums
 
-    def within_codes(s: Tensor) -> tuple[Tensor, Tensor]:
-        up_to = torch.searchsorted(x, ends_of_codes * s, right=True)
-        edges = torch.cat([cuts, up_to], 1).sort(1).values
-        M0, A1, A2 = edges.diff(), T1.gather(1, edges).diff(), T2.gather(1, edges).diff()
-        place = edges[:, :-1].clamp(max=n - 1)
-        offset = first.gather(1, place) - (x.gather(1, place) / s).round_().mul_(s)
-        M2 = A2 + (2 * A1 + offset * M0).mul_(offset)  # Σ (x - s⌊x/s⌉)²
-        least = (M2 / M0.clamp(min=1)).clamp_(min=0).pow_(p / 2 - 1).mul_(M2)
-        running = torch.cat([x.new_zeros(len(x), 1), least.cumsum(1)], 1)
-        return up_to, running.gather(1, torch.searchsorted(edges, up_to))
 
-    return within_codes
+def _gather(x: Tensor, places: Tensor) -> Tensor:
+    """Values of rows (rows, n) at places (rows, scales, any)."""
+    return x.gather(1, places.flatten(1)).view_as(places)
+
+
+def _within_codes(
+    x: Tensor, sums: tuple[Tensor, Tensor, Tensor], codes: Tensor, s: Tensor, pieces: int, p: float
+) -> tuple[Tensor, Tensor]:
+    """For sorted rows (rows, n) and scales (rows, scales, 1), with no pass over the values.
+
+    Args:
+        x: the rows.
+        sums: of x, x² and |x|^p.
+        codes: consecutive whole numbers, with 0 among them.
+        s: the scales.
+        pieces: that the values of each code are cut into.
+        p: the exponent.
+
+    Returns:
+        How many values are below the codes, and up to the end of the first, second … of them; and
+        of the first 0, 1 … codes together, a lower bound of Σ|x - s⌊x/s⌉|^p.
+    """
+    S1, S2, Sp = sums
+    ends = torch.cat([codes[:1] - 0.5, codes + 0.5]) * s
+    up_to = torch.searchsorted(x, ends.flatten(1), right=True).view_as(ends)
+    share = torch.arange(pieces, dtype=x.dtype, device=x.device) / pieces
+    cuts = up_to[..., :-1, None] + (up_to.diff()[..., None] * share).long()
+    cuts = torch.cat([cuts.flatten(2), up_to[..., -1:]], 2)
+    M0, A1, A2 = (
+        running.diff().unflatten(2, (-1, pieces))
+        for running in (cuts, _gather(S1, cuts), _gather(S2, cuts))
+    )
+    point = (codes * s)[..., None]
+    M2 = (A2 - (2 * A1 - point * M0).mul_(point)).clamp_(min=0)
+    least = (M2 / M0.clamp(min=1)).pow_(p / 2 - 1).mul_(M2).sum(3)
+    zero = -int(codes[0])
+    least[..., zero] = _gather(Sp, up_to[..., zero : zero + 2]).diff().squeeze(2)  # exact
+    return up_to, torch.nn.functional.pad(least.cumsum_(2), (1, 0))
 
 
 def _power(x: Tensor, p: float) -> Tensor:
-    """|x|^p in place, faster than `pow`; 0 gives 0."""
-    return x.abs_().log2_().mul_(p).exp2_()
+    """|x|^p in place, faster than `pow`; 0 gives 0, without its logarithm, which is slow."""
+    return x.abs_().clamp_(min=torch.finfo(x.dtype).tiny).log2_().mul_(p).exp2_()
 
 
 def _least(b: Tensor, count: Tensor, S1: Tensor, S2: Tensor, p: float) -> Tensor:
@@ -271,4 +284,4 @@ def _least(b: Tensor, count: Tensor, S1: Tensor, S2: Tensor, p: float) -> Tensor
     M1 = S1 - b * count
     M2 = (S2 - (S1 + M1).mul_(b)).clamp_(min=0)
     mean = M2 / M1.abs_().clamp_(min=torch.finfo(M1.dtype).tiny)
-    return mean.float().pow_(p - 2) * M2
+    return mean.pow_(p - 2).mul_(M2)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ from paperlib.d4c.natural import (
 from paperlib.d4c.optimiser import Optimised, Part
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import PerturbationSettings, Settings
+from paperlib.d4c.start import WHITE, Start
 from paperlib.d4c.synthesis import synthesise
 from paperlib.data import LabelledImages
 from paperlib.models.clip import Tokenizer, denormalise, image_size, normalise
@@ -47,6 +48,7 @@ class Wanted(NamedTuple):
     folder: Path | None
     names: Sequence[str] = GENERIC_NAMES
     template: Template = photo
+    start: Start = WHITE
 
 
 def _real(wanted: Wanted) -> Tensor:
@@ -87,8 +89,9 @@ def _synthesised(wanted: Wanted) -> Tensor:
         synthesise,
         *(wanted.model, wanted.tokenizer, wanted.settings, wanted.names),
         template=wanted.template,
+        start=wanted.start,
     )
-    return _kept(make, wanted, prompts)
+    return _kept(make, wanted, prompts, wanted.start)
 
 
 def _clipped(wanted: Wanted) -> Tensor:
@@ -96,7 +99,7 @@ def _clipped(wanted: Wanted) -> Tensor:
     return normalise(denormalise(calibration_images("d4c", *wanted)).clamp(0, 1))
 
 
-def _kept(make: Callable[..., Optimised], wanted: Wanted, *more: Tensor | str) -> Tensor:
+def _kept(make: Callable[..., Optimised], wanted: Wanted, *more: Any) -> Tensor:
     """The images that ``make(checkpoint=...)`` gives, kept under what decides them."""
     device = next(wanted.model.parameters()).device.type
     decides = wanted.model, wanted.settings, torch.__version__, device, *more
@@ -172,6 +175,7 @@ def calibration_images(
     folder: Path | None = None,
     names: Sequence[str] = GENERIC_NAMES,
     template: Template = photo,
+    start: Start = WHITE,
 ) -> Float[Tensor, "n 3 size size"]:
     """`settings.images` images, normalised as the model takes them.
 
@@ -184,6 +188,7 @@ def calibration_images(
         folder: where synthesised images are kept (see `paperlib.cache.cached`); an interrupted
             synthesis continues there. None keeps nothing.
         names, template: of the prompts that guide the synthesis; words or a language of one's own.
+        start: of D4C and the rows of its ablation.
 
     Raises:
         ValueError: unknown `method`, one that does not go with the image tower, or fewer real
@@ -195,4 +200,5 @@ def calibration_images(
         settings = settings_of(method, settings)
     deciding = [field.name for field in fields(Settings) if field.name.startswith(SYNTHESIS)]
     settings = Settings(**{name: getattr(settings, name) for name in deciding})
-    return METHODS[method].make(Wanted(model, tokenizer, settings, data, folder, names, template))
+    wanted = Wanted(model, tokenizer, settings, data, folder, names, template, start)
+    return METHODS[method].make(wanted)

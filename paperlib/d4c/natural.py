@@ -86,7 +86,7 @@ def fit(images: Float[Tensor, "n 3 size size"], source: str) -> NaturalSpectrum:
     window = torch.hann_window(size, periodic=False, dtype=torch.double)
     flat = (luminance - luminance.mean((1, 2), keepdim=True)) * window * window[:, None]
     amplitude = torch.fft.fft2(flat).abs()  # (n, size, size)
-    radius, angle = _frequencies(size)
+    radius, angle = frequencies(size)
     inside = (radius >= 2) & (radius < size / 2)  # below, the window's own spectrum shows
     ones = torch.ones(int(inside.sum()), dtype=torch.double)
     terms = [ones, -radius[inside].log(), (2 * angle[inside]).cos(), (2 * angle[inside]).sin()]
@@ -116,7 +116,7 @@ def natural_spectrum_noise(
     numbers = numbers + torch.tensor(spectrum.mean, dtype=torch.double)
     slope, cosine, sine = (column.view(-1, 1, 1, 1) for column in numbers[:, :3].T)
     means, contrast = numbers[:, 3:6, None, None], numbers[:, 6:, None, None].exp()
-    radius, angle = _frequencies(size)
+    radius, angle = frequencies(size)
     log_amplitude = cosine * (2 * angle).cos() + sine * (2 * angle).sin()
     log_amplitude = log_amplitude - slope * radius.clamp(min=1).log()  # (count, 1, size, size)
     noise = torch.randn(count, 3, size, size, generator=draw, dtype=torch.double)
@@ -170,10 +170,10 @@ def published_spectrum(path: Path = FILE) -> NaturalSpectrum:
     )
 
 
-def _frequencies(
+def frequencies(
     size: int,
 ) -> tuple[Float[Tensor, "{size} {size}"], Float[Tensor, "{size} {size}"]]:
-    """Radius in cycles an image, and angle, of every component of an FFT."""
+    """Radius in cycles an image, and angle, of every component of a two-dimensional FFT."""
     k = torch.fft.fftfreq(size, 1 / size, dtype=torch.double)
     return (k[:, None] ** 2 + k**2).sqrt(), torch.atan2(k[:, None], k[None].expand(size, -1))
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import torch
@@ -32,12 +33,14 @@ from paperlib.d4c.prompts import GENERIC_NAMES, Template, ZeroShotTask, photo, z
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.retrieval import Pairs, by_chance, load_pairs, retrieval
 from paperlib.d4c.settings import Settings, bit_widths
+from paperlib.d4c.start import Noise, Start
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.synthesis import temperature_of
 from paperlib.d4c.zero_shot import load_images
 from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
 from paperlib.data.class_folders import ClassFolders, load_class_folders
+from paperlib.data.class_tars import load_class_tar
 from paperlib.models.clip import (
     Tokenizer,
     class_features,
@@ -77,7 +80,11 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--images", default="d4c", help=f"{', '.join(DATA_FREE)}, or a folder with a folder a class"
     )
-    add("--data", help=f"what to measure on: {', '.join(SETS)}, or a folder with a folder a class")
+    add(
+        "--data",
+        help=f"what to measure on: {', '.join(SETS)}, a folder with a folder a class, a tar of one,"
+        " or ImageNet's tar files as they are",
+    )
     add("--pairs", type=Path, help="CSV file with the columns image and text: retrieval on them")
     add("--test-images", type=int, help="draw so many of them (default: all)")
     add("--names", type=Path, help="file of names for the prompts, a line each")
@@ -88,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
         default=str(Settings.temperature),
         help="τ of the synthesis: a number or own, ten times the CLIP's own",
     )
+    add("--start", choices=get_args(Noise), default="white", help="noise that D4C begins with")
+    add("--fourier", action="store_true", help="D4C moves Fourier coefficients, not pixels")
     add("--count", type=int, default=Settings.images, help="calibration images")
     add("--prompts", type=int, default=Settings.prompts, help="texts for the text tower")
     add("--iterations", type=int, default=Settings.synthesis_iterations, help="of the synthesis")
@@ -192,8 +201,9 @@ def calibration(
         ValueError: neither, or a folder with fewer images.
     """
     if images in DATA_FREE:
+        start = Start(options.start, options.fourier)
         return calibration_images(
-            images, clip, tokenizer, settings, None, options.work, names, template
+            images, clip, tokenizer, settings, None, options.work, names, template, start
         )
     if not Path(images).is_dir():
         raise ValueError(
@@ -209,16 +219,18 @@ def test_data(
     """The images to measure on.
 
     Raises:
-        ValueError: no such set and no such folder, or it has fewer images than were asked for.
+        ValueError: no such set, folder or tar, or it has fewer images than were asked for.
     """
     if name == "openmoji":
         return load_images(name, "test", options.test_images or 1_000, options.seed)
     if name in SETS:
         found = load_cifar(name, "test")
         return found.sample(options.test_images, options.seed) if options.test_images else found
-    if not Path(name).is_dir():
-        raise ValueError(f"--data {name}: valid are {', '.join(SETS)}, and a folder of images")
-    return load_class_folders(Path(name), options.test_images, options.seed)
+    if not Path(name).exists():
+        valid = f"{', '.join(SETS)}, and a folder or a tar of images"
+        raise ValueError(f"--data {name}: valid are {valid}")
+    load = load_class_folders if Path(name).is_dir() else load_class_tar
+    return load(Path(name), options.test_images, options.seed)
 
 
 def task_of(
@@ -229,7 +241,7 @@ def task_of(
     ImageNet's names and its 80 templates are open_clip's, where the folders are its thousand.
 
     Args:
-        name: of the set, or the folder that it was read from.
+        name: of the set, or the folder or tar that it was read from.
         data: the images.
         names: of the classes, by the user; empty takes the set's, or those of the folders.
         template: of a folder's classes.

@@ -1,6 +1,7 @@
 r"""Synthesis of calibration images from a frozen CLIP: PGSI, SCG and PAE.
 
-The images $x_i$ start as white noise in CLIP's normalised pixel space. PGSI draws for each a
+The images $x_i$ start as white noise in CLIP's normalised pixel space (`paperlib.d4c.start` has
+other beginnings). PGSI draws for each a
 target prompt $t_i$; SCG draws a foreground box, whose content $a_i$ is resized to the whole input,
 and takes the image without it as background $b_i$; PAE encodes a random view $\tilde a_i$. With
 unit features $f$ and $g$ and the mini-batch $B$,
@@ -16,7 +17,7 @@ itself. PGSI is the base of both; without it the images stay noise (`baselines.g
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from paperlib.d4c.optimiser import Optimised, Part, optimise
 from paperlib.d4c.perturbation import Perturbation, draw_perturbation, perturb
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, photo
 from paperlib.d4c.settings import Settings
+from paperlib.d4c.start import WHITE, Start
 from paperlib.files import fingerprint
 from paperlib.models.clip import Tokenizer, class_features, image_size
 from paperlib.models.frozen import frozen
@@ -57,6 +59,7 @@ def synthesise(
     checkpoint: Path | None = None,
     snapshots: Sequence[int] = (),
     template: Template = photo,
+    start: Start = WHITE,
 ) -> Synthesis:
     """Images for calibrating a quantized CLIP, from the CLIP alone.
 
@@ -69,13 +72,14 @@ def synthesise(
             ends as if it had not been interrupted. It is deleted at the end.
         snapshots: iterations after which to keep a copy of the images.
         template: of the prompts; the paper's is "a photo of a {name}.".
+        start: where to begin, and in which numbers to move.
 
     Raises:
         ValueError: no `names`, a model without a visual tower, or a checkpoint of another run.
     """
     parts = [Part.whole(settings)]
     arguments = model, tokenizer, settings, parts, names, checkpoint, snapshots, template
-    return synthesise_parts(*arguments)[0]
+    return synthesise_parts(*arguments, start=start)[0]
 
 
 def synthesise_parts(
@@ -88,6 +92,7 @@ def synthesise_parts(
     snapshots: Sequence[int] = (),
     template: Template = photo,
     together: int = 1,
+    start: Start = WHITE,
 ) -> list[Synthesis]:
     """The first images of several sets that differ in their seed; arguments as `synthesise`.
 
@@ -97,11 +102,12 @@ def synthesise_parts(
     """
     size = image_size(model)
     texts = class_features(model, tokenizer, names, [template])  # once, before the iterations
-    whole = [draw_beginning(part, len(names), size, settings) for part in parts]
-    targets, boxes, start = (torch.cat(pieces) for pieces in zip(*whole, strict=True))
+    whole = [draw_beginning(part, len(names), size, settings, start) for part in parts]
+    targets, boxes, first = (torch.cat(pieces) for pieces in zip(*whole, strict=True))
+    first = start.numbers(first).to(texts.device)
 
-    def loss(images: Tensor, chosen: Tensor, drawing: Sequence[torch.Generator]) -> Tensor:
-        target = targets[chosen].to(images.device)
+    def loss(numbers: Tensor, chosen: Tensor, drawing: Sequence[torch.Generator]) -> Tensor:
+        images, target = start.shown(numbers), targets[chosen].to(numbers.device)
         logits = synthesis_logits(
             encode, images, boxes[chosen].to(images.device), texts, settings, drawing
         )
@@ -118,11 +124,14 @@ def synthesise_parts(
     weights = fingerprint(model)
     with frozen(model):
         run = {"names": [template(name) for name in names], "weights": weights, "method": "d4c"}
+        run |= {"start": asdict(start)}
         done = optimise(
-            *(start.to(texts.device), loss, settings, run, parts, checkpoint, snapshots),
+            *(first, loss, settings, run, parts, checkpoint, snapshots),
             description="synthesis",
             together=together,
         )
+    seen = {k: start.shown(numbers) for k, numbers in done.snapshots.items()}
+    done = replace(done, images=start.shown(done.images), snapshots=seen)
     split = done.split(parts, settings.synthesis_batch)
     return [
         Synthesis(**vars(one), names=names, targets=target, boxes=box)
@@ -147,14 +156,14 @@ def temperature_of(text: str, model: nn.Module) -> float:
 
 
 def draw_beginning(
-    part: Part, names: int, size: int, settings: Settings
+    part: Part, names: int, size: int, settings: Settings, start: Start = WHITE
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, "n 4"], Float[Tensor, "n 3 size size"]]:
-    """Targets, boxes and noise of a part, as the whole set has them."""
+    """Targets, boxes and first images of a part, as the whole set has them."""
     draw = generator(part.seed, "prompts, boxes and noise")
     targets = torch.randint(names, (settings.images,), generator=draw)
     boxes = draw_boxes(settings.images, size, settings.foreground_area, draw)
-    start = torch.randn(settings.images, 3, size, size, generator=draw)
-    return targets[: part.images], boxes[: part.images], start[: part.images]
+    images = start.images(torch.randn(settings.images, 3, size, size, generator=draw), part.seed)
+    return targets[: part.images], boxes[: part.images], images[: part.images]
 
 
 def synthesis_logits(

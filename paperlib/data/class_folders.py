@@ -5,10 +5,11 @@ their folders, `_` as a space; ImageNet's thousand, whose folders have WordNet n
 n01440764, by whoever knows the names in their order.
 """
 
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -25,16 +26,24 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 Transform = Callable[[Image.Image], Tensor]
 
 
+@runtime_checkable
+class Encoded(Protocol):
+    """An image as it is stored: a file, or a part of one; as text, where that is."""
+
+    def read_bytes(self) -> bytes:
+        """Its bytes."""
+
+
 class ClassFolders(NamedTuple):
     """A data set on disk.
 
     Attributes:
-        samples: file and label of every image, by class and name.
+        samples: every image and its label, by class and name.
         folders: names of the folders, by label.
         source: where it is, in words for a table.
     """
 
-    samples: list[tuple[Path, int]]
+    samples: list[tuple[Encoded, int]]
     folders: tuple[str, ...]
     source: str
 
@@ -65,7 +74,7 @@ class ClassFolders(NamedTuple):
 
 
 def picture_batches(
-    files: Sequence[Path], transform: Transform, size: int
+    files: Sequence[Encoded], transform: Transform, size: int
 ) -> Iterator[Float[Tensor, "n 3 height width"]]:
     """Images as a model takes them, `size` at a time.
 
@@ -73,7 +82,10 @@ def picture_batches(
         ValueError: an image cannot be decoded; with its file.
     """
     for start in range(0, len(files), size):
-        yield torch.stack([transform(open_picture(f, str(f))) for f in files[start : start + size]])
+        part = files[start : start + size]
+        yield torch.stack(
+            [transform(open_picture(io.BytesIO(f.read_bytes()), str(f))) for f in part]
+        )
 
 
 def class_samples(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
@@ -106,7 +118,28 @@ def load_class_folders(source: Path, count: int | None = None, seed: int = 0) ->
     """
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is no folder: name one that has a folder a class")
-    samples, names = class_samples(source)
+    return drawn(*class_samples(source), source, count, seed)
+
+
+def drawn(
+    samples: Sequence[tuple[Encoded, int]],
+    names: tuple[str, ...],
+    source: Path,
+    count: int | None,
+    seed: int,
+) -> ClassFolders:
+    """A data set of all samples, or of so many, in their order.
+
+    Args:
+        samples: every image and its label, by class and name.
+        names: of the folders, by label.
+        source: where they were found.
+        count, seed: see `load_class_folders`.
+
+    Raises:
+        FileNotFoundError: there are no classes, or one has no images.
+        ValueError: there are fewer than `count` images.
+    """
     filled = {label for _, label in samples}
     empty = [name for label, name in enumerate(names) if label not in filled]
     if empty or not names:
@@ -119,4 +152,4 @@ def load_class_folders(source: Path, count: int | None = None, seed: int = 0) ->
             raise ValueError(f"count={count}: {source} has {len(samples)} images")
         order = draws(len(samples), count, 1, seed)[0].tolist()
         samples = [samples[index] for index in sorted(order)]
-    return ClassFolders(samples, names, source.name)
+    return ClassFolders(list(samples), names, source.name)

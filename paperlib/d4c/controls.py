@@ -38,7 +38,7 @@ from torch import Tensor
 
 from paperlib.d4c import pilot
 from paperlib.d4c.comparison import compare, plans_at
-from paperlib.d4c.difficulty import MADE_FROM, SEED, Clip, Mapped, add_rows, drop_stale
+from paperlib.d4c.difficulty import SEED, Clip, Mapped
 from paperlib.d4c.encoders import ENCODERS
 from paperlib.d4c.methods import calibration_images
 from paperlib.d4c.natural import NaturalSpectrum, natural_spectrum_noise, published_spectrum
@@ -46,10 +46,11 @@ from paperlib.d4c.published import decided_by
 from paperlib.d4c.set_store import DRAWS
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import LONGER_D4C, SHORT_D4C
+from paperlib.d4c.stamped import Stamped
 from paperlib.d4c.tables import by_method
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.data import LabelledImages
-from paperlib.files import FileError, fingerprint
+from paperlib.files import fingerprint
 from paperlib.intervals import bootstrap, student
 from paperlib.models.clip import denormalise, image_size, normalise
 from paperlib.names import LABELLED
@@ -153,7 +154,7 @@ def control_images(
 
 
 def measure(name: str, mapped: Mapped, clip: Clip) -> pd.DataFrame:
-    """Top-1 (%) of one CLIP in one part: a row a quantization, columns `KEYS`, top1, `MADE_FROM`.
+    """Top-1 (%) of one CLIP in one part: a row a quantization, columns `KEYS` and top1.
 
     Args:
         name: of `PARTS`.
@@ -176,7 +177,7 @@ def measure(name: str, mapped: Mapped, clip: Clip) -> pd.DataFrame:
     whose = table.method.str.partition(" × ")
     table = table.assign(method=whose[0], images=whose[2].astype(int))
     table = table.assign(part=name, dataset=dataset, seed=part.seed)
-    return table[[*KEYS, "top1"]].assign(**{MADE_FROM: made_from(table)})
+    return table[[*KEYS, "top1"]]
 
 
 def made_from(rows: pd.DataFrame) -> list[str]:
@@ -203,30 +204,26 @@ def made_from(rows: pd.DataFrame) -> list[str]:
     return [stamps[key] for key in keys]
 
 
+TABLE = Stamped(KEYS, KIND, made_from, COMMAND)
+
+
 def load_controls(file: Path = FILE) -> pd.DataFrame:
     """The published table: columns `KEYS` and top1 (%), one row a quantization.
 
     Raises:
         FileError: there is no table, or rows are missing or of other weights, spectra or sizes.
     """
-    wanted = {
+    return TABLE.load(file, _wanted())
+
+
+def _wanted() -> list[tuple[Any, ...]]:
+    return [
         (name, *of, part.seed, *row)
         for (name, part), (of, mapped) in itertools.product(PARTS.items(), CONTROLLED.items())
         for row in itertools.product(
             part.bits, part.counts(mapped), range(part.draws), part.methods
         )
-    }
-    try:
-        table = pd.read_csv(file)
-        rows = list(table[KEYS].itertuples(index=False, name=None))
-        stale = (table[MADE_FROM] != made_from(table)).sum()
-    except (OSError, ValueError, KeyError) as error:
-        raise FileError(f"{file}: no such table that can be read: {COMMAND}") from error
-    if set(rows) != wanted or len(rows) != len(wanted):
-        raise FileError(f"{file}: rows are missing, or more than there should be: {COMMAND}")
-    if stale:
-        raise FileError(f"{file}: {stale} rows are of other weights, spectra or sizes: {COMMAND}")
-    return table.drop(columns=MADE_FROM)
+    ]
 
 
 def control_means(table: pd.DataFrame) -> pd.Series:
@@ -340,12 +337,12 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
-    drop_stale(options.file, KIND, made_from)
     for name in options.parts:
         for (dataset, encoder), mapped in CONTROLLED.items():
             if dataset in options.dataset:
                 kind = dict(zip(KIND, (name, dataset, encoder), strict=True))
-                add_rows(options.file, kind, measure, name, mapped, mapped.load())
+                TABLE.drop(options.file, _wanted(), kind)
+                TABLE.add(options.file, kind, measure, name, mapped, mapped.load())
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.zero_shot import task_features
 from paperlib.data import LabelledImages
 from paperlib.intervals import student
-from paperlib.models.clip import Tokenizer, image_size, preprocess
+from paperlib.models.clip import Tokenizer, image_size, preprocess, recognised
 from paperlib.runtime import seconds_a_call
 
 Key = tuple[str, str]  # encoder and bit-widths
@@ -152,8 +152,7 @@ def side_by_side(
     for key, (model, texts) in given.items():
         batch = preprocess(test.images[:timed_images], image_size(model))
         batch = batch.contiguous(memory_format=torch.channels_last)
-        classes = (unit_features(model, test) @ texts.T).argmax(1)
-        right[key] = (classes.cpu() == test.labels).numpy()
+        right[key] = recognised(unit_features(model, test), texts, test.labels).numpy()
         with torch.inference_mode():
             taken = seconds_a_call(partial(model.encode_image, batch), seconds)
         rows.append([*key, 100 * right[key].mean(), 1e3 * taken / len(batch)])

@@ -17,7 +17,7 @@ sets or sizes are measured again.
 
 import argparse
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,10 @@ from paperlib.d4c.published import calibration_sets, decided_by
 from paperlib.d4c.rescaling import rescaled
 from paperlib.d4c.set_store import DRAWS, FOLDER, PICTURES, load_set, read_card
 from paperlib.d4c.sizes import NEAREST, SHORT_D4C, EncoderSizes
+from paperlib.d4c.stamped import Stamped
 from paperlib.d4c.tables import by_method, gain_table, over_draws
 from paperlib.d4c.zero_shot import load_draws
-from paperlib.files import FileError, fingerprint, write_files
+from paperlib.files import fingerprint
 from paperlib.models.clip import Tokenizer
 from paperlib.seeds import derive
 
@@ -46,7 +47,6 @@ FILE, COURSE = "map.csv", "course.csv"
 COMMAND = "python -m paperlib.d4c.difficulty"
 KEYS = ["model", "spread", "bits", "draw"]
 COURSE_KEYS = ["model", "bits", "draw", "method", "iterations"]
-MADE_FROM = "made_from"
 GAINS = {  # of `gain_table`
     "gain": "D4C over BNS or PSE",
     "above the spectrum": "D4C over natural-spectrum noise",
@@ -206,6 +206,10 @@ def made_from(rows: pd.DataFrame) -> list[str]:
     return [stamps[key] for key in keys]
 
 
+MAP = Stamped([*KEYS, "method"], KEYS[:2], made_from, COMMAND)
+COURSES = Stamped(COURSE_KEYS, COURSE_KEYS[:1], made_from, COMMAND)
+
+
 def load_map(folder: Path = FOLDER) -> pd.DataFrame:
     """The published map: columns `KEYS`, method and top1 (%), one row a quantization.
 
@@ -213,13 +217,16 @@ def load_map(folder: Path = FOLDER) -> pd.DataFrame:
         FileError: there is no table, or its rows are not those that `MAPPED` asks for, once each,
             or are of other sets or sizes.
     """
-    wanted = [
+    return MAP.load(folder / FILE, _rows_of_map())
+
+
+def _rows_of_map() -> list[tuple[Any, ...]]:
+    return [
         (name, spread, bits, draw, method)
         for name, mapped in MAPPED.items()
         for spread, bits, draw in itertools.product(mapped.spreads, BITS, range(DRAWS))
         for method in [*mapped.methods, "float"]
     ]
-    return _load(folder / FILE, [*KEYS, "method"], wanted)
 
 
 def load_course(folder: Path = FOLDER) -> pd.DataFrame:
@@ -228,6 +235,10 @@ def load_course(folder: Path = FOLDER) -> pd.DataFrame:
     Raises:
         FileError: as by `load_map`.
     """
+    return COURSES.load(folder / COURSE, _rows_of_course())
+
+
+def _rows_of_course() -> list[tuple[Any, ...]]:
     wanted = []
     for name in IN_COURSE:
         mapped, steps = MAPPED[name], [("real", 0), ("gaussian", 0)]
@@ -236,33 +247,7 @@ def load_course(folder: Path = FOLDER) -> pd.DataFrame:
             steps += [(method, part["after"]) for part in (first, *first["snapshots"])]
         pairs = itertools.product(BITS, range(DRAWS))
         wanted += [(name, *pair, *step) for pair in pairs for step in steps]
-    return _load(folder / COURSE, COURSE_KEYS, wanted)
-
-
-def _load(file: Path, keys: list[str], wanted: list[tuple[Any, ...]]) -> pd.DataFrame:
-    """A table all of whose rows are current, with every one of the keys that are wanted."""
-    table = _read(file)
-    current = table[MADE_FROM] == made_from(table)
-    if sorted(table[keys].itertuples(index=False, name=None)) != sorted(wanted):
-        raise FileError(f"{file}: rows are missing, or more than are asked for: {COMMAND}")
-    if not current.all():
-        raise FileError(f"{file}: {(~current).sum()} rows are of other sets or sizes: {COMMAND}")
-    return table.drop(columns=MADE_FROM)
-
-
-def _read(file: Path) -> pd.DataFrame:
-    """A table of rows with stamps.
-
-    Raises:
-        FileError: it is missing, has other columns or models that nobody knows.
-    """
-    try:
-        table = pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{file}: cannot be read ({error}): delete it, then {COMMAND}") from None
-    if MADE_FROM not in table or "model" not in table or set(table.model) - set(MAPPED):
-        raise FileError(f"{file}: has other columns or models: delete it, then {COMMAND}")
-    return table
+    return wanted
 
 
 def advantages(table: pd.DataFrame) -> pd.DataFrame:
@@ -312,83 +297,14 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.models:
         table, course = options.folder / FILE, options.folder / COURSE
-        drop_stale(table, KEYS[:2], made_from, {"model": name})
-        drop_stale(course, KEYS[:1], made_from, {"model": name})
+        MAP.drop(table, _rows_of_map(), {"model": name})
+        COURSES.drop(course, _rows_of_course(), {"model": name})
         clip = MAPPED[name].load()
         for spread in MAPPED[name].spreads:
             kind = {"model": name, "spread": spread}
-            add_rows(table, kind, _stamped, measure, name, spread, clip, DRAWS, BITS)
+            MAP.add(table, kind, measure, name, spread, clip, DRAWS, BITS)
         if name in IN_COURSE:
-            add_rows(course, {"model": name}, _stamped, measure_course, name, clip, DRAWS, BITS)
-
-
-def _stamped(measured: Callable[..., pd.DataFrame], *given: Any) -> pd.DataFrame:
-    """What is measured, and what it is made from."""
-    rows = measured(*given)
-    return rows.assign(**{MADE_FROM: made_from(rows)})
-
-
-def drop_stale(
-    file: Path,
-    kind: Sequence[str],
-    now: Callable[[pd.DataFrame], Sequence[str]],
-    of: Mapping[str, Any] | None = None,
-) -> None:
-    """Take from a table every kind of rows one of which is made from something else today.
-
-    Args:
-        file: of the table, CSV; nothing is done if there is none.
-        kind: columns; rows that agree in them were measured together.
-        now: what the rows of a table would be made from, which stands in their `MADE_FROM`.
-        of: columns and their values: other rows are kept whatever they are made from.
-
-    Raises:
-        FileError: the table has no such columns.
-    """
-    if not file.is_file():
-        return
-    table = pd.read_csv(file)
-    if lacking := {MADE_FROM, *kind, *(of or {})} - set(table):
-        raise FileError(f"{file}: has no columns {sorted(lacking)}: delete it, then run this again")
-    asked = (table[list(of or {})] == pd.Series(of or {})).all(axis=1)
-    mine = table[asked]
-    current = mine[MADE_FROM] == now(mine)
-    whole = current.groupby([mine[column] for column in kind]).transform("all")
-    kept = table.drop(index=mine.index[~whole])
-    if len(kept) < len(table):
-        print(f"{file}: {len(kept)} of {len(table)} rows are kept", flush=True)
-        write_files({file: kept.to_csv(index=False, lineterminator="\n").encode()})
-
-
-def add_rows(
-    file: Path, of: dict[str, Any], measured: Callable[..., pd.DataFrame], *given: Any
-) -> None:
-    """Measure, and add the rows to a table, unless it has rows of this kind.
-
-    Args:
-        file: of the table, CSV.
-        of: the kind: the value that these columns of its rows have.
-        measured: gives the rows, with bits, method and top1 among the columns.
-        given: what `measured` takes.
-    """
-    if _has(file, of):
-        return
-    found = measured(*given)
-    if _has(file, of):  # another command was faster
-        return
-    done = pd.concat([pd.read_csv(file), found], ignore_index=True) if file.is_file() else found
-    text = done.to_csv(index=False, float_format="%.2f", lineterminator="\n")
-    write_files({file: text.encode()})
-    print(
-        *of.values(), found.groupby(["bits", "method"]).top1.mean().round(1).to_dict(), flush=True
-    )
-
-
-def _has(file: Path, of: dict[str, Any]) -> bool:
-    """Whether a table has rows of a kind."""
-    if not file.is_file():
-        return False
-    return bool((pd.read_csv(file)[list(of)] == pd.Series(of)).all(axis=1).any())
+            COURSES.add(course, {"model": name}, measure_course, name, clip, DRAWS, BITS)
 
 
 if __name__ == "__main__":

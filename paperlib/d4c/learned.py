@@ -12,6 +12,7 @@ again.
 """
 
 import argparse
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from paperlib.d4c.comparison import Clips, compare, plans_at
-from paperlib.d4c.difficulty import MADE_FROM, MAPPED, add_rows, drop_stale
+from paperlib.d4c.difficulty import MAPPED
 from paperlib.d4c.encoders import ENCODERS, load_encoders
 from paperlib.d4c.published import calibration_sets, decided_by
 from paperlib.d4c.set_store import DRAWS
 from paperlib.d4c.sizes import DATASETS, SIZES, QuantizationSizes
+from paperlib.d4c.stamped import Stamped
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.data import LabelledImages
-from paperlib.files import FileError, fingerprint
+from paperlib.files import fingerprint
 from paperlib.names import LABELLED
 from paperlib.paths import DATA
 
@@ -47,7 +49,6 @@ LEARNED = {
 TOLERANCE = {"top1": 5.0, "undecided": 0.25}
 KEYS = ["encoder", "bits", "draw", "method"]
 COLUMNS = [*KEYS, "iterations", "top1", "undecided", "worse"]
-METHODS = 5  # of each encoder
 Images = Mapping[tuple[str, int, str], Float[Tensor, "n 3 size size"]]
 
 
@@ -107,10 +108,18 @@ def made_from(dataset: str, encoder: str, draw: int, method: str, sizes: Quantiz
     return fingerprint(settings, tested, *decided_by(dataset, encoder, method, draw))
 
 
-def _stamped(dataset: str, *given: Any) -> pd.DataFrame:
-    """`learned_rows`, and what they are made from."""
-    rows = learned_rows(*given)
-    return rows.assign(**{MADE_FROM: _made_from(rows, dataset)})
+def table_of(dataset: str) -> Stamped:
+    """How the table of a data set is named and checked."""
+    command = f"python -m paperlib.d4c.learned --dataset {dataset}"
+    return Stamped(KEYS, ["encoder", "draw"], lambda rows: _made_from(rows, dataset), command)
+
+
+def _wanted(sizes: QuantizationSizes) -> list[tuple[Any, ...]]:
+    return [
+        (name, sizes.decisive[name], draw, method)
+        for name, draw in itertools.product(sizes.encoders, range(sizes.seeds))
+        for method in MAPPED[name].methods
+    ]
 
 
 def table_file(dataset: str) -> Path:
@@ -141,14 +150,8 @@ def load_learned(
     ) and all(usual.encoders[name] == own for name, own in sizes.encoders.items())
     if seed != SEED or not same or not file.is_file():
         return None
-    table = pd.read_csv(file)
-    current = table[MADE_FROM] == _made_from(table, dataset)
-    rows = table[table.encoder.isin(list(sizes.encoders)) & current]
-    counts = rows.groupby(["encoder", "draw"]).method.nunique()
-    if len(counts) != len(sizes.encoders) * sizes.seeds or not (counts == METHODS).all():
-        command = f"python -m paperlib.d4c.learned --dataset {dataset}"
-        raise FileError(f"{file}: rows are missing, or of other sets or weights: {command}")
-    return rows[COLUMNS].reset_index(drop=True)
+    rows = table_of(dataset).load(file, _wanted(usual))
+    return rows.loc[rows.encoder.isin(list(sizes.encoders)), COLUMNS].reset_index(drop=True)
 
 
 def _made_from(table: pd.DataFrame, dataset: str) -> list[str]:
@@ -196,8 +199,8 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="other rows of it are kept")
     options = parser.parse_args()
     dataset, file = options.dataset, options.file or table_file(options.dataset)
-    drop_stale(file, ["encoder", "draw"], lambda table: _made_from(table, dataset))
-    sizes = usual_sizes(dataset)
+    table, sizes = table_of(dataset), usual_sizes(dataset)
+    table.drop(file, _wanted(sizes))
     tests = load_draws(dataset, "test", sizes.test_images, sizes.seeds, SEED)
     for name, clip in load_encoders(dataset, options.encoders).items():
         changes, methods = {**sizes.encoders[name], **LEARNED}, {name: MAPPED[name].methods}
@@ -206,7 +209,7 @@ def main() -> None:
         for k in range(options.draws):
             own = {key: x for key, x in images.items() if key[1] == k}
             given = {name: clip}, {name: changes}, sizes.decisive, own, tests, dataset, SEED, [k]
-            add_rows(file, {"encoder": name, "draw": k}, _stamped, dataset, *given)
+            table.add(file, {"encoder": name, "draw": k}, learned_rows, *given)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from paperlib.d4c.quantizers import ActivationQuantizer, WeightQuantizer
 from paperlib.d4c.ranges import Range, search_range
 from paperlib.data import LabelledImages
 from paperlib.intervals import student
-from paperlib.models.clip import encode_images, image_size, preprocess
+from paperlib.models.clip import encode_images, image_size, preprocess, recognised
 from paperlib.runtime import progress
 from paperlib.seeds import generator
 
@@ -228,7 +228,7 @@ def mixed_precision(
         right = {}
         for way, bits in ways.items():
             features = unit_features(with_bits(model, ranges, bits), test)
-            right[way] = 100.0 * ((features @ texts.T).argmax(1).cpu() == test.labels).numpy()
+            right[way] = 100.0 * recognised(features, texts, test.labels).numpy()
             gain, size = right[way] - right[SAME], mean_bits(costs, bits)
             sizes = size, size * count.sum() / 8e6, sum(cost[pair] for pair in bits.items())
             measured = _error(features, exact), right[way].mean(), gain.mean(), *student(gain)

@@ -22,7 +22,7 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
@@ -284,8 +284,17 @@ def zero_shot_top1(
     size, right = image_size(model), 0
     for part, truth in zip(images.split(batch), labels.split(batch), strict=True):
         features = encode_images(model, preprocess(part, size), batch)
-        right += ((features @ texts.T).argmax(1).cpu() == truth).sum().item()
+        right += recognised(features, texts, truth).sum().item()
     return right / len(labels)
+
+
+def recognised(
+    features: Float[Tensor, "n features"],
+    texts: Float[Tensor, "classes features"],
+    labels: Int[Tensor, " n"],
+) -> Bool[Tensor, " n"]:
+    """Whether the class most similar to an image is its own, on the CPU; of unit features."""
+    return (features @ texts.T).argmax(1).cpu() == labels
 
 
 def image_size(model: nn.Module) -> int:

@@ -31,12 +31,12 @@ from paperlib.d4c.controls import (
     spectra_table,
 )
 from paperlib.d4c.difficulty import FILE as MAP
-from paperlib.d4c.difficulty import MADE_FROM
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import METHODS, calibration_images
 from paperlib.d4c.natural import natural_spectrum_noise, published_spectrum
 from paperlib.d4c.set_store import DRAWS, FOLDER
 from paperlib.d4c.settings import Settings
+from paperlib.d4c.stamped import MADE_FROM
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.files import FileError
 from paperlib.models.clip import denormalise, normalise
@@ -87,7 +87,7 @@ def given(monkeypatch):
 def test_each_row_is_of_the_images_of_its_method_draw_and_number(name, clip, given):
     table = measure(name, CONTROLLED[VIT], clip)
     part = PARTS[name]
-    assert list(table) == [*KEYS, "top1", MADE_FROM] and not table.duplicated(KEYS).any()
+    assert list(table) == [*KEYS, "top1"] and not table.duplicated(KEYS).any()
     assert len(table) == 2 * 2 * len(part.methods) * len(part.images or [0])
     assert set(table.images) == set(part.images or [32]) and set(table.seed) == {part.seed}
     real = load_draws("openmoji", "train", max(table.images), 2, part.seed)
@@ -196,8 +196,6 @@ def test_a_table_that_is_not_whole_or_not_current_is_refused(damage, tmp_path):
     )
     if damage == "stale":
         table.loc[7, MADE_FROM] = "0" * 16
-    if damage == "seed":
-        table.loc[7, "seed"] = 1
     if damage == "a seed":
         table.loc[7, "seed"] = 5
     if damage == "a part":
@@ -210,9 +208,9 @@ def test_a_table_that_is_not_whole_or_not_current_is_refused(damage, tmp_path):
     if damage != "missing":
         table.to_csv(file, index=False)
     words = {"stale": "1 rows are of other", "swapped": r"\d+ rows are of other"}
-    words |= dict.fromkeys(("a hole", "twice", "a seed"), "rows are missing, or more")
-    expected = words.get(damage, "no such table")
-    with pytest.raises(FileError, match=rf"{file.name}: {expected}.*: {controls.COMMAND}$"):
+    words |= dict.fromkeys(("a hole", "twice", "a seed", "a part"), "rows are missing, or more")
+    words |= {"missing": "there is no such table", "no stamps": r"has no columns \['made_from'\]"}
+    with pytest.raises(FileError, match=rf"{file.name}: {words[damage]}.* {controls.COMMAND}$"):
         load_controls(file)
 
 

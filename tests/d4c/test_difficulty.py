@@ -16,7 +16,6 @@ from paperlib.d4c.difficulty import (
     FILE,
     IN_COURSE,
     KEYS,
-    MADE_FROM,
     MAPPED,
     SEED,
     advantages,
@@ -30,6 +29,7 @@ from paperlib.d4c.difficulty import (
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.methods import data_free_baseline
 from paperlib.d4c.set_store import DRAWS, FOLDER, load_set
+from paperlib.d4c.stamped import MADE_FROM
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.files import FileError
 from paperlib.seeds import derive
@@ -170,12 +170,12 @@ def test_a_table_that_is_not_whole_or_not_current_is_refused(file, tmp_path):
     twice = pd.concat([table, table[4:5]])
     assert "more than are asked for" in refused(file, twice, tmp_path)
     old = table.assign(made_from=table[MADE_FROM].where(table.index != 7, "0" * 16))
-    assert "1 rows are of other sets or sizes" in refused(file, old, tmp_path)
-    for wrong in (table.drop(columns=MADE_FROM), table.replace({"model": {"vit": "mlp"}})):
-        message = refused(file, wrong, tmp_path)
-        assert "has other columns or models: delete it" in message
+    assert "1 rows are of other sets, weights or sizes" in refused(file, old, tmp_path)
+    unstamped = refused(file, table.drop(columns=MADE_FROM), tmp_path)
+    assert "has no columns ['made_from']: delete it" in unstamped
+    assert "rows are missing" in refused(file, table.replace({"model": {"vit": "mlp"}}), tmp_path)
     (tmp_path / file).unlink()
-    with pytest.raises(FileError, match=r"cannot be read .*delete it, then python"):
+    with pytest.raises(FileError, match=r"there is no such table: python -m"):
         {FILE: load_map, COURSE: load_course}[file](tmp_path)
 
 

@@ -61,7 +61,6 @@ def small(clips, monkeypatch):
     sizes = replace(SIZES["12_quantization"]["smoke"], encoders=FEW, seeds=2, published=True)
     monkeypatch.setattr(learned, "usual_sizes", lambda _: sizes)
     monkeypatch.setattr(learned, "LEARNED", {})
-    monkeypatch.setattr(learned, "METHODS", 2)
     monkeypatch.setitem(learned.MAPPED, "vit", SimpleNamespace(methods=["gaussian", "d4c"]))
     monkeypatch.setattr(learned, "load_encoders", lambda *_: clips)
     return sizes
@@ -94,7 +93,7 @@ def test_the_command_measures_what_is_missing_or_of_other_sets(small, measure, t
     table = pd.read_csv(file)
     table.loc[3, "made_from"] = "0" * 16  # D4C's of the second draw: another set
     table.to_csv(file, index=False)
-    with pytest.raises(FileError, match="or of other sets or weights"):
+    with pytest.raises(FileError, match="1 rows are of other sets, weights or sizes"):
         load_learned("openmoji", small, 0, file)
     assert measure(2)[0].endswith("2 of 4 rows are kept")
     pd.testing.assert_frame_equal(load_learned("openmoji", small, 0, file), rows)

@@ -8,13 +8,14 @@ natural-spectrum noise as it is, which the second start has before its first ite
 are of seed 1000 and the test images none that an evaluation takes.
 
 ``python -m paperlib.d4c.starts`` writes ``data/d4c_starts.csv``, CLIP by CLIP: an interrupted run
-goes on where it was (an hour of a core). The pilot and the published sets say what 3,000 iterations
-of the paper's start give.
+goes on where it was (50 minutes of a core). The pilot and the published sets say what 3,000
+iterations of the paper's start give.
 """
 
 import argparse
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,6 +31,7 @@ from paperlib.d4c.sizes import DECISIVE, DECISIVE_CIFAR
 from paperlib.d4c.stamped import Stamped
 from paperlib.d4c.start import Start
 from paperlib.d4c.synthesis import synthesise_parts
+from paperlib.d4c.tables import mean_and_spread
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.files import fingerprint
 from paperlib.intervals import student
@@ -38,7 +40,7 @@ from paperlib.seeds import derive
 
 FILE = DATA / "d4c_starts.csv"
 COMMAND = "python -m paperlib.d4c.starts"
-ITERATIONS = (25, 75, 200, 500)
+ITERATIONS = (25, 75, 200)
 IMAGES, DRAWS = 16, 3
 STARTS = {
     "white": Start(),
@@ -135,6 +137,15 @@ def _wanted() -> list[tuple[Any, ...]]:
     ]
 
 
+def start_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Top-1 (%), mean ± standard deviation over draws, of `load_starts`: a row a CLIP and number of
+    iterations, a column natural-spectrum noise as it is and each start."""
+    keys = [*KIND, "iterations"]
+    wide = table.pivot(index=[*keys, "draw"], columns="method", values="top1")
+    named = {"none": "natural spectrum as it is"}
+    return mean_and_spread(wide[["none", *STARTS]], keys).rename(columns=named)
+
+
 def start_gains(table: pd.DataFrame) -> pd.DataFrame:
     """What each start gains, after each number of iterations, over what it is to beat.
 
@@ -159,11 +170,9 @@ def start_gains(table: pd.DataFrame) -> pd.DataFrame:
                     apart = wide[name] - other
                     row += [apart.mean(), *student(apart)]
                 rows.append(row)
-    gains = [f"{what}{end}" for what in ("over spectrum", "over white") for end in GAIN_ENDS]
+    ends = ("", " low", " high")
+    gains = [f"{what}{end}" for what in ("over spectrum", "over white") for end in ends]
     return pd.DataFrame(rows, columns=[*KIND, "start", "iterations", "top1", *gains])
-
-
-GAIN_ENDS = ("", " low", " high")
 
 
 def main() -> None:

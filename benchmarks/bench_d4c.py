@@ -1,26 +1,38 @@
 """Speed of the range search against the plain loop, and of the stages of a quantization.
 
-    python benchmarks/bench_d4c.py        tables of ratios and of seconds a stage
-    pytest benchmarks/bench_d4c.py        the range search under pytest-benchmark
+    python benchmarks/bench_d4c.py             tables of ratios and of seconds a stage
+    python benchmarks/bench_d4c.py decided     when the rounding decides: what a stop would save
+    pytest benchmarks/bench_d4c.py             the range search under pytest-benchmark
 
 Not part of the tests. Ratios are of processor time, which other load hardly changes; run with
 OMP_NUM_THREADS=1.
 """
 
+import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 import pytest
 import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
+from paperlib.d4c import reconstruction
+from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.learned import LEARNED
+from paperlib.d4c.methods import calibration_images
+from paperlib.d4c.pipeline import quantize_image, quantize_text
+from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.quantizers import soft_rounding
 from paperlib.d4c.ranges import search_range, search_range_loop
 from paperlib.d4c.reconstruction import reconstruct
-from paperlib.d4c.settings import Settings
+from paperlib.d4c.settings import Settings, bit_widths
+from paperlib.d4c.sizes import SHORT_D4C
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 
 ACTIVATION = torch.randn(32, 65, 192, generator=torch.Generator().manual_seed(0))
@@ -83,8 +95,37 @@ def stages(kind: str) -> None:
     )
 
 
+def decided() -> pd.DataFrame:
+    """Roundings of OpenMoji's ResNet that are undecided, in %, by β of the penalty.
+
+    The penalty's β falls evenly from the end of the warm-up to the last iteration. What has decided
+    stays so: once none is undecided, the rest of the iterations would change the scales alone.
+    """
+    clip = load_encoders("openmoji", ["resnet"])["resnet"]
+    settings = Settings(**SHORT_D4C | bit_widths("W4A3") | LEARNED)
+    images = calibration_images("spectrum", *clip, settings)
+    counts: dict[float, list[tuple[int, int]]] = defaultdict(list)
+    penalty = reconstruction.rounding_penalty
+
+    def counting(v: Tensor, beta: float) -> Tensor:
+        shares = soft_rounding(v.detach())
+        undecided = ((shares > 0.05) & (shares < 0.95)).sum().item()
+        counts[round(beta)].append((undecided, v.numel()))
+        return penalty(v, beta)
+
+    reconstruction.rounding_penalty = counting
+    text_done = quantize_text(*clip, settings, zero_shot_task("openmoji").templates)
+    quantize_image(text_done, images)
+    rows = {beta: [sum(part) for part in zip(*of, strict=True)] for beta, of in counts.items()}
+    shares = {beta: 100 * undecided / count for beta, (undecided, count) in rows.items()}
+    return pd.DataFrame({"undecided (%)": pd.Series(shares)}).rename_axis("β").round(1)
+
+
 def main() -> None:
     """Print times and ratios."""
+    if "decided" in sys.argv[1:]:
+        print(decided().T.to_string())
+        return
     print(f"{torch.get_num_threads()} threads\n{'':44}{'ours':>10}{'loop':>10}{'ratio':>8}")
     for layout, x in LAYOUTS.items():
         for bits in (3, 4, 8):

@@ -200,7 +200,6 @@ def main() -> None:
     options = parser.parse_args()
     dataset, file = options.dataset, options.file or table_file(options.dataset)
     table, sizes = table_of(dataset), usual_sizes(dataset)
-    table.drop(file, _wanted(sizes))
     tests = load_draws(dataset, "test", sizes.test_images, sizes.seeds, SEED)
     for name, clip in load_encoders(dataset, options.encoders).items():
         changes, methods = {**sizes.encoders[name], **LEARNED}, {name: MAPPED[name].methods}
@@ -209,7 +208,9 @@ def main() -> None:
         for k in range(options.draws):
             own = {key: x for key, x in images.items() if key[1] == k}
             given = {name: clip}, {name: changes}, sizes.decisive, own, tests, dataset, SEED, [k]
-            table.add(file, {"encoder": name, "draw": k}, learned_rows, *given)
+            kind = {"encoder": name, "draw": k}
+            table.drop(file, _wanted(sizes), kind)
+            table.add(file, kind, learned_rows, *given)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ def _synthesised(wanted: Wanted) -> Tensor:
         template=wanted.template,
         start=wanted.start,
     )
-    return _kept(make, wanted, prompts, wanted.start)
+    noise = [published_spectrum()] if wanted.start.noise == "spectrum" else []
+    return _kept(make, wanted, prompts, wanted.start, *noise)
 
 
 def _clipped(wanted: Wanted) -> Tensor:
@@ -188,7 +189,7 @@ def calibration_images(
         folder: where synthesised images are kept (see `paperlib.cache.cached`); an interrupted
             synthesis continues there. None keeps nothing.
         names, template: of the prompts that guide the synthesis; words or a language of one's own.
-        start: of D4C and the rows of its ablation.
+        start: of D4C, clipped or not, and the rows of its ablation; other methods take none.
 
     Raises:
         ValueError: unknown `method`, one that does not go with the image tower, or fewer real

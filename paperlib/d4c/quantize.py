@@ -27,13 +27,13 @@ from torchvision import transforms
 from paperlib.cache import cache_path
 from paperlib.d4c.fidelity import Fidelity, fidelity
 from paperlib.d4c.folding import check_foldable, quantize_folded
-from paperlib.d4c.methods import METHODS, calibration_images
+from paperlib.d4c.methods import ABLATION, METHODS, calibration_images
 from paperlib.d4c.pipeline import quantize_image, quantize_text
 from paperlib.d4c.prompts import GENERIC_NAMES, Template, ZeroShotTask, photo, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.retrieval import Pairs, by_chance, load_pairs, retrieval
 from paperlib.d4c.settings import Settings, bit_widths
-from paperlib.d4c.start import Noise, Start
+from paperlib.d4c.start import WHITE, Noise, Start
 from paperlib.d4c.storage import float_bytes, load_quantized, save_quantized
 from paperlib.d4c.synthesis import temperature_of
 from paperlib.d4c.zero_shot import load_images
@@ -54,6 +54,7 @@ from paperlib.runtime import device, peak_memory
 
 SETS = ("cifar10", "cifar100", "openmoji")  # that are named, not given as a folder
 DATA_FREE = tuple(name for name in METHODS if name not in ("real", "scrambled"))
+SYNTHESISED = (*ABLATION, "d4c_clipped")  # that take another start
 BATCH = 64  # images in one forward pass of the measurement
 
 
@@ -134,6 +135,11 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
     )
     if options.out and options.out.suffix != ".safetensors":
         raise ValueError(f"--out {options.out}: valid is a name that ends in .safetensors")
+    start = Start(options.start, options.fourier)
+    if start != WHITE and options.images not in SYNTHESISED:
+        raise ValueError(
+            f"--images {options.images}: --start and --fourier go with {', '.join(SYNTHESISED)}"
+        )
     names = _lines(options.names) or GENERIC_NAMES
     template = photo if options.template is None else _template(options.template)
     clip, tokenizer = load_clip(options.model, options.weights)
@@ -149,7 +155,9 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
     changes |= {"prompts": min(options.prompts, len(names) * len(templates))}
     settings = replace(settings, **changes)
     with _stage(f"calibration images: {options.images}"):
-        images = calibration(options.images, clip, tokenizer, settings, names, template, options)
+        images = calibration(
+            *(options.images, clip, tokenizer, settings, names, template, start, options.work)
+        )
     with _stage("weights and text tower"):
         text_done = quantize_text(clip, tokenizer, settings, templates, names)
     with _stage("image tower"):
@@ -193,7 +201,8 @@ def calibration(
     settings: Settings,
     names: Sequence[str],
     template: Template,
-    options: argparse.Namespace,
+    start: Start,
+    folder: Path,
 ) -> Tensor:
     """`settings.images` images by a method, or of a folder.
 
@@ -201,9 +210,8 @@ def calibration(
         ValueError: neither, or a folder with fewer images.
     """
     if images in DATA_FREE:
-        start = Start(options.start, options.fourier)
         return calibration_images(
-            images, clip, tokenizer, settings, None, options.work, names, template, start
+            images, clip, tokenizer, settings, None, folder, names, template, start
         )
     if not Path(images).is_dir():
         raise ValueError(

@@ -25,7 +25,7 @@ class Stamped:
     """How a table is named and checked.
 
     Attributes:
-        keys: columns that name a row.
+        keys: columns that name a row; numbers in them have two decimals at most.
         kind: columns of `keys`; rows that agree in them are measured together.
         now: what rows would be made from today, which stands in their column `MADE_FROM`.
         command: that makes the table.
@@ -66,7 +66,8 @@ class Stamped:
         Args:
             file: CSV; nothing is done if there is none.
             wanted: as for `load`.
-            of: columns and their values: other rows are kept whatever they are.
+            of: columns of the kind and their values: of the other kinds, those that are wanted are
+                kept whatever they are.
 
         Raises:
             FileError: the table cannot be read.
@@ -83,10 +84,10 @@ class Stamped:
         every = Counter(map(tuple, table.loc[asked, list(self.kind)].itertuples(index=False)))
         whole = {kind for kind, n in expected.items() if n == found[kind] == every[kind]}
         kinds = pd.Series(map(tuple, table[list(self.kind)].itertuples(index=False)), table.index)
-        kept = table[~asked | kinds.isin(whole)]
+        kept = table[kinds.isin(whole) | ~asked & kinds.isin(set(expected))]
         if len(kept) < len(table):
             print(f"{file}: {len(kept)} of {len(table)} rows are kept", flush=True)
-            write_files({file: kept.to_csv(index=False, lineterminator="\n").encode()})
+            _write(file, kept)
 
     def add(
         self, file: Path, of: Mapping[str, Any], measured: Callable[..., pd.DataFrame], *given: Any
@@ -104,9 +105,9 @@ class Stamped:
         found = self.stamped(measured(*given))
         if _has(file, of):  # another command was faster
             return
-        done = pd.concat([pd.read_csv(file), found], ignore_index=True) if file.is_file() else found
-        text = done.to_csv(index=False, float_format="%.2f", lineterminator="\n")
-        write_files({file: text.encode()})
+        before = _table(file) if file.is_file() else found[:0]
+        # Columns without a row have no type, and would take that of the others away.
+        _write(file, pd.concat([before, found], ignore_index=True) if len(before) else found)
         means = found.groupby(["bits", "method"]).top1.mean().round(1).to_dict()
         print(*of.values(), means, flush=True)
 
@@ -114,7 +115,7 @@ class Stamped:
         if not file.is_file():
             raise FileError(f"{file}: there is no such table: {self.command}")
         try:
-            table = pd.read_csv(file)
+            table = _table(file)
         except (OSError, ValueError) as error:
             raise FileError(
                 f"{file}: cannot be read ({error}): delete it, then {self.command}"
@@ -122,6 +123,11 @@ class Stamped:
         if lacking := {MADE_FROM, *self.keys} - set(table):
             raise FileError(
                 f"{file}: has no columns {sorted(lacking)}: delete it, then {self.command}"
+            )
+        if unnamed := table[list(self.keys)].isna().any(axis=1).sum():
+            raise FileError(
+                f"{file}: {unnamed} rows lack a value of {', '.join(self.keys)}: take them out or "
+                f"delete it, then {self.command}"
             )
         return table
 
@@ -133,6 +139,16 @@ class Stamped:
         return [values[column] for column in self.kind]
 
 
+def _table(file: Path) -> pd.DataFrame:
+    """A table as it was written: stamps and names such as NA are text, whatever they look like."""
+    return pd.read_csv(file, dtype={MADE_FROM: str}, keep_default_na=False, na_values=[""])
+
+
+def _write(file: Path, table: pd.DataFrame) -> None:
+    text = table.to_csv(index=False, float_format="%.2f", lineterminator="\n")
+    write_files({file: text.encode()})
+
+
 def _rows_of(table: pd.DataFrame, of: Mapping[str, Any]) -> pd.Series:
     """Which rows have these values."""
     return (table[list(of)] == pd.Series(of, dtype=object)).all(axis=1)
@@ -140,4 +156,4 @@ def _rows_of(table: pd.DataFrame, of: Mapping[str, Any]) -> pd.Series:
 
 def _has(file: Path, of: Mapping[str, Any]) -> bool:
     """Whether a table has rows of a kind."""
-    return file.is_file() and bool(_rows_of(pd.read_csv(file), of).any())
+    return file.is_file() and bool(_rows_of(_table(file), of).any())

@@ -1,15 +1,15 @@
 r"""Where a synthesis begins, and in which numbers it moves: choices beside the paper's (ours).
 
 The paper begins with white noise and moves pixels. Natural-spectrum noise (`paperlib.d4c.natural`)
-is another beginning. In the other numbers an image is
+is another beginning. The other numbers are $h$, of which a channel of an image is
 
 $$x = H(w \odot h), \qquad w_k \propto \frac{1}{\max(|k|, 1)}, \qquad \frac1n\sum_k w_k^2 = 1,$$
 
-with the orthonormal Hartley transform $H(x) = \mathrm{Re}\,F(x) - \mathrm{Im}\,F(x)$, which is real
-and its own inverse: Fourier coefficients scaled by one over their frequency $|k|$ (cycles an
-image). A step of Adam, about equal in every number, then moves low frequencies most, and an image
-as far as a step in pixels does. After Olah, Mordvintsev and Schubert, Feature Visualization,
-Distill 2017.
+over its $n$ frequencies $k$, with the orthonormal Hartley transform
+$H(x) = \mathrm{Re}\,F(x) - \mathrm{Im}\,F(x)$, which is real and its own inverse: Fourier
+coefficients scaled by one over their frequency $|k|$ (cycles an image). A step of Adam, about equal
+in every number, then moves low frequencies most, and an image as far as a step in pixels does.
+After Olah, Mordvintsev and Schubert, Feature Visualization, Distill 2017.
 """
 
 from dataclasses import dataclass

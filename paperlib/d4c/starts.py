@@ -29,7 +29,7 @@ from paperlib.d4c.published import decided_by
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import DECISIVE, DECISIVE_CIFAR
 from paperlib.d4c.stamped import Stamped
-from paperlib.d4c.start import Start
+from paperlib.d4c.start import WHITE, Start
 from paperlib.d4c.synthesis import synthesise_parts
 from paperlib.d4c.tables import mean_and_spread
 from paperlib.d4c.zero_shot import load_draws
@@ -48,6 +48,7 @@ STARTS = {
     "spectrum": Start("spectrum"),
     "spectrum, Fourier": Start("spectrum", fourier=True),
 }
+OTHERS = tuple(name for name, start in STARTS.items() if start != WHITE)
 BITS = {"openmoji": DECISIVE, "cifar10": DECISIVE_CIFAR}
 # OpenMoji's ResNet loses a point with noise that costs nothing: nothing is at stake there.
 TRIED = [("openmoji", "vit"), ("cifar10", "resnet"), ("cifar10", "vit")]
@@ -56,7 +57,8 @@ KEYS = [*KIND, "bits", "draw", "method", "iterations"]
 
 
 def settings_of(mapped: Mapped) -> Settings:
-    """Of a synthesis: the paper's step and temperature; one mini-batch has the set to itself."""
+    """Of a synthesis: the paper's, with fewer iterations; parts are a whole set's first mini-batch,
+    whose steps are those that it has among the others."""
     settings = Settings(**mapped.settings)
     return Settings(
         images=Settings.images,  # of the whole set, whose first mini-batch is made
@@ -111,7 +113,8 @@ def made_from(rows: pd.DataFrame) -> list[str]:
     stamps = {}
     for key in set(rows[KIND].itertuples(index=False, name=None)):
         mapped = CONTROLLED[key]
-        sizes = [IMAGES, DRAWS, *ITERATIONS, mapped.test_images, BITS[key[0]][key[1]]]
+        sizes = [IMAGES, DRAWS, *ITERATIONS, BITS[key[0]][key[1]]]
+        sizes += [mapped.test_images, SPLITS[key[0]], pilot.SEED, SEED]
         made = settings_of(mapped), list(STARTS.values())
         stamps[key] = fingerprint(mapped.settings, sizes, made, *decided_by(*key, "spectrum", 0))
     return [stamps[key] for key in rows[KIND].itertuples(index=False, name=None)]
@@ -142,12 +145,12 @@ def start_table(table: pd.DataFrame) -> pd.DataFrame:
     iterations, a column natural-spectrum noise as it is and each start."""
     keys = [*KIND, "iterations"]
     wide = table.pivot(index=[*keys, "draw"], columns="method", values="top1")
-    named = {"none": "natural spectrum as it is"}
-    return mean_and_spread(wide[["none", *STARTS]], keys).rename(columns=named)
+    titles = {"none": "natural spectrum as it is"} | {name: f"D4C from {name}" for name in STARTS}
+    return mean_and_spread(wide[list(titles)].rename(columns=titles), keys)
 
 
 def start_gains(table: pd.DataFrame) -> pd.DataFrame:
-    """What each start gains, after each number of iterations, over what it is to beat.
+    """What each start but the paper's gains, after so many iterations, over what it is to beat.
 
     Args:
         table: of `load_starts`.
@@ -164,7 +167,7 @@ def start_gains(table: pd.DataFrame) -> pd.DataFrame:
             wide = part[part.iterations == iterations].pivot(
                 index="draw", columns="method", values="top1"
             )
-            for name in STARTS:
+            for name in OTHERS:
                 row = [*key, name, iterations, wide[name].mean()]
                 for other in (noise, wide.white):
                     apart = wide[name] - other

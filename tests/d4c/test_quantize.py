@@ -160,6 +160,8 @@ def test_imagenet_s_names_are_open_clip_s(tmp_path):
         (["--temperature", "hot"], "temperature 'hot': valid are a number and 'own'"),
         (["--temperature", "-1"], "temperature=-1.0"),
         (["--names", "missing.txt"], "No such file or directory: 'missing.txt'"),
+        (["--images", "bns", "--start", "spectrum"], "--images bns: --start and --fourier go with"),
+        (["--images", "gaussian", "--fourier"], "--images gaussian: --start and --fourier go with"),
         (["--out", "model.pt"], "--out model.pt: valid is a name that ends in .safetensors"),
     ],
 )

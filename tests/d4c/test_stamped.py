@@ -80,13 +80,46 @@ def test_what_is_refused_is_what_the_command_makes_again(file, name):
     pd.testing.assert_frame_equal(found, rows(*ALL).sort_values(KEYS, ignore_index=True))
 
 
-def test_rows_that_are_not_asked_for_are_kept_whatever_they_are(file):
+def test_kinds_that_are_wanted_but_not_asked_for_are_kept_whatever_they_are(file):
+    """Those that nobody wants are not: no command that is asked for one kind would mend them."""
     table = pd.read_csv(file).assign(**{MADE_FROM: "then"})
     pd.concat([table, table[:1].assign(model="c")]).to_csv(file, index=False)
     TABLE.drop(file, WANTED, {"model": "b"})
-    assert kinds(file) == [("a", "W4A3"), ("a", "W2A8"), ("c", "W4A3")]
+    assert kinds(file) == [("a", "W4A3"), ("a", "W2A8")]
     TABLE.drop(file, WANTED)
     assert pd.read_csv(file).empty
+
+
+def test_rows_are_written_alike_whatever_was_there(file):
+    def measured(kind):
+        return rows(kind).assign(top1=1 / 3)
+
+    header = file.read_text().splitlines()[0]
+    for before in (None, header + "\n"):
+        file.write_text(before) if before else file.unlink()
+        TABLE.add(file, dict(zip(TABLE.kind, ALL[0], strict=True)), measured, ALL[0])
+        first = [header, "a,W4A3,0,real,0.33,now a", "a,W4A3,1,real,0.33,now a"]
+        assert file.read_text().splitlines() == first
+    TABLE.add(file, dict(zip(TABLE.kind, ALL[2], strict=True)), rows, ALL[2])
+    stale = file.read_text().replace("now b", "then")
+    file.write_text(stale)
+    TABLE.drop(file, WANTED)
+    assert file.read_text().splitlines() == first
+
+
+@pytest.mark.parametrize("stamp", ["0123456789012345", "12345678901234e5", "NA"])
+@pytest.mark.parametrize("name", ["None", "NA", "nan"])
+def test_stamps_and_names_that_look_like_something_else_are_text(tmp_path, stamp, name):
+    file, kind = tmp_path / "table.csv", {"model": name, "bits": "W4A3"}
+    wanted = [(name, "W4A3", draw, "real") for draw in range(2)]
+    table = Stamped(KEYS, ["model", "bits"], lambda rows: [stamp] * len(rows), "make it")
+    made = rows(("a", "W4A3")).assign(model=name)
+    table.add(file, kind, lambda: made)
+    before = file.read_bytes()
+    pd.testing.assert_frame_equal(table.load(file, wanted), made)
+    table.drop(file, wanted)
+    table.add(file, kind, lambda: made)
+    assert file.read_bytes() == before
 
 
 def test_a_file_that_is_no_such_table_is_named_and_left(tmp_path):
@@ -98,9 +131,13 @@ def test_a_file_that_is_no_such_table_is_named_and_left(tmp_path):
         (b"", "cannot be read"),
         (b"\xff\xfe\x00", "cannot be read"),
         (b"model,bits,top1\na,W4A3,1\n", r"has no columns \['draw', 'made_from', 'method'\]"),
+        (
+            b"model,bits,draw,method,made_from\n<<<<<<< HEAD\na,W4A3,0,real,x\n=======\n",
+            "2 rows lack a value of model, bits, draw, method: take them out or ",
+        ),
     ):
         file.write_bytes(content)
         for call in (TABLE.load, TABLE.drop):
-            with pytest.raises(FileError, match=rf"table\.csv: {words}.*: delete it, then make it"):
+            with pytest.raises(FileError, match=rf"table\.csv: {words}.*delete it, then make it$"):
                 call(file, WANTED)
         assert file.read_bytes() == content

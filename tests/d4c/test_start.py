@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from paperlib.d4c import optimiser
+from paperlib.d4c import methods, optimiser
 from paperlib.d4c.methods import calibration_images
+from paperlib.d4c.natural import published_spectrum
 from paperlib.d4c.optimiser import Part
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.start import WHITE, Start, hartley
@@ -91,6 +92,19 @@ def test_a_part_has_the_first_images_of_the_whole_set(clip):
     whole = synthesise(*clip, replace(settings, seed=5), NAMES, start=start)
     (part,) = synthesise_parts(*clip, settings, [Part(5, 2)], NAMES, start=start)
     torch.testing.assert_close(part.images, whole.images[:2], atol=2e-3, rtol=0)
+
+
+def test_kept_images_are_those_of_the_start_and_of_the_fitted_spectrum(clip, tmp_path, monkeypatch):
+    brief = replace(SHORT, synthesis_iterations=0)
+
+    def kept(start):
+        calibration_images("d4c", *clip, brief, folder=tmp_path, names=NAMES, start=start)
+        return len(list(tmp_path.glob("*.safetensors")))
+
+    assert [kept(start) for start in (*STARTS, *STARTS)] == [1, 2, 3, 4, 4, 4, 4, 4]
+    changed = replace(published_spectrum(), source="others")
+    monkeypatch.setattr(methods, "published_spectrum", lambda: changed)
+    assert [kept(start) for start in STARTS] == [4, 4, 5, 6]
 
 
 def test_a_checkpoint_of_another_start_is_not_continued(clip, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@
 # | smoke, default | OpenMoji-10, drawn here, or yours | under 1.2 GB | none | CPU or GPU |
 # | paper | CIFAR-10's test split, or yours | under 2 GB | CIFAR-10, if not given | CPU or GPU |
 #
-# *Measured when published: default 67 s of one core, 974 MB.*
+# *Measured when published: default 55 s of one core, 825 MB.*
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 #

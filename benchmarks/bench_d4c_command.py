@@ -16,21 +16,22 @@ both towers, which every iteration of a module runs through once for each sample
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
-import open_clip
 import pandas as pd
 import psutil
 import torch
+from bench_d4c_full_size import full_size
 from open_clip.model import CLIP, convert_weights_to_fp16
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from paperlib.d4c.reported import reported
-from paperlib.models.clip import image_size, published_clips
+from paperlib.models.clip import image_size
 from paperlib.runtime import set_threads
 
 MODELS = ("RN50", "ViT-B/32")
@@ -57,12 +58,6 @@ class Published(nn.Module):
         return x * self.logit_scale
 
 
-def full_size(model: str) -> CLIP:
-    """OpenAI's architecture with random weights."""
-    torch.manual_seed(0)
-    return CLIP(**open_clip.get_model_config(published_clips()[model][0])).eval()
-
-
 def write(model: str, file: Path) -> None:
     """The file of a model, with random weights."""
     clip = full_size(model)
@@ -81,12 +76,9 @@ def run(model: str, folder: Path) -> pd.DataFrame:
     words += ["--weights", str(file), "--bits", "W4A8", "--images", "d4c"]
     words += ["--iterations", "2", "--reconstruction", "2"]
     words += ["--data", "openmoji", "--test-images", "64"]
-    words += [
-        "--work",
-        str(folder / f"work-{short}"),
-        "--out",
-        str(folder / f"{short}.safetensors"),
-    ]
+    work = folder / f"work-{short}"
+    shutil.rmtree(work, ignore_errors=True)  # what an earlier run kept would take no seconds
+    words += ["--work", str(work), "--out", str(folder / f"{short}.safetensors")]
     rows = []
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         clock = psutil.Process(process.pid)

@@ -1,10 +1,9 @@
 r"""Synthesis of calibration images from a frozen CLIP: PGSI, SCG and PAE.
 
 The images $x_i$ start as white noise in CLIP's normalised pixel space (`paperlib.d4c.start` has
-other beginnings). PGSI draws for each a
-target prompt $t_i$; SCG draws a foreground box, whose content $a_i$ is resized to the whole input,
-and takes the image without it as background $b_i$; PAE encodes a random view $\tilde a_i$. With
-unit features $f$ and $g$ and the mini-batch $B$,
+other beginnings). PGSI draws for each a target prompt $t_i$; SCG draws a foreground box, whose
+content $a_i$ is resized to the whole input, and takes the image without it as background $b_i$; PAE
+encodes a random view $\tilde a_i$. With unit features $f$ and $g$ and the mini-batch $B$,
 
 $$L = -\frac1{|B|}\sum_{i \in B} \log
 \frac{\exp(f(\tilde a_i)^\top g(t_i)/\tau)}

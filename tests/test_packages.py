@@ -67,8 +67,9 @@ def test_what_is_imported_is_declared(folder, extras):
     optional = [PROJECT["optional-dependencies"][extra] for extra in extras]
     allowed = declared(PROJECT["dependencies"], *optional)
     distributions = packages_distributions()
+    own = {path.stem for path in (*ROOT.iterdir(), *(ROOT / folder).glob("*.py"))}
     for module, file in imported(folder).items():
-        if module not in sys.stdlib_module_names and not (ROOT / module).is_dir():
+        if module not in sys.stdlib_module_names | own:
             packages = {canonicalize_name(name) for name in distributions.get(module, [module])}
             assert packages & allowed, f"{file} imports {module}: declare it in pyproject.toml"
 

@@ -275,7 +275,7 @@ worse = learned_top1.groupby(["encoder", "method"], sort=False)[["undecided", "w
 worse.rename(index=ENCODERS | TITLES).round(1)
 
 # %% [markdown]
-# One row of a published table is learned again: D4C's images of the first draw, the last encoder.
+# One row of a published table is learned again: D4C's images of the first draw, the first encoder.
 # Five points of accuracy, or a quarter of what is undecided, would stop the notebook (another CPU
 # rounds otherwise, which learning carries on). That sets and weights are those that were measured
 # is checked for every row.

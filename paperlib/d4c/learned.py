@@ -168,7 +168,7 @@ def again(
     tests: Sequence[LabelledImages],
     dataset: str,
 ) -> pd.DataFrame:
-    """One row learned again beside the table's: D4C's images of the first draw, the last encoder.
+    """One row learned again beside the table's: D4C's images of the first draw, the first encoder.
 
     Args:
         rows: of `load_learned`.
@@ -178,7 +178,7 @@ def again(
     Raises:
         ValueError: it is further apart than `TOLERANCE`: the code is not the one that measured.
     """
-    name = list(clips)[-1]
+    name = next(iter(clips))
     one = {(name, 0, "d4c"): images[name, 0, "d4c"]}
     changes = {name: {**sizes.encoders[name], **LEARNED}}
     now = learned_rows(clips, changes, sizes.decisive, one, tests, dataset, SEED, [0])

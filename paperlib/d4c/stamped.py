@@ -6,7 +6,7 @@ measured today: of other settings, weights or sets, with a row too few, too many
 Notebooks read a table only when it is whole and current.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,16 +75,16 @@ class Stamped:
         if not file.is_file():
             return
         table = self._read(file)
-        asked = _rows_of(table, of or {})
-        expected = Counter(tuple(self._kind(name)) for name in set(wanted))
-        known = table[asked & pd.Series(self._names(table), table.index).isin(set(wanted))]
-        known = known.drop_duplicates(list(self.keys), keep=False)
-        good = known[known[MADE_FROM] == self.now(known)]
-        found = Counter(map(tuple, good[list(self.kind)].itertuples(index=False)))
-        every = Counter(map(tuple, table.loc[asked, list(self.kind)].itertuples(index=False)))
-        whole = {kind for kind, n in expected.items() if n == found[kind] == every[kind]}
-        kinds = pd.Series(map(tuple, table[list(self.kind)].itertuples(index=False)), table.index)
-        kept = table[kinds.isin(whole) | ~asked & kinds.isin(set(expected))]
+        expected: dict[tuple[Any, ...], Counter[tuple[Any, ...]]] = defaultdict(Counter)
+        for name in wanted:
+            expected[self._kind(name)][name] += 1
+        good = pd.Series(False, table.index)
+        for kind, rows in table.groupby(list(self.kind), sort=False):
+            as_wanted = kind in expected and Counter(self._names(rows)) == expected[kind]
+            current = as_wanted and (rows[MADE_FROM] == self.now(rows)).all()
+            other = kind in expected and not _rows_of(rows, of or {}).all()
+            good[rows.index] = current or other
+        kept = table[good]
         if len(kept) < len(table):
             print(f"{file}: {len(kept)} of {len(table)} rows are kept", flush=True)
             _write(file, kept)
@@ -134,9 +134,9 @@ class Stamped:
     def _names(self, table: pd.DataFrame) -> list[tuple[Any, ...]]:
         return list(table[list(self.keys)].itertuples(index=False, name=None))
 
-    def _kind(self, name: tuple[Any, ...]) -> list[Any]:
+    def _kind(self, name: tuple[Any, ...]) -> tuple[Any, ...]:
         values = dict(zip(self.keys, name, strict=True))
-        return [values[column] for column in self.kind]
+        return tuple(values[column] for column in self.kind)
 
 
 def _table(file: Path) -> pd.DataFrame:

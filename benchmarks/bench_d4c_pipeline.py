@@ -1,0 +1,177 @@
+"""D4C's whole pipeline as its release runs it, beside ours, on a small CLIP to the same accuracy.
+
+    python benchmarks/bench_d4c_pipeline.py --out stages.csv
+
+OpenMoji's ResNet at W4A3, where calibration images decide. *Release*: 128 images after 3,000
+iterations in mini-batches of 16 in float32, the plain loop over scales and zero points, 512
+prompts, 20,000 iterations a module. *Ours*: the first 32 images of the same set after 1,000
+iterations in bfloat16, our search, and the rounding learned as in notebook 12. What ours takes was
+settled before this was measured. Top-1 is of 5,000 scenes that no notebook tests; white noise in
+place of images says what is at stake.
+
+Seconds are of the processor, which other load hardly changes; run with OMP_NUM_THREADS=1. Of the
+release's way two stages are timed in part: the synthesis for three iterations (its images are the
+published set, which that way made), the search for two of the 100 scales (its ranges are ours, the
+minimum is the same). Three hours of a core; not part of the tests.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import pandas as pd
+from torch import Tensor, nn
+
+from paperlib.d4c import quantized_clip
+from paperlib.d4c.baselines import gaussian_images
+from paperlib.d4c.encoders import load_encoders
+from paperlib.d4c.learned import LEARNED
+from paperlib.d4c.optimiser import Part
+from paperlib.d4c.prompts import calibration_texts, zero_shot_task
+from paperlib.d4c.quantized_clip import QuantizedClip
+from paperlib.d4c.ranges import Range, search_range, search_range_loop
+from paperlib.d4c.reconstruction import ReconstructionWarning, reconstruct
+from paperlib.d4c.set_store import load_set
+from paperlib.d4c.settings import Settings, bit_widths
+from paperlib.d4c.sizes import SHORT_D4C
+from paperlib.d4c.synthesis import synthesise_parts
+from paperlib.d4c.zero_shot import SCENES_A_CLASS, task_features, top1
+from paperlib.data import LabelledImages
+from paperlib.data.openmoji import draw_scenes, load_classes
+from paperlib.models.clip import Tokenizer
+from paperlib.runtime import set_threads
+from paperlib.seeds import derive
+
+DATASET, ENCODER, BITS = "openmoji", "resnet", "W4A3"
+SEED = derive(0, "draw", 0)
+RELEASE = Settings(**bit_widths(BITS), seed=SEED)
+OURS = Settings(**SHORT_D4C | LEARNED | bit_widths(BITS), seed=SEED)
+KEPT = Part(SEED, OURS.images)  # the first images of the release's set
+ITERATIONS = 1_000  # of our synthesis
+TIMED_ITERATIONS, TIMED_FRACTIONS = 3, 2  # of the release's
+SCENES = 5_000
+
+Clip = tuple[nn.Module, Tokenizer]
+
+
+class Stages:
+    """Processor seconds of the stages of one way, and Top-1 at its end."""
+
+    def __init__(self, way: str) -> None:
+        self.way, self.rows = way, []
+
+    def add(self, stage: str, value: float) -> None:
+        """One more, printed."""
+        self.rows.append({"way": self.way, "stage": stage, "value": value})
+        print(f"{self.way}: {stage} {value:,.2f}", flush=True)
+
+    def time(self, stage: str, function: Callable[[], object], factor: float = 1) -> None:
+        """Add the seconds of a call, times a factor."""
+        start = time.process_time()
+        function()
+        self.add(stage, factor * (time.process_time() - start))
+
+
+def scenes() -> LabelledImages:
+    """Of the test split, after those that notebooks draw from."""
+    classes = load_classes()
+    first = SCENES_A_CLASS * len(classes)
+    drawn = draw_scenes(
+        "test", range(first, first + SCENES), size=64, classes=classes, balanced=True
+    )
+    names = tuple(entry.name for entry in classes)
+    return LabelledImages(drawn.images, drawn.labels[:, 0], names, "OpenMoji (drawn)")
+
+
+def synthesise(clip: Clip, part: Part, **changes: object) -> Tensor:
+    """Images of the first mini-batches of the release's set."""
+    settings = Settings(seed=SEED, **changes)
+    return synthesise_parts(*clip, settings, [part])[0].images
+
+
+def loop_timed(found: list[float]) -> Callable[..., Range]:
+    """Our search, which notes how long the plain loop over all scales would have taken."""
+
+    def search(x: Tensor, bits: int, exponent: float, fractions: int) -> Range:
+        start = time.process_time()
+        search_range_loop(x, bits, exponent, TIMED_FRACTIONS)
+        found.append(fractions / TIMED_FRACTIONS * (time.process_time() - start))
+        return search_range(x, bits, exponent, fractions)
+
+    return search
+
+
+def learn(clip: Clip, images: Tensor, settings: Settings, stages: Stages, loop: bool) -> None:
+    """Ranges and rounding, then Top-1 with the nearest rounding and with the learned one."""
+    templates, data = zero_shot_task(DATASET).templates, scenes()
+    tokens = clip[1](calibration_texts(templates, settings.prompts, settings.seed))
+    model = QuantizedClip(clip[0], settings)
+    if loop:
+        found: list[float] = []
+        with patch.object(quantized_clip, "search_range", loop_timed(found)):
+            model.set_ranges(images, tokens)
+        stages.add("ranges", sum(found))
+    else:
+        stages.time("ranges", lambda: model.set_ranges(images, tokens))
+
+    def measure(rounding: str) -> None:
+        texts = task_features(model, clip[1], DATASET)
+        stages.add(f"Top-1 (%), {rounding} rounding", 100 * top1(model, texts, data))
+
+    measure("nearest")
+    with warnings.catch_warnings(action="ignore", category=ReconstructionWarning):
+        for tower in ("text", "image"):
+            stages.time(
+                f"reconstruction, {tower} tower",
+                lambda tower=tower: reconstruct(model, images, tokens, [tower]),
+            )
+    measure("learned")
+
+
+def ours(clip: Clip) -> pd.DataFrame:
+    """The short way, and white noise in it."""
+    stages, made = Stages("ours"), []
+    changes = {"synthesis_iterations": ITERATIONS, "synthesis_autocast": True}
+    stages.time("synthesis", lambda: made.append(synthesise(clip, KEPT, **changes)))
+    learn(clip, made[0], OURS, stages, loop=False)
+    noise = Stages("ours, with white noise")
+    learn(clip, gaussian_images(clip[0], OURS.images, SEED), OURS, noise, loop=False)
+    return pd.DataFrame(stages.rows + noise.rows)
+
+
+def release(clip: Clip, iterations: int) -> pd.DataFrame:
+    """The release's way, with so many iterations a module."""
+    settings = Settings(**vars(RELEASE) | {"reconstruction_iterations": iterations})
+    stages, part = Stages("release"), Part(SEED, RELEASE.images)
+    changes = {"synthesis_iterations": TIMED_ITERATIONS}
+    factor = RELEASE.synthesis_iterations / TIMED_ITERATIONS
+    synthesise(clip, part, synthesis_iterations=1)  # what is computed once, and the first pass
+    stages.time("synthesis", lambda: synthesise(clip, part, **changes), factor)
+    images = load_set(DATASET, ENCODER, "d4c", clip[0]).images
+    learn(clip, images, settings, stages, loop=True)
+    return pd.DataFrame(stages.rows)
+
+
+def main() -> None:
+    """Print the table and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="CSV of the rows")
+    parser.add_argument("--iterations", type=int, default=RELEASE.reconstruction_iterations)
+    options = parser.parse_args()
+    set_threads()
+    clip = load_encoders(DATASET, [ENCODER])[ENCODER]
+    texts = task_features(*clip, DATASET)
+    print(f"float: Top-1 (%) {100 * top1(clip[0], texts, scenes()):.2f}", flush=True)
+    rows = ours(clip)
+    rows.to_csv(options.out, index=False)
+    rows = pd.concat([rows, release(clip, options.iterations)])
+    rows.to_csv(options.out, index=False)
+    table = rows.pivot_table("value", "stage", "way", sort=False)
+    print(table.assign(ratio=table.release / table.ours).round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from paperlib.d4c.ablation import CONTROLS
 from paperlib.d4c.encoders import ENCODERS
@@ -24,6 +25,7 @@ from paperlib.notebook.figures import (
     SKY,
     VERMILION,
     image_row,
+    legend_below,
 )
 
 PALETTE = (  # in the order of METHODS
@@ -72,14 +74,17 @@ def _cumulative(table: pd.DataFrame, label: str) -> Figure:
             style = {"color": COLOURS[method], "label": TITLES[method]}
             ax.plot(part.similarity, 100 * part.share, **style)
         ax.set(xlabel=label, title=ENCODERS[encoder])
-        ax.legend(fontsize=9)
     axes[0, 0].set_ylabel("cumulative share (%)")
+    legend_below(figure, axes[0], columns=6)
     return figure
 
 
 def plane(table: pd.DataFrame) -> Figure:
     """Image features of each method as points on the plane of the first two principal components of
-    real images' features, a panel an encoder."""
+    real images' features, a panel an encoder.
+
+    In brackets the component's share of their variance.
+    """
     encoders = table.encoder.unique()
     figure, axes = plt.subplots(1, len(encoders), figsize=(7.5, 4.4), squeeze=False)
     for ax, encoder in zip(axes[0], encoders, strict=True):
@@ -89,13 +94,9 @@ def plane(table: pd.DataFrame) -> Figure:
             size = 14 if method == "real" else 30
             ax.scatter(part["first"], part["second"], s=size, alpha=0.7, **style)
         shares = mine[["share of first", "share of second"]].iloc[0]
-        ax.set(
-            title=ENCODERS[encoder], xlabel=f"component 1 ({shares.iloc[0]:.0%} of the variance)"
-        )
-        ax.set(ylabel=f"component 2 ({shares.iloc[1]:.0%})")
-    drawn = [part for ax in axes[0] for part in zip(*ax.get_legend_handles_labels(), strict=True)]
-    legend = {label: handle for handle, label in drawn}
-    figure.legend(legend.values(), legend, loc="outside lower center", ncols=len(legend))
+        words = [f"component {k} ({share:.0%})" for k, share in enumerate(shares, 1)]
+        ax.set(title=ENCODERS[encoder], xlabel=words[0], ylabel=words[1])
+    legend_below(figure, axes[0], columns=6)
     return figure
 
 
@@ -164,7 +165,11 @@ def losses(table: pd.DataFrame) -> Figure:
     for ax, encoder in zip(axes[0], encoders, strict=True):
         for method, part in table[table.encoder == encoder].groupby("method", sort=False):
             ax.plot(part.iteration, part.loss, color=COLOURS[method], label=TITLES[method])
-        ax.set(title=ENCODERS[encoder], xlabel="iteration", ylabel="loss (nats)", yscale="log")
+        ax.set(title=ENCODERS[encoder], xlabel="iteration", ylabel="loss (nats)")
+        if table.loss.max() > 3 * table.loss.min():
+            ax.set_yscale("log", subs=[])
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+            ax.yaxis.set_major_formatter("{x:g}")
     axes[0, 0].legend(fontsize=9)
     return figure
 
@@ -183,7 +188,7 @@ def pilot(table: pd.DataFrame) -> Figure:
             ax.set(xscale="log", title=f"{ENCODERS[encoder]}, {width}")
     for ax in axes[-1]:
         ax.set_xlabel("iterations")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    legend_below(figure, [axes[0, 0]], columns=2)
     return figure
 
 
@@ -272,7 +277,7 @@ def difficulty(table: pd.DataFrame) -> Figure:
         line[0].set_ylabel(f"{words}\ngain (points)")
     for ax in axes[-1]:
         ax.set(xlabel="spread σ", xticks=table.spread.unique())
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, [axes[0, 0]], columns=3)
     return figure
 
 
@@ -349,9 +354,7 @@ def spectra(table: pd.DataFrame) -> Figure:
         ax.set(xlabel="frequency (cycles a pixel)", xticks=ticks, xticklabels=ticks)
         ax.minorticks_off()
     axes[0, 0].set_ylabel("mean amplitude\n(of pixels from 0 to 1)")
-    drawn = [part for ax in axes[0] for part in zip(*ax.get_legend_handles_labels(), strict=True)]
-    legend = {label: handle for handle, label in drawn}
-    figure.legend(legend.values(), legend, loc="outside lower center", ncols=4)
+    legend_below(figure, axes[0], columns=4)
     return figure
 
 

@@ -26,6 +26,7 @@ from paperlib.notebook.figures import (
     VERMILION,
     band_curve,
     image_row,
+    legend_below,
 )
 
 Pixels = Mapping[str, np.ndarray]
@@ -254,7 +255,7 @@ def zoo(table: pd.DataFrame) -> Figure:
         line[0].set_ylabel("robust accuracy (%)")
     for ax in axes[-1]:
         ax.set_xlabel("low-frequency share of OF")
-    axes[0][1].legend(fontsize=9, loc="upper left")
+    legend_below(figure, [axes[0, 0]], columns=3)
     return figure
 
 
@@ -278,7 +279,7 @@ def cutoffs(table: pd.DataFrame) -> Figure:
         _accuracies(ax, rows, "cutoff")
         ax.set(xlabel="cut-off c (components)", title=kind)
     axes[0].set_ylabel("accuracy (%)")
-    axes[1].legend(fontsize=9)
+    legend_below(figure, [axes[0]], columns=2)
     return figure
 
 
@@ -339,7 +340,8 @@ def corruptions(table: pd.DataFrame) -> Figure:
         ax.plot(rows["high share"], 100 * rows.lost, "o", **look)
     ax.axhline(0, color="0.6", linewidth=1, zorder=0)
     ax.set(xlabel="share of the change's energy in max(u, v) ≥ 16", ylabel="accuracy lost (points)")
-    ax.legend(fontsize=9)
+    ax.margins(x=0.08)
+    legend_below(figure, [ax], columns=2)
     return figure
 
 
@@ -355,7 +357,7 @@ def band_attacks(table: pd.DataFrame) -> Figure:
         ax.bar(places, 100 * rows.fooled, 0.19, color=COLOURS[name], label=label, **pale)
     ax.set(xlabel="max(u, v)", ylabel="fooled (%)", ylim=(0, 103))
     ax.set_xticks(range(len(bands)), bands)
-    ax.legend(fontsize=9)
+    legend_below(figure, [ax], columns=2)
     return figure
 
 

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -203,6 +204,15 @@ def preview(folder: Path, name: str) -> bytes:
 def alt_text(draw: Draw) -> str:
     """What is to be seen in a figure: the first sentence of the docstring of what draws it."""
     return " ".join((inspect.getdoc(draw) or "").split("\n\n")[0].split())
+
+
+def legend_below(figure: Figure, axes: Iterable[Axes], columns: int) -> None:
+    """One legend below all panels, where it hides nothing: every label of these axes, once."""
+    found: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.legend(found.values(), found, loc="outside lower center", ncols=columns)
 
 
 def band_curve(

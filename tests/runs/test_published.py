@@ -3,8 +3,11 @@
 import io
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from paperlib.notebook import figures, provenance
@@ -23,14 +26,70 @@ SAVED = [
 ]
 
 
+def hidden(figure: Figure) -> list[str]:
+    """What is drawn where a legend stands, and what does not fit into the figure."""
+    figure.canvas.draw()
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes)]
+    boxes, found, extents = [legend.get_window_extent() for legend in legends if legend], [], []
+    for ax in figure.axes:
+        for line in ax.lines:
+            x, y = line.get_transform().transform(line.get_path().vertices).T
+            if line.get_linestyle() != "None":
+                at = np.linspace(0, len(x) - 1, 50 * len(x))
+                x, y = (np.interp(at, range(len(each)), each) for each in (x, y))
+            found += [line.get_label() for box in boxes if inside(box, x, y)]
+        for points in ax.collections:
+            x, y = points.get_offset_transform().transform(points.get_offsets()).T
+            found += [points.get_label() for box in boxes if len(x) > 1 and inside(box, x, y)]
+        bars = [bar for bar in ax.patches if isinstance(bar, Rectangle) and bar.get_height()]
+        bars = [bar.get_window_extent() for bar in bars]
+        found += ["a bar" for box in boxes if box.count_overlaps(bars)]
+        words = [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        extents += [word.get_window_extent() for word in words if word.get_text()]
+    found += ["a word" for box in boxes if box.count_overlaps(extents)]
+    (left, low), (right, high) = figure.bbox.padded(1).get_points()
+    outside = [b for b in boxes + extents if min(b.x0 - left, b.y0 - low) < 0]
+    outside += [b for b in boxes + extents if max(b.x1 - right, b.y1 - high) > 0]
+    return found + ["beyond the edge" for _ in outside]
+
+
+def inside(box, x, y) -> bool:
+    """Whether any of the points, in pixels, is in a box."""
+    return bool(((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).any())
+
+
 @pytest.mark.parametrize(("folder", "name"), SAVED, ids=lambda part: getattr(part, "name", part))
-def test_a_published_picture_is_drawn_of_its_table(folder, name):
+def test_a_published_picture_is_drawn_of_its_table(folder, name, monkeypatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr(figures.plt, "close", drawn.append)
     published = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"), dtype=int)
-    drawn = Image.open(io.BytesIO(figures.load_figure(folder, name).render())).convert("RGB")
-    drawn = np.asarray(drawn, dtype=int)
-    assert drawn.shape == published.shape
+    picture = Image.open(io.BytesIO(figures.load_figure(folder, name).render())).convert("RGB")
+    picture = np.asarray(picture, dtype=int)
+    monkeypatch.undo()
+    assert picture.shape == published.shape
     # Fonts are rendered alike by the same version of matplotlib; a line that moves differs by more.
-    assert (np.abs(drawn - published).max(-1) > 8).mean() < 1e-4
+    assert (np.abs(picture - published).max(-1) > 8).mean() < 1e-4
+    assert hidden(drawn[0]) == []
+    plt.close(drawn[0])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: ax.plot([0, 1], [0, 1], label="drawn"),
+        lambda ax: ax.plot([0, 0.5, 1], [0, 0.5, 1], "o", label="drawn"),
+        lambda ax: ax.scatter([0, 0.5, 1], [0, 0.5, 1], label="drawn"),
+        lambda ax: ax.bar([0, 0.5, 1], [1, 1, 1], label="drawn"),
+    ],
+)
+def test_what_a_legend_hides_is_noticed(draw):
+    figure, (ax, empty) = plt.subplots(1, 2)
+    draw(ax)
+    empty.legend(*ax.get_legend_handles_labels(), loc="center")
+    assert hidden(figure) == []
+    ax.legend(loc="center")
+    assert hidden(figure) in (["drawn"], ["a bar"])
+    plt.close(figure)
 
 
 def test_no_notebook_took_more_memory_than_its_head_and_its_row_say():

@@ -21,6 +21,7 @@ from paperlib.notebook.figures import (
     SKY,
     VERMILION,
     image_row,
+    legend_below,
 )
 from paperlib.pedsam.attacks.measures import MEASURES
 from paperlib.pedsam.attacks.privacy import ATTACKS, BY_OTHERS, SHOWN
@@ -67,7 +68,7 @@ def reconstruction(table: pd.DataFrame) -> Figure:
     for ax, kind in zip(axes[0], kinds, strict=True):
         ax.set_title(kind)
     servers_axis(axes.flat, table.servers, axes[1])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, [axes[0, 0]], columns=3)
     return figure
 
 
@@ -86,7 +87,7 @@ def over_fill(table: pd.DataFrame) -> Figure:
         ax.set_ylabel(f"gain in {MEASURES[measure]}")
         ax.axhline(0, color="0.6", linewidth=1)
     servers_axis(axes, table.servers)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, [axes[0]], columns=4)
     return figure
 
 
@@ -103,7 +104,7 @@ def collusion(table: pd.DataFrame) -> Figure:
             here = here.sort_values("colluding")
             _attack_lines(ax, here, here.colluding / servers, style, named=servers == 16)
         ax.set(ylabel=MEASURES[measure], xlabel="share of servers that collude")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, [axes[0]], columns=3)
     return figure
 
 
@@ -114,7 +115,7 @@ def later_rounds(table: pd.DataFrame) -> Figure:
     of tokens of another picture; at the right for colluding ones of 16, with their pixels and
     without.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.3), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(8, 4.3), sharey=True)
     alone, joint = (table[table.panel == panel] for panel in table.panel.unique())
     for kind, part in alone.groupby("assignment", sort=False):
         look = {"color": GREY, "linestyle": "--"} if kind == BY_OTHERS else {}
@@ -122,11 +123,11 @@ def later_rounds(table: pd.DataFrame) -> Figure:
     _attack_lines(axes[1], joint.rename(columns={"gain": "value"}), joint.colluding, "o-")
     servers_axis(axes[:1], alone.servers)
     axes[1].set(xlabel="colluding servers")
-    axes[0].set_ylabel("gain by tokens, unseen (dB)")
+    axes[0].set_ylabel("gain, unseen (dB)")
     for ax, title in zip(axes, table.panel.unique(), strict=True):
         ax.set_title(title, fontsize=11)
         ax.axhline(0, color="0.6", linewidth=1)
-        ax.legend(fontsize=9, frameon=True, framealpha=1, edgecolor="none")  # over the line
+        ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
@@ -137,14 +138,14 @@ def active(table: pd.DataFrame) -> Figure:
     one token for all places; honest tokens and those of other pictures lie near zero. Lines on the
     points are 95 % intervals over pictures.
     """
-    figure, ax = plt.subplots(figsize=(6, 3.4))
+    figure, ax = plt.subplots(figsize=(6, 4.2))
     colours = (BLUE, ORANGE, VERMILION, GREY, GREEN)
     for colour, (knows, part) in zip(colours, table.groupby("knows", sort=False), strict=True):
         _intervals(ax, part, color=colour, label=knows)
     ax.axhline(0, color="0.6", linewidth=1)
     servers_axis([ax], table.servers)
     ax.set_ylabel("gain over pixels (dB)")
-    ax.legend(fontsize=9)
+    legend_below(figure, [ax], columns=2)
     return figure
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paperlib.notebook.figures import BLUE, GREY, ORANGE
+from paperlib.notebook.figures import BLUE, GREY, ORANGE, legend_below
 
 
 def stages(table: pd.DataFrame) -> Figure:
@@ -21,7 +21,7 @@ def stages(table: pd.DataFrame) -> Figure:
     for ax, (name, part) in zip(axes[0], parts, strict=True):
         _stacked(ax, part, {"edge": ("edge", BLUE), "server": ("busiest server", ORANGE)})
         ax.set(title=name, xlabel="CPU seconds")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    legend_below(figure, [axes[0, 0]], columns=2)
     return figure
 
 
@@ -43,7 +43,7 @@ def modelled(table: pd.DataFrame) -> Figure:
             ax.title.set_fontsize(10)
         for ax in line[1:]:
             ax.set_yticklabels([])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, [axes[0, 0]], columns=3)
     return figure
 
 

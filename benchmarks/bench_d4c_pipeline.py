@@ -1,4 +1,4 @@
-"""D4C's whole pipeline as its release runs it, beside ours, on a small CLIP to the same accuracy.
+"""D4C's whole pipeline as its release runs it, beside ours: seconds and accuracy on a small CLIP.
 
     python benchmarks/bench_d4c_pipeline.py --out stages.csv
 
@@ -104,9 +104,16 @@ def loop_timed(found: list[float]) -> Callable[..., Range]:
     return search
 
 
-def learn(clip: Clip, images: Tensor, settings: Settings, stages: Stages, loop: bool) -> None:
+def learn(
+    clip: Clip,
+    images: Tensor,
+    settings: Settings,
+    data: LabelledImages,
+    stages: Stages,
+    loop: bool,
+) -> None:
     """Ranges and rounding, then Top-1 with the nearest rounding and with the learned one."""
-    templates, data = zero_shot_task(DATASET).templates, scenes()
+    templates = zero_shot_task(DATASET).templates
     tokens = clip[1](calibration_texts(templates, settings.prompts, settings.seed))
     model = QuantizedClip(clip[0], settings)
     if loop:
@@ -131,18 +138,18 @@ def learn(clip: Clip, images: Tensor, settings: Settings, stages: Stages, loop: 
     measure("learned")
 
 
-def ours(clip: Clip) -> pd.DataFrame:
+def ours(clip: Clip, data: LabelledImages) -> pd.DataFrame:
     """The short way, and white noise in it."""
     stages, made = Stages("ours"), []
     changes = {"synthesis_iterations": ITERATIONS, "synthesis_autocast": True}
     stages.time("synthesis", lambda: made.append(synthesise(clip, KEPT, **changes)))
-    learn(clip, made[0], OURS, stages, loop=False)
+    learn(clip, made[0], OURS, data, stages, loop=False)
     noise = Stages("ours, with white noise")
-    learn(clip, gaussian_images(clip[0], OURS.images, SEED), OURS, noise, loop=False)
+    learn(clip, gaussian_images(clip[0], OURS.images, SEED), OURS, data, noise, loop=False)
     return pd.DataFrame(stages.rows + noise.rows)
 
 
-def release(clip: Clip, iterations: int) -> pd.DataFrame:
+def release(clip: Clip, data: LabelledImages, iterations: int) -> pd.DataFrame:
     """The release's way, with so many iterations a module."""
     settings = Settings(**vars(RELEASE) | {"reconstruction_iterations": iterations})
     stages, part = Stages("release"), Part(SEED, RELEASE.images)
@@ -151,7 +158,7 @@ def release(clip: Clip, iterations: int) -> pd.DataFrame:
     synthesise(clip, part, synthesis_iterations=1)  # what is computed once, and the first pass
     stages.time("synthesis", lambda: synthesise(clip, part, **changes), factor)
     images = load_set(DATASET, ENCODER, "d4c", clip[0]).images
-    learn(clip, images, settings, stages, loop=True)
+    learn(clip, images, settings, data, stages, loop=True)
     return pd.DataFrame(stages.rows)
 
 
@@ -163,11 +170,11 @@ def main() -> None:
     options = parser.parse_args()
     set_threads()
     clip = load_encoders(DATASET, [ENCODER])[ENCODER]
-    texts = task_features(*clip, DATASET)
-    print(f"float: Top-1 (%) {100 * top1(clip[0], texts, scenes()):.2f}", flush=True)
-    rows = ours(clip)
+    texts, data = task_features(*clip, DATASET), scenes()
+    print(f"float: Top-1 (%) {100 * top1(clip[0], texts, data):.2f}", flush=True)
+    rows = ours(clip, data)
     rows.to_csv(options.out, index=False)
-    rows = pd.concat([rows, release(clip, options.iterations)])
+    rows = pd.concat([rows, release(clip, data, options.iterations)])
     rows.to_csv(options.out, index=False)
     table = rows.pivot_table("value", "stage", "way", sort=False)
     print(table.assign(ratio=table.release / table.ours).round(2).to_string())

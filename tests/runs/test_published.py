@@ -6,6 +6,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -38,9 +39,9 @@ def hidden(figure: Figure) -> list[str]:
                 at = np.linspace(0, len(x) - 1, 50 * len(x))
                 x, y = (np.interp(at, range(len(each)), each) for each in (x, y))
             found += [line.get_label() for box in boxes if inside(box, x, y)]
-        for points in ax.collections:
+        for points in (each for each in ax.collections if isinstance(each, PathCollection)):
             x, y = points.get_offset_transform().transform(points.get_offsets()).T
-            found += [points.get_label() for box in boxes if len(x) > 1 and inside(box, x, y)]
+            found += [points.get_label() for box in boxes if inside(box, x, y)]
         bars = [bar for bar in ax.patches if isinstance(bar, Rectangle) and bar.get_height()]
         bars = [bar.get_window_extent() for bar in bars]
         found += ["a bar" for box in boxes if box.count_overlaps(bars)]
@@ -48,9 +49,10 @@ def hidden(figure: Figure) -> list[str]:
         extents += [word.get_window_extent() for word in words if word.get_text()]
     found += ["a word" for box in boxes if box.count_overlaps(extents)]
     (left, low), (right, high) = figure.bbox.padded(1).get_points()
-    outside = [b for b in boxes + extents if min(b.x0 - left, b.y0 - low) < 0]
-    outside += [b for b in boxes + extents if max(b.x1 - right, b.y1 - high) > 0]
-    return found + ["beyond the edge" for _ in outside]
+    for box in boxes + extents:
+        if box.x0 < left or box.y0 < low or box.x1 > right or box.y1 > high:
+            found.append("beyond the edge")
+    return found
 
 
 def inside(box, x, y) -> bool:
@@ -79,6 +81,7 @@ def test_a_published_picture_is_drawn_of_its_table(folder, name, monkeypatch):
         lambda ax: ax.plot([0, 1], [0, 1], label="drawn"),
         lambda ax: ax.plot([0, 0.5, 1], [0, 0.5, 1], "o", label="drawn"),
         lambda ax: ax.scatter([0, 0.5, 1], [0, 0.5, 1], label="drawn"),
+        lambda ax: ax.scatter([0.5], [0.5], label="drawn"),
         lambda ax: ax.bar([0, 0.5, 1], [1, 1, 1], label="drawn"),
     ],
 )
@@ -89,6 +92,19 @@ def test_what_a_legend_hides_is_noticed(draw):
     assert hidden(figure) == []
     ax.legend(loc="center")
     assert hidden(figure) in (["drawn"], ["a bar"])
+    plt.close(figure)
+
+
+def test_words_under_a_legend_and_beyond_the_edge_are_noticed():
+    figure, ax = plt.subplots()
+    ax.plot([0, 1], [0, 0], label="drawn")
+    ax.legend(loc="upper center")
+    assert hidden(figure) == []
+    word = ax.text(0.5, 0.95, "a word", ha="center", transform=ax.transAxes)
+    assert hidden(figure) == ["a word"]
+    word.remove()
+    ax.set_ylabel("longer than the figure is high " * 5)
+    assert hidden(figure) == ["beyond the edge"]
     plt.close(figure)
 
 

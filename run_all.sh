@@ -117,7 +117,7 @@ run_notebooks() {
     'from paperlib.runs.table import by_priority, read_table; print(*by_priority(read_table()), sep="\n")')
   [[ ${#files[@]} -gt 0 ]] || return
   run_pytest --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=2400 \
-    "${files[@]}"
+    --timeout 0 "${files[@]}"
 }
 
 run_tests() {

@@ -21,7 +21,8 @@
 #
 # *Measured when published: default 55 s of one core, 778 MB; paper 61 s, 719 MB.*
 #
-# The table was made on an accelerator; what is computed here needs none.
+# Most of the table was made on an accelerator, the rest on a CPU (its column `device` says which);
+# what is computed here needs no accelerator.
 
 # %% tags=["parameters"]
 profile = "default"  # smoke, default, paper
@@ -58,8 +59,9 @@ counts.unstack("variant", fill_value=0).T
 
 # %% [markdown]
 # Of a variant with one training no spread over trainings is known, with two it is known roughly.
-# What is missing awaits an accelerator; the same command, given the folder `data/freq_zoo`, trains
-# what the tables lack:
+# What is missing awaits an accelerator, or many hours: on one core of a CPU a network of OpenMoji
+# takes seven to sixteen minutes, half of them or more for the attacks. The same command, given the
+# folder `data/freq_zoo`, trains what the tables lack:
 #
 # ```
 # python -m paperlib.freq.zoo --dataset cifar10 --folder data/freq_zoo --trainings 5

@@ -21,7 +21,7 @@
 # | smoke, default | OpenMoji-10; 20 images of CIFAR-10 | under 1 GB | none | CPU or GPU |
 # | paper | CIFAR-10 test split | under 2 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# *Measured when published: default 2 minutes of one core, 917 MB; paper 9 minutes, 1110 MB.*
+# *Measured when published: default 2 minutes of one core, 917 MB; paper 17 minutes, 1126 MB.*
 #
 # Tested on one core of a CPU; a GPU is used where CUDA finds one (untested).
 

@@ -19,7 +19,7 @@
 # |---|---|---|---|---|
 # | all | measurements in `data/freq_zoo`; 20 images of CIFAR-10 | under 1 GB | none | CPU or GPU |
 #
-# *Measured when published: default 54 s of one core, 789 MB; paper 61 s, 719 MB.*
+# *Measured when published: default 54 s of one core, 789 MB; paper 53 s, 763 MB.*
 #
 # Most of the table was made on an accelerator, the rest on a CPU (its column `device` says which);
 # what is computed here needs no accelerator.

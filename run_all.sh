@@ -110,7 +110,7 @@ check() {
   step published "$python" -m paperlib.runs.check "$@"
 }
 
-# The longest first, so that no core waits for it at the end.
+# The longest first, so that no core waits for it at the end. A cell has a limit, not a notebook.
 run_notebooks() {
   local name files=()
   while IFS= read -r name; do files+=("notebooks/$name.ipynb"); done < <("$python" -c \

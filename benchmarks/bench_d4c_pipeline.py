@@ -29,6 +29,7 @@ from paperlib.d4c import quantized_clip
 from paperlib.d4c.baselines import gaussian_images
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.optimiser import Part
+from paperlib.d4c.pilot import RANGES
 from paperlib.d4c.prompts import calibration_texts, zero_shot_task
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.ranges import Range, search_range, search_range_loop
@@ -46,13 +47,10 @@ from paperlib.seeds import derive
 DATASET, ENCODER, BITS = "openmoji", "resnet", "W4A3"
 SEED = derive(0, "draw", 0)
 RELEASE = Settings(**bit_widths(BITS), seed=SEED)
-SHORT = {  # ours
+SHORT = RANGES | {  # ours
     "synthesis_iterations": 500,
     "synthesis_autocast": True,
     "prompts": 64,
-    "range_images": 16,
-    "range_prompts": 16,
-    "range_fractions": 25,
     "reconstruction_iterations": 1_000,
     "rounding_rate": 0.01,
     "image_scale_rate": 8e-4,  # rate times iterations as the release's
@@ -183,9 +181,10 @@ def main() -> None:
     clip = load_encoders(DATASET, [ENCODER])[ENCODER]
     texts, data = task_features(*clip, DATASET), scenes()
     print(f"float: Top-1 (%) {100 * top1(clip[0], texts, data):.2f}", flush=True)
-    rows = pd.DataFrame()
+    measured = []
     for way in options.ways:
-        rows = pd.concat([rows, WAYS[way](clip, data)])
+        measured.append(WAYS[way](clip, data))
+        rows = pd.concat(measured)
         rows.to_csv(options.out, index=False)
     table = rows.pivot_table("value", "stage", "way", sort=False)
     if set(WAYS) <= {*options.ways}:

@@ -60,8 +60,8 @@ counts.unstack("variant", fill_value=0).T
 # %% [markdown]
 # Of a variant with one training no spread over trainings is known, with two it is known roughly.
 # What is missing awaits an accelerator, or many hours: on one core of a CPU a network of OpenMoji
-# takes seven to sixteen minutes, half of them or more for the attacks. The same command, given the
-# folder `data/freq_zoo`, trains what the tables lack:
+# takes seven to sixteen minutes, half of them or more for what is measured. The same command, given
+# the folder `data/freq_zoo`, trains what the tables lack:
 #
 # ```
 # python -m paperlib.freq.zoo --dataset cifar10 --folder data/freq_zoo --trainings 5

@@ -50,21 +50,13 @@ STARTS = {
 }
 OTHERS = tuple(name for name, start in STARTS.items() if start != WHITE)
 BITS = {"openmoji": DECISIVE, "cifar10": DECISIVE_CIFAR}
+# The paper's whole set with fewer iterations; what is made is its first mini-batch, whose steps are
+# those that it has among the others.
+SETTINGS = Settings(synthesis_iterations=max(ITERATIONS), synthesis_autocast=True)
 # OpenMoji's ResNet loses a point with noise that costs nothing: nothing is at stake there.
 TRIED = [("openmoji", "vit"), ("cifar10", "resnet"), ("cifar10", "vit")]
 KIND = ["dataset", "encoder"]
 KEYS = [*KIND, "bits", "draw", "method", "iterations"]
-
-
-def settings_of(mapped: Mapped) -> Settings:
-    """Of a synthesis: the paper's, with fewer iterations; parts are a whole set's first mini-batch,
-    whose steps are those that it has among the others."""
-    settings = Settings(**mapped.settings)
-    return Settings(
-        images=Settings.images,  # of the whole set, whose first mini-batch is made
-        synthesis_iterations=max(ITERATIONS),
-        synthesis_autocast=settings.synthesis_autocast,
-    )
 
 
 def measure(mapped: Mapped, clip: Clip) -> pd.DataFrame:
@@ -85,8 +77,7 @@ def measure(mapped: Mapped, clip: Clip) -> pd.DataFrame:
     }
     parts = [Part(seed, IMAGES) for seed in seeds]
     for name, start in STARTS.items():
-        given = settings_of(mapped), parts
-        made = synthesise_parts(*clip, *given, snapshots=ITERATIONS, start=start)
+        made = synthesise_parts(*clip, SETTINGS, parts, snapshots=ITERATIONS, start=start)
         images |= {
             (encoder, k, f"{name} × {iterations}"): one.snapshots[iterations]
             for (k, one), iterations in itertools.product(enumerate(made), ITERATIONS)
@@ -115,7 +106,7 @@ def made_from(rows: pd.DataFrame) -> list[str]:
         mapped = CONTROLLED[key]
         sizes = [IMAGES, DRAWS, *ITERATIONS, BITS[key[0]][key[1]]]
         sizes += [mapped.test_images, SPLITS[key[0]], pilot.SEED, SEED]
-        made = settings_of(mapped), list(STARTS.values())
+        made = SETTINGS, list(STARTS.values())
         stamps[key] = fingerprint(mapped.settings, sizes, made, *decided_by(*key, "spectrum", 0))
     return [stamps[key] for key in rows[KIND].itertuples(index=False, name=None)]
 

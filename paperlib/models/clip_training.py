@@ -15,10 +15,10 @@ row $i$ of $A$ is $(1 - s_i) A_i + s_i A_{\pi(i)}$.
 
 Images and texts come from `paperlib.models.captions`. Matrices inside the ViT's transformer are
 trained by Muon (Jordan et al., 2024), whose steps are orthogonalised momentum, the rest by AdamW;
-the deep ViT has AdamW alone, as real CLIPs have. (Their outliers it did not grow in 3,763 steps: no
-channel of its residual stream reaches twice the median channel.) The loop is that of
-`paperlib.models.training`. Half of the smaller ViT's patches are left out for most of the training,
-a quarter of the deep one's, as in FLIP (Li et al., arXiv 2212.00794).
+the deep ViT has AdamW alone, as real CLIPs have. (Some of their channels are many times larger than
+the others; in its residual stream none came to be.) The loop is that of `paperlib.models.training`.
+Half of the smaller ViT's patches are left out for most of the training, a quarter of the deep
+one's, as in FLIP (Li et al., arXiv 2212.00794).
 ``python -m paperlib.models.clip_training --help`` trains the checkpoints in ``data/checkpoints``.
 """
 

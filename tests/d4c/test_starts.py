@@ -16,7 +16,6 @@ from paperlib.d4c.starts import (
     TRIED,
     load_starts,
     made_from,
-    settings_of,
     start_gains,
 )
 from paperlib.d4c.zero_shot import load_draws
@@ -32,8 +31,8 @@ def few(monkeypatch):
     monkeypatch.setattr(starts, "ITERATIONS", (1, 2))
     monkeypatch.setattr(starts, "TRIED", [VIT])
     monkeypatch.setitem(CONTROLLED, VIT, replace(CONTROLLED[VIT], test_images=40))
-    usual = settings_of
-    monkeypatch.setattr(starts, "settings_of", lambda of: replace(usual(of), synthesis_batch=2))
+    few = replace(starts.SETTINGS, synthesis_iterations=2, synthesis_batch=2)
+    monkeypatch.setattr(starts, "SETTINGS", few)
 
 
 @pytest.mark.usefixtures("few")

@@ -7,12 +7,20 @@ import torch
 from open_clip.transformer import PatchDropout
 from torch import nn
 
+from paperlib.d4c.zero_shot import load_images
 from paperlib.data.cifar import CIFAR10_CLASSES
 from paperlib.data.openmoji import SceneClass
 from paperlib.models import clip_training
 from paperlib.models.captions import TEMPLATES, CaptionedImages, make_tokenizer
 from paperlib.models.checkpoints import load_card
-from paperlib.models.clip import TOWERS, build_small_clip, load_clip
+from paperlib.models.clip import (
+    TOWERS,
+    build_small_clip,
+    encode_images,
+    image_size,
+    load_clip,
+    preprocess,
+)
 from paperlib.models.clip_training import (
     RECIPES,
     DropPatches,
@@ -178,6 +186,24 @@ def test_patches_are_dropped_until_the_last_steps(tokenizer, monkeypatch):
     recipe = replace(SHORT, steps=5, patch_dropout=0.5, whole=0.4)
     train_clip(model, tokenizer, coloured(20), recipe, 0)
     assert kinds == [DropPatches] * 3 + [nn.Identity] * 2 and set(model.state_dict()) == keys
+
+
+def test_the_deep_vit_grew_no_outliers_in_its_residual_stream():
+    clip, _ = load_clip("tiny_imagenet-clip-deep_vit")
+    images = preprocess(load_images("openmoji", "test", 32, 0).images, image_size(clip))
+
+    def largest():
+        """Over all blocks: the channel of the largest root mean square, by the median channel."""
+        seen = []
+        for block in clip.visual.transformer.resblocks:
+            block.register_forward_hook(lambda *of: seen.append(of[-1].square().mean((0, 1))))
+        encode_images(clip, images)
+        return max((power.max() / power.median()).sqrt().item() for power in seen)
+
+    assert largest() < 3
+    with torch.no_grad():  # an outlier of the kind that large CLIPs have
+        clip.visual.transformer.resblocks[0].mlp.c_proj.bias[0] = 20
+    assert largest() > 10
 
 
 @pytest.mark.usefixtures("small")

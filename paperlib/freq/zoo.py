@@ -19,8 +19,9 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -87,9 +88,19 @@ def _in_time(
 
 
 def _begin() -> None:
-    """Settings of a process that trains and measures: full single precision where it matters."""
+    """Settings of a process that trains and measures: full single precision where it matters.
+
+    It ends with the process that began it, however that ends.
+    """
     set_threads()
     torch.backends.cudnn.allow_tf32 = False
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def train_all(

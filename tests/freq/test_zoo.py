@@ -1,7 +1,10 @@
 import csv
 import math
+import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from paperlib.freq import zoo
@@ -32,6 +35,30 @@ def test_a_training_that_fails_does_not_end_the_others(tmp_path, job):
     source = tmp_path / "images.npz"
     assert zoo._in_time(0, job(), source, tmp_path, "") is None  # too late
     assert "images.npz" in zoo._in_time(math.inf, job(), source, tmp_path, "")
+
+
+def test_a_worker_ends_with_the_command_that_is_killed(tmp_path):
+    script, begun = tmp_path / "main.py", tmp_path / "begun"
+    script.write_text(
+        "import os, pathlib, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from paperlib.freq.zoo import _begin\n"
+        "def work():\n"
+        f"    pathlib.Path({str(begun)!r}).write_text(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    with ProcessPoolExecutor(1, get_context('spawn'), _begin) as pool:\n"
+        "        pool.submit(work).result()\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)]) as command:
+        while not (begun.exists() and begun.read_text()):
+            assert command.poll() is None
+            time.sleep(0.1)
+        worker = psutil.Process(int(begun.read_text()))
+        assert worker.is_running()
+        command.kill()
+    assert psutil.wait_procs([worker], timeout=30)[0]
 
 
 def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys, noise):

@@ -109,7 +109,7 @@ def decided() -> pd.DataFrame:
 
     def counting(v: Tensor, beta: float) -> Tensor:
         shares = soft_rounding(v.detach())
-        undecided = ((shares > 0.05) & (shares < 0.95)).sum().item()
+        undecided = reconstruction.undecided_roundings(shares).sum().item()
         counts[round(beta)].append((undecided, v.numel()))
         return penalty(v, beta)
 

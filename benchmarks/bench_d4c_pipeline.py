@@ -11,8 +11,8 @@ white noise in place of images says what is at stake.
 
 Seconds are of the processor, which other load hardly changes; run with OMP_NUM_THREADS=1. Of the
 release's way two stages are timed in part: the synthesis for three iterations (its images are the
-published set, which that way made), the search for two of the 100 scales (its ranges are ours, the
-minimum is the same). Two and a half hours of a core; not part of the tests.
+published set, of ImageNet's names and in bfloat16), the search for two of the 100 scales (its
+ranges are ours, the minimum is the same). Two and a half hours of a core; not part of the tests.
 """
 
 import argparse

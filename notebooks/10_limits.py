@@ -85,7 +85,7 @@ from paperlib.paths import outputs_dir
 # large; what all of them are compared with is another, larger sample. Every draw has images of its
 # own; no two share a real one. BNS, PSE and D4C are published sets, which the paper's recipe made
 # (`data/d4c_sets`, see notebook 11), unless the profile makes its own here. Those of OpenMoji have
-# its 3,000 iterations, those of CIFAR-10 a third of them, and for D4C temperature and names of the
+# its 3,000 iterations, those of CIFAR-10 a third of them; D4C has temperature and names of the
 # pilot in notebook 11.
 #
 # CLIP is a pair of networks, the *towers*, one for images and one for texts, whose features are
@@ -302,7 +302,8 @@ run.claims_table()
 # **Deviations and limits.** The paper shows these limits with a projection and with maps of
 # similarities, whose exact measure could not be read; the two distributions and their distance are
 # ours. Every set is asked about the generic names, which are not those of the data set; D4C's
-# images of CIFAR-10 were made from names of ImageNet, of which few are among them. The published
+# images were made from names of ImageNet, of which few are among them, but for those of OpenMoji's
+# ViT, which were made from the generic names themselves: it has that advantage. The published
 # sets have the paper's recipe, but on OpenMoji D4C on the ViT stopped after two thirds of its
 # iterations, on CIFAR-10 all sets after one third; a profile that makes its own images takes far
 # fewer.

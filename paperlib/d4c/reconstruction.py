@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from paperlib.d4c.quantized_clip import ModuleError, QuantizedClip
@@ -52,6 +52,7 @@ def reconstruct(
     tokens: Int[Tensor, "m context"] | None,
     towers: Sequence[Tower] = ("image", "text"),
     checkpoint: Path | None = None,
+    modules: int | None = None,
 ) -> list[ModuleError]:
     """Learn, in place, the rounding and scales of a model that has ranges.
 
@@ -66,6 +67,8 @@ def reconstruct(
         towers: which to reconstruct, in this order.
         checkpoint: file that keeps what was learned of finished modules; an interrupted run goes on
             from it (see `Resume`). It is deleted at the end.
+        modules: so many of a tower's first ones alone, the others keep the nearest rounding; None
+            learns all.
 
     Raises:
         ValueError: such a tower has no ranges yet, images or tokens have another size than the
@@ -86,23 +89,24 @@ def reconstruct(
     errors = []
     for tower in towers:
         stages = model.stages(tower)
+        parts = [(stage.module, *part) for stage in stages for part in stage.parts()][:modules]
         samples, encode = (
             (images, model.encode_image) if tower == "image" else (tokens, model.encode_text)
         )
         walk = _Walk(model, samples, encode, stages[0].module)
         rate = getattr(model.settings, f"{tower}_scale_rate")
-        for stage in stages:
-            for name, module in stage.parts():
-                if name in done:
-                    _restore(module, done[name]["learned"])
-                    errors.append(ModuleError(name, *done[name]["errors"]))
-                    continue
-                pair = walk.pair(stage.module, module)
-                errors.append(_learn(name, module, *pair, model.settings, rate))
-                done[name] = {"learned": dict(_learned(module)), "errors": errors[-1][1:]}
-                resume.save(lambda: done)
-            if stage is not stages[-1]:
-                walk.advance(stage.module)
+        reached = stages[0].module
+        for stage, name, module in parts:
+            if stage is not reached:
+                walk.advance(reached)
+                reached = stage
+            if name in done:
+                _restore(module, done[name]["learned"])
+                errors.append(ModuleError(name, *done[name]["errors"]))
+                continue
+            errors.append(_learn(name, module, *walk.pair(stage, module), model.settings, rate))
+            done[name] = {"learned": dict(_learned(module)), "errors": errors[-1][1:]}
+            resume.save(lambda: done)
     resume.finish()
     return errors
 
@@ -236,7 +240,7 @@ def _learn(
             for scale in scales:
                 scale.clamp_(min=1e-8)
     shares = torch.cat([soft_rounding(v.detach()).flatten() for v in rounding])
-    undecided = ((shares > 0.05) & (shares < 0.95)).float().mean().item()
+    undecided = undecided_roundings(shares).float().mean().item()
     for layer in layers:
         layer.weight_quantizer.finish_rounding()
     learned = _mean_error(module, inputs, targets, batch)
@@ -249,6 +253,11 @@ def _learn(
             stacklevel=2,
         )
     return ModuleError(name, before, min(before, learned), learned, undecided)
+
+
+def undecided_roundings(shares: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
+    """Which of the shares that `soft_rounding` gives, 0 down to 1 up, are neither."""
+    return (shares > 0.05) & (shares < 0.95)
 
 
 def _error(module: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:

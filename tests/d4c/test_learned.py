@@ -11,6 +11,7 @@ from paperlib.d4c import learned
 from paperlib.d4c.comparison import compare, plans_at
 from paperlib.d4c.encoders import load_encoders
 from paperlib.d4c.learned import COLUMNS, LEARNED, again, learned_rows, load_learned
+from paperlib.d4c.published import calibration_sets
 from paperlib.d4c.sizes import DECISIVE, SIZES, TINY_D4C
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.files import FileError
@@ -41,18 +42,36 @@ def test_rows_say_what_was_learned_and_how_much_is_undecided(clips, images, test
         share = sum(each.undecided for each in errors) / len(errors)
         assert row.undecided == pytest.approx(100 * share) and 0 < row.undecided <= 100
         assert row.worse == sum(each.learned > each.before for each in errors)
+        assert row.first_left == pytest.approx(100 * errors[0].learned / errors[0].before)
+        assert row.first_undecided == pytest.approx(100 * errors[0].undecided)
 
 
-def test_one_row_is_learned_again_and_another_result_is_refused(clips, images, tests, monkeypatch):
+def test_a_module_is_learned_again_and_another_result_is_refused(clips, images, tests, monkeypatch):
+    """Alone it comes out as among the others, which follow a learned text tower."""
     monkeypatch.setattr(learned, "LEARNED", {})
     rows = learned_rows(clips, FEW, DECISIVE, images, tests, "openmoji", 0, [0, 1])
     sizes = replace(SIZES["12_quantization"]["smoke"], encoders=FEW)
-    table = again(rows, clips, sizes, images, tests, "openmoji")
-    (row,) = table.itertuples(index=False)
-    assert row[:4] == ("vit", "W4A3", 0, "d4c") and row[4] == row[5] and row[6] == row[7]
-    for wrong in ({"top1": rows.top1 + 6}, {"undecided": rows.undecided / 2}):
-        with pytest.raises(ValueError, match="learned again, a row differs"):
-            again(rows.assign(**wrong), clips, sizes, images, tests, "openmoji")
+    table = again(rows, clips, sizes, images, "openmoji")
+    assert table.now.tolist() == table.published.tolist() and (table.now > 0).all()
+    assert table.index.name == "vit, clip.visual.transformer.resblocks.0.attn.q"
+    for name, factor in (("first_left", 1.03), ("first_undecided", 0.7)):
+        with pytest.raises(ValueError, match=r"resblocks\.0\.attn\.q differs from the published"):
+            again(rows.assign(**{name: factor * rows[name]}), clips, sizes, images, "openmoji")
+
+
+def test_other_images_or_steps_are_not_the_published_ones(monkeypatch):
+    sizes, clip = learned.usual_sizes("openmoji"), load_encoders("openmoji", ["resnet"])
+    methods = {"resnet": ["d4c", "bns"]}
+    images = calibration_sets("openmoji", clip, methods, sizes, 0, [None])
+    given = load_learned("openmoji", sizes, 0), clip, sizes
+    assert len(again(*given, images, "openmoji")) == 2
+    other = {("resnet", 0, "d4c"): images["resnet", 0, "bns"]}
+    with pytest.raises(ValueError, match=r"visual\.layer1\.0 differs"):
+        again(*given, other, "openmoji")
+    for changes in ({"reconstruction_iterations": 150}, {"rounding_rate": 0.06}):
+        monkeypatch.setattr(learned, "LEARNED", LEARNED | changes)
+        with pytest.raises(ValueError, match=r"visual\.layer1\.0 differs"):
+            again(*given, images, "openmoji")
 
 
 @pytest.fixture

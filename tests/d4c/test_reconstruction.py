@@ -173,6 +173,17 @@ def test_only_the_towers_asked_for(vit, inputs):
     assert_same_state(text.clip.transformer, model.clip.transformer)
 
 
+def test_only_the_first_modules(clip, inputs):
+    """They come out as among all; what follows keeps the nearest rounding."""
+    model, whole = (ranged(clip, inputs, reconstruction_iterations=3) for _ in range(2))
+    before, every = copy.deepcopy(model), reconstruct(whole, *inputs, towers=["image"])
+    errors = reconstruct(model, *inputs, towers=["image"], modules=3)
+    assert errors == every[:3] and len(every) > 3
+    for error in every:
+        other = whole if error in errors else before
+        assert_same_state(model.get_submodule(error.name), other.get_submodule(error.name))
+
+
 def test_no_iterations_keep_the_nearest_rounding(vit, inputs):
     model = ranged(vit, inputs, reconstruction_iterations=0)
     before = copy.deepcopy(model)

@@ -23,10 +23,18 @@ from paperlib.d4c.published import (
     iterations_in_words,
     told_of_first_sets,
 )
-from paperlib.d4c.set_store import DRAWS, card_names, decode, encode, load_set, read_card
+from paperlib.d4c.set_store import (
+    DRAWS,
+    card_names,
+    decode,
+    encode,
+    load_set,
+    read_card,
+    trajectory,
+)
 from paperlib.d4c.settings import Settings
 from paperlib.d4c.sizes import EncoderSizes
-from paperlib.d4c.synthesis import synthesise, temperature_of
+from paperlib.d4c.synthesis import synthesise, synthesise_parts, temperature_of
 from paperlib.d4c.zero_shot import load_draws
 from paperlib.files import FileError
 from paperlib.seeds import derive
@@ -217,7 +225,7 @@ def test_every_published_set_is_whole(dataset, tower):
             assert found.card["sets"][draw]["seed"] == derive(0, "draw", draw)
             assert 0.3 < found.images.std() < 1.3
             seen.add(found.card["sets"][draw]["fingerprint"])
-        names = {"openmoji": "generic", "cifar10": "ImageNet"}[dataset]
+        names = "generic" if (dataset, tower) == ("openmoji", "vit") else "ImageNet"
         assert found.card.get("names") == (names if method in ABLATION else None)
         paper = Settings()
         changed = {
@@ -227,7 +235,8 @@ def test_every_published_set_is_whole(dataset, tower):
         }
         short = 2_000 if (tower, method) == ("vit", "d4c") else 3_000
         last = short if dataset == "openmoji" else 1_000
-        own = {"synthesis_autocast": True} if dataset == "cifar10" else {}
+        quick = (dataset, tower) == ("openmoji", "resnet") and method in ABLATION
+        own = {"synthesis_autocast": True} if quick or dataset == "cifar10" else {}
         if dataset == "cifar10" and method in ABLATION:  # another machine rounds otherwise
             assert changed.pop("temperature") == pytest.approx(temperature_of("own", model))
         assert changed == own | ({"synthesis_iterations": last} if last != 3_000 else {})
@@ -258,7 +267,8 @@ def test_the_course_of_a_published_set(clips):
     start = synthesise(*clips["resnet"], settings)
     assert torch.equal(done.snapshots[0], start.images[:8])
     assert torch.equal(done.targets, start.targets[:8])
-    assert done.losses[0, 0] > 4 * done.losses[0, -1]
+    losses = load_set("openmoji", "resnet", "d4c", clips["resnet"][0]).losses
+    assert done.losses[0].equal(torch.tensor(losses)) and losses[0] > 2.5 * losses[-1]
 
 
 def test_a_calibration_set_is_published_or_made_here(clips):
@@ -310,7 +320,7 @@ def test_iterations_in_words():
     words = iterations_in_words("openmoji", "vit", ["pse", "d4c"], SHORT, published=True)
     assert words == "3,000 iterations of synthesis, D4C 2,000"
     words = iterations_in_words("openmoji", "resnet", ["bns", "d4c"], SHORT, published=True)
-    assert words == "3,000 iterations of synthesis"
+    assert words == "3,000 iterations of synthesis, τ = 0.1, ImageNet names"
     words = iterations_in_words("cifar10", "vit", ["pse", "d4c"], SHORT, published=False)
     assert words == "3 iterations of synthesis"
 
@@ -443,20 +453,36 @@ def test_names_of_the_pilot_are_others():
     assert len(set(names) & set(GENERIC_NAMES)) < 20
 
 
-@pytest.mark.parametrize("tower", TOWERS)
-def test_a_set_of_d4c_goes_the_way_of_the_released_code(tower):
-    """Within a tenth of what that gave on a small ResNet CLIP with 16 images a mini-batch."""
-    card = read_card("openmoji", tower, "d4c")
+RELEASED = (  # what the released code gave on a small ResNet CLIP, 16 images a mini-batch
+    (50, "deviation", 0.90),
+    (100, "deviation", 0.83),
+    (50, "variation", 3.0),
+    (100, "variation", 2.5),
+    (50, "outside", 0.048),
+)
+
+
+def test_the_vit_s_set_of_d4c_goes_the_way_of_the_released_code():
+    card = read_card("openmoji", "vit", "d4c")
     assert (card["names"], card["settings"]["temperature"]) == ("generic", 0.1)
     found = {row["iteration"]: row for row in card["trajectory"]}
-    for iteration, what, released in (
-        (50, "deviation", 0.90),
-        (100, "deviation", 0.83),
-        (50, "variation", 3.0),
-        (100, "variation", 2.5),
-        (50, "outside", 0.048),
-    ):
+    for iteration, what, released in RELEASED:
         assert found[iteration][what] == pytest.approx(released, rel=0.1)
+
+
+def test_d4c_on_the_resnet_goes_the_way_of_the_released_code(clips):
+    """With names such as the release's; with ImageNet's, which a small CLIP hardly knows, images
+    become smoother."""
+    settings, ways = Settings(synthesis_iterations=100, synthesis_autocast=True), {}
+    for names, words in NAMES.items():
+        part = Part(derive(0, "draw"), settings.synthesis_batch)
+        given = settings, [part], words
+        (made,) = synthesise_parts(*clips["resnet"], *given, snapshots=(50, 100))
+        rows = trajectory(made, settings.synthesis_batch)
+        ways[names] = {row["iteration"]: row for row in rows}
+    for iteration, what, released in RELEASED:
+        assert ways["generic"][iteration][what] == pytest.approx(released, rel=0.1)
+    assert ways["ImageNet"][100]["variation"] < 0.95 * ways["generic"][100]["variation"]
 
 
 def test_all_sets_and_their_tables_stay_within_25_megabytes():

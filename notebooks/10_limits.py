@@ -47,7 +47,7 @@ import itertools
 import torch
 from IPython.display import display
 
-from paperlib.d4c import plots
+from paperlib.d4c import synthesis_plots as plots
 from paperlib.d4c.baselines import real_images
 from paperlib.d4c.claimed import information_claims
 from paperlib.d4c.encoders import ENCODERS, chosen_encoders, other_towers

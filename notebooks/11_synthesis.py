@@ -47,7 +47,8 @@ import itertools
 import pandas as pd
 from IPython.display import display
 
-from paperlib.d4c import pilot, plots, starts
+from paperlib.d4c import pilot, starts
+from paperlib.d4c import synthesis_plots as plots
 from paperlib.d4c.baselines import gaussian_images, real_images
 from paperlib.d4c.encoders import chosen_encoders
 from paperlib.d4c.explorer import explorer

@@ -46,7 +46,8 @@ run = start("12_quantization", sizes, profile=profile, seed=seed, dataset=datase
 import pandas as pd
 from IPython.display import display
 
-from paperlib.d4c import controls, difficulty, learned, plots
+from paperlib.d4c import controls, difficulty, learned
+from paperlib.d4c import quantization_plots as plots
 from paperlib.d4c.claimed import LEARNED, dynamic_claims, gain_claims, paper_bits_claims
 from paperlib.d4c.comparison import compare, float_top1, quantization_plans
 from paperlib.d4c.encoders import ENCODERS, chosen_encoders
@@ -133,7 +134,8 @@ images = calibration_sets(dataset, clips, methods, own, seed, real, kept)
 #
 # Calibration images decide two things: the ranges of the activations, and the rounding of the
 # weights, which is learned so that every bottleneck gives what it gave in floating point. The text
-# tower is the same for all of them. What was found is kept as the images are.
+# tower is the same for all of them. What was found is kept as the images are, and so are the
+# accuracies: notebook 13 measures some of the same.
 #
 # Learning takes far longer than everything else here. So all that is measured live keeps the
 # nearest rounding; what learning adds was measured once, by a command, in all draws at the decisive

@@ -55,7 +55,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from paperlib.d4c import cost, plots
+from paperlib.d4c import cost
+from paperlib.d4c import quantization_plots as plots
 from paperlib.d4c.ablation import (
     ablation_means,
     ablation_table,
@@ -113,7 +114,8 @@ images |= of_the_next_draw(images)
 # Quantized with each of them, at the bit-widths at which the calibration images decide (notebook
 # 12); beside it the share of pixel values that are darker than black or brighter than white. As
 # there, weights and text tower are quantized once a draw, and each set of images gives the ranges
-# of the image tower.
+# of the image tower. Where notebook 12 ran before with the same outputs, noise, real images and D4C
+# are what it kept.
 
 # %%
 plans = decisive_plans(own, seed)

@@ -56,7 +56,8 @@ run = start("14_deployment", sizes, profile=profile, seed=seed, dataset=dataset,
 import pandas as pd
 import torch
 
-from paperlib.d4c import deployment, integer, plots, sensitivity
+from paperlib.d4c import deployment, integer, sensitivity
+from paperlib.d4c import quantization_plots as plots
 from paperlib.d4c.comparison import first_plans
 from paperlib.d4c.encoders import ENCODERS, chosen_encoders
 from paperlib.d4c.published import calibration_sets

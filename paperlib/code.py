@@ -13,8 +13,8 @@ from pathlib import Path
 from paperlib.names import ROOT
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-# Modules that only draw, record or check words: no measured value passes through them.
-WITHOUT_VALUES = ("plots", "claims", "figures", "parameters", "provenance", "run")
+# Of `paperlib.notebook`, beside every ``…plots``: they only draw, record or check words.
+WITHOUT_VALUES = ("claims", "figures", "parameters", "provenance", "run")
 
 
 def with_imports(files: Iterable[Path], all_of_them: bool = False) -> set[Path]:
@@ -35,8 +35,8 @@ def with_imports(files: Iterable[Path], all_of_them: bool = False) -> set[Path]:
 
 
 def _is_without_values(module: Path) -> bool:
-    place = module.relative_to(ROOT / "paperlib").parts
-    return module.stem in WITHOUT_VALUES and (place[0] == "notebook" or module.stem == "plots")
+    room = module.relative_to(ROOT / "paperlib").parts[0]
+    return module.stem.endswith("plots") or (room == "notebook" and module.stem in WITHOUT_VALUES)
 
 
 def imports(file: Path) -> frozenset[Path]:

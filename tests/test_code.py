@@ -87,6 +87,7 @@ def tree(tmp_path, monkeypatch):
         "room/__init__.py": "from paperlib.room.inner import thing\n",
         "room/inner.py": "X = 1\n",
         "room/plots.py": "import paperlib.middle\n",
+        "room/other_plots.py": "import paperlib.low\n",
         "notebook/__init__.py": "",
         "notebook/figures.py": "import paperlib.low\n",
         "notebook/start.py": "from paperlib.notebook import figures\n",
@@ -132,7 +133,7 @@ def test_imports_are_found(tree, text, files):
 
 
 def test_modules_through_which_no_value_passes_are_left_out_and_not_followed(tree):
-    assert tree("from paperlib.room import plots") == {
+    assert tree("from paperlib.room import other_plots, plots") == {
         "paperlib/room/__init__.py",
         "paperlib/room/inner.py",
     }

@@ -74,7 +74,7 @@ def test_only_what_draws_or_shows_imports_the_room_of_the_notebooks():
         for file, room, imported, other in arrows()
         if other == "notebook" and room not in ("runs", "notebook")
     }
-    assert {stem for stem, _ in found} <= {"plots", "explorer"}
+    assert {stem.rpartition("_")[2] for stem, _ in found} <= {"plots", "explorer"}
     assert {stem for _, stem in found} <= {"figures"}
 
 

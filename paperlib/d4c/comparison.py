@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from paperlib.cache import cached
 from paperlib.d4c.pipeline import (
     image_steps,
     quantize_image,
@@ -177,7 +179,7 @@ def compare(
         images: for calibration, by encoder, draw and method.
         tests: test images of each draw.
         dataset: of the zero-shot task.
-        folder: where quantized image towers are kept (see `quantize_image`).
+        folder: where quantized image towers are kept (see `quantize_image`), and their accuracies.
         without_images: whether plans that are decisive are also measured without calibration
             images.
     """
@@ -196,8 +198,8 @@ def compare(
             quantized = quantize_image(text_done, *given)
             if iterations == 0:  # nothing learned has changed them
                 ranges.setdefault(key, quantized.image_ranges())
-            row = [name, plan.bits, iterations, k, method, 100 * top1(quantized, texts, tests[k])]
-            rows.append([*row, plan.decisive])
+            measured = 100 * _kept_top1(quantized, texts, tests[k], folder)
+            rows.append([name, plan.bits, iterations, k, method, measured, plan.decisive])
             steps[name, plan.bits, k, method] = image_steps(quantized)
             if iterations:
                 errors[name, k, method] = [e for e in quantized.errors if ".visual." in e.name]
@@ -205,6 +207,18 @@ def compare(
     found = pd.Series(alone).rename_axis(["encoder", "draw", "activations"]) if alone else None
     table = None if found is None else found.unstack()
     return Comparison(pd.DataFrame(rows, columns=columns), steps, errors, table)
+
+
+def _kept_top1(
+    quantized: QuantizedClip, texts: Tensor, test: LabelledImages, folder: Path | None
+) -> float:
+    """`top1`, kept as the image tower is: notebooks 12 and 13 share some of what they measure."""
+
+    def make() -> dict[str, Tensor]:
+        return {"top1": torch.tensor(top1(quantized, texts, test), dtype=torch.double)}
+
+    decides = quantized, quantized.settings, texts, test, torch.__version__, texts.device.type
+    return float(cached(folder, make, *decides, made_by=top1)["top1"])
 
 
 def float_top1(clips: Clips, tests: Sequence[LabelledImages], dataset: str) -> pd.Series:

@@ -6,7 +6,7 @@ import pandas as pd
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from paperlib.d4c.plots import prompt_picture
+from paperlib.d4c.synthesis_plots import prompt_picture
 
 
 def show_prompt(

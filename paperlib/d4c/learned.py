@@ -15,6 +15,7 @@ import argparse
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from torch import Tensor, nn
 from paperlib.d4c.comparison import Clips, compare, plans_at
 from paperlib.d4c.difficulty import MAPPED
 from paperlib.d4c.encoders import ENCODERS, load_encoders
-from paperlib.d4c.prompts import calibration_texts, zero_shot_task
+from paperlib.d4c.pipeline import quantize_text
+from paperlib.d4c.prompts import zero_shot_task
 from paperlib.d4c.published import calibration_sets, decided_by
-from paperlib.d4c.quantized_clip import ModuleError, QuantizedClip
+from paperlib.d4c.quantized_clip import ModuleError
 from paperlib.d4c.reconstruction import ReconstructionWarning, reconstruct
 from paperlib.d4c.set_store import DRAWS
 from paperlib.d4c.settings import Settings
@@ -181,12 +183,10 @@ def first_module(
         images: for calibration.
         dataset: whose templates the prompts have.
     """
-    model, tokenizer = clip
-    device = next(model.parameters()).device
-    templates = zero_shot_task(dataset).templates
-    tokens = tokenizer(calibration_texts(templates, settings.prompts, settings.seed)).to(device)
-    quantized, images = QuantizedClip(model, settings).to(device), images.to(device)
-    quantized.set_ranges(images, tokens)
+    nearest = replace(settings, reconstruction_iterations=0)
+    quantized = quantize_text(*clip, nearest, zero_shot_task(dataset).templates)
+    quantized.settings, images = settings, images.to(quantized.logit_scale.device)
+    quantized.set_image_ranges(images)
     with warnings.catch_warnings(action="ignore", category=ReconstructionWarning):
         (error,) = reconstruct(quantized, images, None, ["image"], modules=1)
     return error

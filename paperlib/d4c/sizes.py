@@ -175,12 +175,12 @@ SIZES = {
     },
     "13_ablation": {
         "smoke": AblationSizes(TINY_CLIPS, False, DECISIVE, 1, 20, NEAREST, 2),
-        "default": AblationSizes(SHORT_CLIPS, True, DECISIVE, 5, 300, NEAREST, 20),
+        "default": AblationSizes(SHORT_CLIPS, True, DECISIVE, 5, 300, NEAREST, 10),
         "paper": AblationSizes(LONGER_CLIPS, True, DECISIVE_CIFAR, 5, 1000, NEAREST, 20),
     },
     "14_deployment": {
         "smoke": DeploymentSizes(TINY_CLIPS, False, ("W4A8",), 20, 16, 0.1),
-        "default": DeploymentSizes(SHORT_CLIPS, True, ("W4A8", "W2A8"), 300, 64, 2.0),
+        "default": DeploymentSizes(SHORT_CLIPS, True, ("W4A8", "W2A8"), 300, 64, 1.0),
         "paper": DeploymentSizes(LONGER_CLIPS, True, ("W4A8", "W2A8"), 1000, 64, 2.0),
     },
 }

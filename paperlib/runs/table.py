@@ -5,7 +5,7 @@
 - its own code, without text, comments and empty lines;
 - its parameters, and its row of sizes in the profile;
 - the code of every module of paperlib that it imports, and that these import, but for those
-  through which no value passes (`paperlib.code.WITHOUT_VALUES`);
+  through which no value passes (``…plots`` and `paperlib.code.WITHOUT_VALUES`);
 - the files of ``data/`` that the table names, checkpoints among them.
 """
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from paperlib.d4c import comparison, quantized_clip
+from paperlib.d4c import comparison, quantized_clip, zero_shot
 from paperlib.d4c.comparison import (
     compare,
     decisive_plans,
@@ -141,6 +141,36 @@ def test_ranges_of_the_same_images_are_searched_once(vit_clip, images, tests, mo
         )
         fresh = quantize_image(fresh, images["vit", 0, method])
         assert torch.equal(at[1], image_steps(fresh))
+
+
+def test_an_accuracy_is_kept_for_the_same_model_and_images_alone(
+    vit_clip, images, tests, monkeypatch, tmp_path
+):
+    plans, measured = plans_at("vit", "W4A3", {**TINY, **NEAREST}, [0], 0), []
+    whole = zero_shot.zero_shot_top1
+
+    def counting(*given):
+        measured.append(given)
+        return whole(*given)
+
+    monkeypatch.setattr(zero_shot, "zero_shot_top1", counting)
+    first = compare(vit_clip, plans, images, tests, "openmoji", tmp_path)
+    assert len(measured) == 2  # real images and D4C's
+    again = compare(vit_clip, plans, images, tests, "openmoji", tmp_path)
+    pd.testing.assert_frame_equal(again.top1, first.top1)
+    assert len(measured) == 2
+    compare(vit_clip, plans, images, tests[::-1], "openmoji", tmp_path)
+    assert len(measured) == 4
+    swapped = replace(tests[0], labels=tests[0].labels.flip(0))
+    other = compare(vit_clip, plans, images, [swapped], "openmoji", tmp_path)
+    assert len(measured) == 6 and not other.top1.top1.equals(first.top1.top1)
+    for bits, k in (("W4A4", 0), ("W3A3", 0), ("W4A3", 1)):
+        before = len(measured)
+        one = plans_at("vit", bits, {**TINY, **NEAREST}, [k], 0)
+        compare(vit_clip, one, images, tests, "openmoji", tmp_path)
+        assert len(measured) == before + 2
+    compare(vit_clip, plans, images, tests, "openmoji")
+    assert len(measured) == before + 4
 
 
 def test_without_asking_nothing_is_measured_without_images(vit_clip, images, tests):

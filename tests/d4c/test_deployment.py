@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from paperlib.d4c import deployment, plots
+from paperlib.d4c import deployment
+from paperlib.d4c import quantization_plots as plots
 from paperlib.d4c.comparison import plans_at
 from paperlib.d4c.folding import FoldedAttention
 from paperlib.d4c.pipeline import quantize_image, quantize_text

@@ -1,15 +1,18 @@
 """Every figure is drawn from a small table."""
 
+import inspect
 import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
-from paperlib.d4c import plots
+from paperlib.d4c import quantization_plots, synthesis_plots
 from paperlib.d4c.ablation import CONTROLS
 from paperlib.d4c.difficulty import GAINS, MAPPED
+from paperlib.d4c.encoders import ENCODERS as SHOWN
 from paperlib.d4c.methods import ABLATION, METHODS, TITLES
 from paperlib.d4c.plots import PALETTE
 from paperlib.notebook.figures import alt_text
@@ -17,6 +20,14 @@ from paperlib.notebook.figures import alt_text
 ENCODERS = ("resnet", "vit")
 BITS = ("W4A3", "W2A8")
 BASELINES = {"resnet": "bns", "vit": "pse"}
+DRAWN = {
+    name: draw
+    for module in (quantization_plots, synthesis_plots)
+    for name, draw in inspect.getmembers(module, inspect.isfunction)
+    if draw.__module__ == module.__name__
+    and inspect.signature(draw).return_annotation is Figure
+    and not name.startswith("_")
+}
 
 
 def rows(columns, *parts):
@@ -51,6 +62,16 @@ def worths():
     return table.assign(top1=np.linspace(20, 80, len(table)))
 
 
+def pilots():
+    choices = [("0.1", "generic"), ("10 / logit scale", "ImageNet")]
+    made = rows(["encoder", "choice", "iterations", "bits"], ENCODERS, choices, (100, 3_000), BITS)
+    made[["temperature", "names"]] = made.pop("choice").to_list()
+    made = made.assign(top1=made.iterations / 100)
+    other = rows(["encoder", "bits"], ENCODERS, BITS).assign(temperature="none", names="real")
+    table = pd.concat([made, other.assign(iterations=0, top1=90.0)]).assign(dataset="cifar10")
+    return pd.concat([table, table.assign(dataset="openmoji", top1=table.top1 + 1)])
+
+
 TABLES = {
     "examples": lambda: rows(["encoder", "method", "image"], ENCODERS, ("bns", "d4c"), range(3)),
     "semantics": lambda: curves("similarity", "share"),
@@ -69,6 +90,7 @@ TABLES = {
     "losses": lambda: rows(["encoder", "method", "iteration"], ENCODERS, ABLATION, range(4)).assign(
         loss=2.0
     ),
+    "pilot": pilots,
     "accuracy": accuracies,
     "gains": lambda: pd.concat(
         [
@@ -100,6 +122,9 @@ TABLES = {
             ),
         ]
     ),
+    "sensitivity": lambda: rows(
+        ["encoder", "layer", "bits", "cost"], ENCODERS, ("first", "last"), (2, 8), [0.1]
+    ),
 }
 PIXELS = {
     "examples": lambda: {"images": pictures(12)},
@@ -111,7 +136,7 @@ PIXELS = {
 
 def drawn(name):
     pixels = [PIXELS[name]()] if name in PIXELS else []
-    return getattr(plots, name)(TABLES[name](), *pixels)
+    return DRAWN[name](TABLES[name](), *pixels)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -119,7 +144,11 @@ def test_a_figure_is_drawn_and_described(name):
     figure = drawn(name)
     assert figure.axes and all(ax.has_data() for ax in figure.axes)
     figure.canvas.draw()
-    assert len(alt_text(getattr(plots, name))) > 50
+    assert len(alt_text(DRAWN[name])) > 50
+
+
+def test_every_figure_has_a_table():
+    assert set(TABLES) == set(DRAWN)
 
 
 def colours(ax):
@@ -155,14 +184,7 @@ def test_pictures_stand_in_the_row_of_their_method():
 
 
 def test_the_pilot_is_a_curve_a_choice_and_a_line_an_image_that_nobody_made():
-    choices = [("0.1", "generic"), ("10 / logit scale", "ImageNet")]
-    made = rows(["encoder", "choice", "iterations", "bits"], ENCODERS, choices, (100, 3_000), BITS)
-    made[["temperature", "names"]] = made.pop("choice").to_list()
-    made = made.assign(top1=made.iterations / 100)
-    other = rows(["encoder", "bits"], ENCODERS, BITS).assign(temperature="none", names="real")
-    table = pd.concat([made, other.assign(iterations=0, top1=90.0)]).assign(dataset="cifar10")
-    table = pd.concat([table, table.assign(dataset="openmoji", top1=table.top1 + 1)])
-    figure = plots.pilot(table)
+    figure = drawn("pilot")
     titles = [f"{encoder}, {bits}" for encoder in ("ResNet", "ViT") for bits in BITS]
     assert [ax.get_title() for ax in figure.axes] == 2 * titles
     for number, ax in enumerate(figure.axes):
@@ -179,7 +201,7 @@ def test_the_worth_of_a_method_stands_above_its_name_in_the_panel_of_its_row():
     panels = iter(figure.axes)
     for dataset, encoder, bits in itertools.product(("openmoji", "cifar10"), ENCODERS, BITS):
         ax = next(panels)
-        assert ax.get_title() == f"{plots.ENCODERS[encoder]}, {bits}"
+        assert ax.get_title() == f"{SHOWN[encoder]}, {bits}"
         of = (table.dataset == dataset) & (table.encoder == encoder) & (table.bits == bits)
         for place, method in enumerate(("gaussian", "leaves", "real")):
             mine = table[of & (table.method == method)].top1

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from paperlib.d4c import plots, sensitivity
+from paperlib.d4c import quantization_plots as plots
+from paperlib.d4c import sensitivity
 from paperlib.d4c.quantized_clip import QuantizedClip
 from paperlib.d4c.sensitivity import (
     alone,

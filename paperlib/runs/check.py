@@ -29,7 +29,8 @@ class State:
     Attributes:
         published: whether there are any.
         changed: parts whose change makes the values stale.
-        looks: figures that would be drawn otherwise today.
+        looks: figures that would be drawn otherwise today; none where values are stale, as what is
+            run anew is drawn anew.
         data: outside data that is here and is not what was measured.
         absent: outside data that is not here, so that nothing can be said of it.
     """
@@ -61,7 +62,7 @@ def state(entry: Entry, profile: str) -> State:
     if not made["parts"]:
         changed = ("what decided it was not recorded",)
     data, absent = _outside(made["external"])
-    drawn = saved_figures(folder) if made["parts"] else []
+    drawn = [] if changed or data else saved_figures(folder)
     looks = tuple(name for name in drawn if _looks_changed(folder, name))
     return State(True, changed, looks, data, absent)
 

@@ -102,6 +102,22 @@ def test_what_is_not_committed_is_not_published(copy):
     assert claim["values"] == [6]
 
 
+def test_a_figure_that_another_module_draws_is_run_anew(copy):
+    """What drew the published one is gone, which must not keep it from being published again."""
+    moved = copy / "paperlib/toy/line_plots.py"
+    (copy / "paperlib/toy/plots.py").rename(moved)
+    for name in ("01_one", "02_two"):
+        line = "from paperlib.toy import measure, plots\n"
+        two = "from paperlib.toy import line_plots as plots\nfrom paperlib.toy import measure\n"
+        copy.edit(f"notebooks/{name}.py", line, two)
+    assert set(stale(copy)) == BOTH
+    copy.commit()
+    copy.publish()
+    about = json.loads((copy / "figures/default/01_one/curve.json").read_text())
+    assert about["drawn_by"] == "paperlib.toy.line_plots"
+    assert copy.check("--release").returncode == 0
+
+
 def test_an_old_value_has_the_status_that_was_published_with_it(copy):
     """The check is raised above an old value before the value itself changes."""
     copy.edit("data/claims/toy.yaml", f"{EVENS}0", f"{EVENS}5")

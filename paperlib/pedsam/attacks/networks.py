@@ -7,13 +7,15 @@
 | tokens     | round-2 tokens of the seen windows alone  | the whole image    |
 | classifier | the seen pixels of a single object        | one of ten classes |
 | gaussian, unet, transformer | the seen pixels          | the whole image    |
+| unet_tokens | the seen pixels, and round-2 tokens there | the whole image   |
 
 The first three are one architecture trained alike on drawn scenes
 (`paperlib.pedsam.attacks.training`), so that they differ in what they get alone; the tokens are
-those of the small SAM's exact schedule. The last three learn from photographs
+those of the small SAM's exact schedule. The last four learn from photographs
 (`paperlib.pedsam.attacks.photograph_training`).
 """
 
+from functools import partial
 from pathlib import Path
 
 from paperlib.models.checkpoints import load_weights
@@ -34,6 +36,7 @@ PHOTOGRAPHIC = {
     "gaussian": GaussianAttacker,
     "unet": PhotographUNet,
     "transformer": PhotographTransformer,
+    "unet_tokens": partial(PhotographUNet, token_channels=WIDTH),
 }
 Network = Rebuilder | ViewClassifier | GaussianAttacker | PhotographUNet | PhotographTransformer
 

@@ -1,7 +1,8 @@
 """Small squares of many photographs, which the attackers of photographs are trained on.
 
 A photograph of `POOL` pixels or less along a side gives itself, a larger one `CROPS` squares of its
-own, drawn at random: half to all of its short side, averaged down to `POOL` pixels.
+own, drawn at random: half to all of its short side, resized to `POOL` pixels, or to those that an
+encoder takes whose tokens are asked for.
 """
 
 from collections.abc import Sequence
@@ -32,17 +33,18 @@ def is_held_out(source: int, number: int) -> bool:
 
 
 def load_squares(
-    sources: Sequence[Path], seed: int, folder: Path | None = None
-) -> UInt8[Tensor, "n 3 64 64"]:
+    sources: Sequence[Path], seed: int, folder: Path | None = None, side: int = POOL
+) -> UInt8[Tensor, "n 3 {side} {side}"]:
     """The squares for training, without those that look like a photograph that is held out.
 
     Args:
         sources: folders or parquet files, see `read_photographs`.
         seed: of the crops.
         folder: where they are kept, if anywhere.
+        side: pixels of a square, in place of `POOL`.
     """
     decides = [(source.name, source.stat().st_size) for source in sources]
-    return cached(folder, partial(_squares, sources, seed), decides, seed)["squares"]
+    return cached(folder, partial(_squares, sources, seed, side), decides, seed, side)["squares"]
 
 
 def load_held_out(source: Path, size: int) -> UInt8[Tensor, "n 3 {size} {size}"]:
@@ -53,18 +55,20 @@ def load_held_out(source: Path, size: int) -> UInt8[Tensor, "n 3 {size} {size}"]
     return torch.stack([_cut(image, min(image.size), 0.5, 0.5, size) for image in chosen])
 
 
-def _squares(sources: Sequence[Path], seed: int) -> dict[str, UInt8[Tensor, "n 3 64 64"]]:
+def _squares(
+    sources: Sequence[Path], seed: int, size: int
+) -> dict[str, UInt8[Tensor, "n 3 {size} {size}"]]:
     draw, squares, held_out = generator(seed, "crops"), [], []
     for place, source in enumerate(sources):
         for number, image in enumerate(progress(read_photographs(source), source.name)):
             if is_held_out(place, number):
-                held_out.append(_cut(image, min(image.size), 0.5, 0.5, POOL))
+                held_out.append(_cut(image, min(image.size), 0.5, 0.5, size))
             elif min(image.size) <= POOL:
-                squares.append(_cut(image, min(image.size), 0.5, 0.5, POOL))
+                squares.append(_cut(image, min(image.size), 0.5, 0.5, size))
             else:
                 for share, across, down in torch.rand(CROPS, 3, generator=draw).tolist():
                     side = round(min(image.size) * (1 + share) / 2)
-                    squares.append(_cut(image, side, across, down, POOL))
+                    squares.append(_cut(image, side, across, down, size))
     pool = torch.stack(squares)
     return {"squares": pool[~alike(pool, torch.stack(held_out))] if held_out else pool}
 

@@ -9,13 +9,17 @@ pixels $U_i$ of picture $i$,
 $$-\mathrm{PSNR} = \frac1n \sum_i 10 \log_{10} \frac{1}{3|U_i|} \sum_{p \in U_i}
 \lVert x_{ip} - \hat x_{ip} \rVert^2,$$
 
-over views of one server, or of several, of 2, 4, 8 and 16 under all assignments. A training doubles
+over views of one server, or of several, of 2, 4, 8 and 16 under all assignments. What takes tokens
+of round two starts as the U-Net that was trained without, and goes on with those of the small SAM,
+of photographs alone that are large enough for it; a twin goes on alike with the tokens of other
+photographs, so that what training on gains is told from what tokens tell. A training doubles
 its steps, stage by stage, each stage with a learning rate that rises and falls, until a doubling
 gains less than `ENOUGH` on the validation, or `--stages` are done: the card says which, and what
 each has gained. The command goes on from the card that it finds, on a CPU or an accelerator.
 """
 
 import argparse
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,32 +27,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import BFloat16, Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from paperlib.models import command
 from paperlib.models.checkpoints import load_card
 from paperlib.models.resume import Resume
+from paperlib.models.sam import IMAGE, load_sam
 from paperlib.models.training import adamw, batch, fit
 from paperlib.pedsam.attacks import gaussian
 from paperlib.pedsam.attacks.gaussian import GaussianAttacker, fit_gaussian
 from paperlib.pedsam.attacks.images import shrink
+from paperlib.pedsam.attacks.inversion import second_round_tokens
 from paperlib.pedsam.attacks.networks import (
     GRID,
     PHOTOGRAPHIC,
+    SAM,
     SIZE,
     build_attack,
     checkpoint_name,
     load_attack,
 )
-from paperlib.pedsam.attacks.photograph_data import EVERY, load_held_out, load_squares
+from paperlib.pedsam.attacks.photograph_data import EVERY, POOL, load_held_out, load_squares
 from paperlib.pedsam.attacks.photographic import SIDE, PhotographAttacker
 from paperlib.pedsam.attacks.reconstruction import biharmonic_fill, mean_fill, rebuild
 from paperlib.pedsam.attacks.views import draw_mixed_views, draw_views, to_pixels
 from paperlib.pedsam.split.partition import KINDS, SERVERS, WindowGrid
-from paperlib.runtime import device, set_threads
-from paperlib.seeds import derive
+from paperlib.runtime import device, progress, set_threads
+from paperlib.seeds import derive, generator
 
 Attack = Callable[[Tensor, Tensor], Tensor]
 ENOUGH = 0.05  # dB: a doubling that gains less ends the training
@@ -138,8 +145,13 @@ def train_photographic(
     steps: int,
     seed: int,
     resume: Resume | None = None,
+    tokens: Callable[[Tensor], Tensor] | None = None,
 ) -> PhotographAttacker:
-    """One stage of the training, on the model's device, in bfloat16."""
+    """One stage of the training, on the model's device, in bfloat16.
+
+    With `tokens`, those of squares of these numbers, the squares have `SIDE` pixels and stay as
+    they are.
+    """
     place = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -150,9 +162,14 @@ def train_photographic(
     def loss(step: int) -> Tensor:
         chosen = batch(len(squares), recipe.batch_size, step, seed)
         drawn = torch.randint(len(views), (VIEWS,)).repeat(recipe.batch_size // VIEWS + 1)
-        images, seen = varied(squares[chosen].to(place), views[drawn[: len(chosen)]].to(place))
+        images, view = squares[chosen].to(place), views[drawn[: len(chosen)]].to(place)
+        if tokens is None:
+            given = images, seen = varied(images, view)
+        else:
+            images, seen = images.float() / 255, to_pixels(view, SIDE)
+            given = images, seen, tokens(chosen).to(place).float()
         with sdpa_kernel(kernels), torch.autocast(place.type, torch.bfloat16):
-            guesses = model(images, seen)
+            guesses = model(*given)
         return negative_psnr(images, guesses.float(), seen)
 
     return fit(model, loss, [optimiser], steps, seed, 0.1, clip=1.0, resume=resume)
@@ -195,23 +212,28 @@ class Material:
 
     Attributes:
         squares: for training.
-        photographs: held out, in [0, 1], at the size the attacks work on.
+        held_out: photographs for validation.
         data, test: both in words.
         told: options, as a card's command has them.
     """
 
     squares: UInt8[Tensor, "n 3 large large"]
-    photographs: Float[Tensor, "m 3 size size"]
+    held_out: UInt8[Tensor, "m 3 320 320"]
     data: str
     test: str
     told: argparse.Namespace
 
+    @property
+    def photographs(self) -> Float[Tensor, "m 3 size size"]:
+        """Those held out, in [0, 1], at the size the attacks work on."""
+        return shrink(self.held_out, SIZE)
 
-def load_material(options: argparse.Namespace) -> Material:
-    """The photographs that the options name."""
+
+def load_material(options: argparse.Namespace, side: int = POOL) -> Material:
+    """The photographs that the options name, their squares of `side` pixels."""
     sources = options.photographs
-    squares = load_squares(sources, options.seed, options.work)
-    held_out = shrink(load_held_out(sources[0], 2 * SIZE), SIZE)
+    squares = load_squares(sources, options.seed, options.work, side)
+    held_out = load_held_out(sources[0], IMAGE)
     data = f"{len(squares):,} squares of photographs: " + ", ".join(each.stem for each in sources)
     test = (
         f"{len(held_out)} photographs of {sources[0].stem}, each {EVERY}th, held out; PSNR (dB) "
@@ -250,6 +272,44 @@ def fit_on(material: Material, seed: int) -> None:
     training.finish(measure)
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """What a network with tokens of round two learns from, in place of the squares of `Material`.
+
+    Attributes:
+        squares: those and their mirror images.
+        of_squares: tokens of each.
+        order: numbers of other squares, whose tokens the twin is given.
+        held_out: of the photographs for validation.
+    """
+
+    squares: UInt8[Tensor, "n 3 60 60"]
+    of_squares: BFloat16[Tensor, "n channels tokens tokens"]
+    order: Int[Tensor, " n"]
+    held_out: Float[Tensor, "m channels tokens tokens"]
+
+    def own(self, chosen: Int[Tensor, " k"]) -> BFloat16[Tensor, "k channels tokens tokens"]:
+        """Of squares of these numbers."""
+        return self.of_squares[chosen]
+
+    def others(self, chosen: Int[Tensor, " k"]) -> BFloat16[Tensor, "k channels tokens tokens"]:
+        """Of other squares than these."""
+        return self.of_squares[self.order[chosen]]
+
+
+def make_tokens(material: Material, seed: int) -> Tokens:
+    """Tokens of the small SAM, of squares of `IMAGE` pixels."""
+    sam = load_sam(SAM).to(device())
+    squares, tokens = [], []
+    for part in progress(material.squares.split(64), "Tokens of the squares"):
+        both = torch.cat([part, part.flip(-1)])
+        squares.append((255 * shrink(both, SIDE)).round().byte())
+        tokens.append(second_round_tokens(sam, both).cpu().bfloat16())
+    order = torch.randperm(2 * len(material.squares), generator=generator(seed, "others"))
+    held_out = second_round_tokens(sam, material.held_out)
+    return Tokens(torch.cat(squares), torch.cat(tokens), order, held_out)
+
+
 def train_stages(network: str, material: Material, seed: int, stages: int, folder: Path) -> None:
     """Train a network until a doubling gains little; every stage saves it with its card.
 
@@ -258,8 +318,13 @@ def train_stages(network: str, material: Material, seed: int, stages: int, folde
     """
     recipe, name, done = PhotographRecipe(), checkpoint_name(network), []
     torch.manual_seed(derive(seed, "weights"))
-    model = build_attack(network)
-    model.prior.load_state_dict(load_attack("gaussian").state_dict())
+    model, known = build_attack(network), None
+    if model.tokens is None:
+        model.prior.load_state_dict(load_attack("gaussian").state_dict())
+    else:
+        model.load_state_dict(load_attack("unet").state_dict(), strict=False)
+        known = make_tokens(material, seed)
+    twin = copy.deepcopy(model)
     if (folder / f"{name}.json").is_file():
         card = load_card(name, folder)
         if (card["recipe"], card["data"], card["seed"]) != (asdict(recipe), material.data, seed):
@@ -270,19 +335,30 @@ def train_stages(network: str, material: Material, seed: int, stages: int, folde
         model, done = load_attack(network, folder), card["stages"]
     model.to(device())
     photographs, views = material.photographs.to(device()), training_views(DRAWN, seed)
+    squares = known.squares if known else material.squares
+
+    def train(learner: PhotographAttacker, stage: int, steps: int, **how: Any) -> None:
+        given = squares, views, recipe, steps, derive(seed, "stage", stage)
+        train_photographic(learner.to(device()), *given, **how)
+
+    for stage, each in enumerate(done if known else ()):
+        train(twin, stage, each["steps"], tokens=known.others)
     while len(done) < stages and (len(done) < 2 or _last_gain(done) >= ENOUGH):
         steps = recipe.steps * 2 ** max(len(done) - 1, 0)
         training = command.Training(
             __spec__.name, name, model, recipe, material.data, material.told
         )
-        stage = derive(seed, "stage", len(done))
-        train_photographic(model, material.squares, views, recipe, steps, stage, training.resume)
+        tokens = known.own if known else None
+        train(model, len(done), steps, resume=training.resume, tokens=tokens)
         seconds = round(training.resume.seconds)
+        if known:
+            train(twin, len(done), steps, tokens=known.others)
 
         def measure(steps: int = steps, seconds: int = seconds) -> dict[str, Any]:
-            found = validation(partial(rebuild, model), photographs, seed)
+            received = known.held_out if known else None
+            found = validation(partial(rebuild, model, tokens=received), photographs, seed)
             done.append({"steps": steps, "seconds": seconds, "psnr_unseen": found["all"]})
-            return {
+            card = {
                 "architecture": type(model).__name__,
                 "seed": seed,
                 "test": material.test,
@@ -292,6 +368,11 @@ def train_stages(network: str, material: Material, seed: int, stages: int, folde
                 "test_psnr_unseen": found,
                 "test_psnr_unseen_mean_fill": validation(mean_fill, photographs, seed),
             }
+            if known:
+                null = partial(rebuild, twin, tokens=known.held_out.roll(1, 0))
+                card["test_psnr_unseen_others_tokens"] = validation(null, photographs, seed)
+                card["sam_sha256"] = load_card(SAM)["sha256"]
+            return card
 
         training.finish(measure)
 
@@ -316,7 +397,7 @@ def main() -> None:
     set_threads()
     for network in options.network:
         chosen = argparse.Namespace(**vars(options) | {"network": network})
-        material = load_material(chosen)
+        material = load_material(chosen, IMAGE if network == "unet_tokens" else POOL)
         if network == "gaussian":
             fit_on(material, options.seed)
         else:

@@ -9,7 +9,8 @@ fast: more photographs are seen in the same time of training. What is lost is de
 what is seen.
 
 - `PhotographUNet`: convolutions at 20 × 20, 10 × 10 and 5 × 5 cells, the mask a channel of its own
-  (after Ronneberger et al., arXiv 1505.04597);
+  (after Ronneberger et al., arXiv 1505.04597); with `token_channels` also the tokens of a later
+  round in the view, at 20 × 20 (see `paperlib.pedsam.attacks.inversion`);
 - `PhotographTransformer`: patches of 6 × 6 pixels are tokens; where nothing was seen they hold what
   the Gaussian expects and a mask of zeros. Unlike in masked autoencoders (He et al., arXiv
   2111.06377) the whole network computes all of them, since a patch can be seen in part.
@@ -37,22 +38,32 @@ class PhotographAttacker(nn.Module):
     Attributes:
         prior: the Gaussian, which is not trained; a copy of the committed one in what is trained.
         pixels: the seen pixels are part of the input.
-        tokens: no tokens of a later round are.
+        tokens: what takes tokens of a later round; None without them.
     """
 
-    pixels, tokens = True, None
+    pixels = True
 
     def __init__(self) -> None:
         super().__init__()
         self.prior = GaussianAttacker()
+        self.tokens: nn.Conv2d | None = None
 
     def forward(
-        self, images: Float[Tensor, "n 3 size size"], seen: Bool[Tensor, "n size size"]
+        self,
+        images: Float[Tensor, "n 3 size size"],
+        seen: Bool[Tensor, "n size size"],
+        tokens: Float[Tensor, "n channels 20 20"] | None = None,
     ) -> Float[Tensor, "n 3 size size"]:
-        """A guess of the whole image, not limited to [0, 1]; unseen pixels are ignored.
+        """A guess of the whole image, not limited to [0, 1]; unseen pixels and tokens are ignored.
 
         `images` in [0, 1]. Of the averages, those count as seen of which half or more is.
+
+        Raises:
+            ValueError: tokens are missing, or given to a network without `token_channels`.
         """
+        if (tokens is None) != (self.tokens is None):
+            needs = "none" if self.tokens is None else f"{self.tokens.in_channels} channels of them"
+            raise ValueError(f"tokens: this network takes {needs}")
         size, known = images.shape[-1], seen[:, None].to(images)
         share = resize(known, SIDE)
         seen = share[:, 0] >= 0.5
@@ -60,19 +71,33 @@ class PhotographAttacker(nn.Module):
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             fill = torch.where(seen[:, None], small, self.prior(small, seen))
         x = torch.cat([fill - 0.5, seen[:, None].to(fill)], dim=1)
-        return resize(fill + self.change(x).to(fill), size)
+        if tokens is not None:
+            cells = seen[:, None, CELL // 2 :: CELL, CELL // 2 :: CELL]
+            each = F.layer_norm(tokens.movedim(1, -1), tokens.shape[1:2])  # by itself: none unseen
+            tokens = each.movedim(-1, 1) * cells
+        return resize(fill + self.change(x, tokens).to(fill), size)
 
-    def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
-        """What is added to the filled image, from it (less a half) and the mask."""
+    def change(
+        self, x: Float[Tensor, "n 4 60 60"], tokens: Float[Tensor, "n channels 20 20"] | None
+    ) -> Float[Tensor, "n 3 60 60"]:
+        """What is added to the filled image, from it (less a half), the mask, and the tokens."""
         raise NotImplementedError
 
 
 class PhotographUNet(PhotographAttacker):
-    """Convolutions at three scales; 1.6 million of its own with these `channels` of each."""
+    """Convolutions at three scales; 1.6 million of its own with these `channels` of each.
 
-    def __init__(self, channels: tuple[int, int, int] = (64, 96, 128)) -> None:
+    With `token_channels`, features of a token, it starts as the network without them does.
+    """
+
+    def __init__(
+        self, channels: tuple[int, int, int] = (64, 96, 128), token_channels: int = 0
+    ) -> None:
         super().__init__()
         fine, middle, coarse = channels
+        if token_channels:
+            self.tokens = nn.Conv2d(token_channels, fine, 1, bias=False)
+            nn.init.zeros_(self.tokens.weight)
         self.stem = nn.Conv2d(4 * CELL**2, fine, 3, padding=1)
         self.fine = Residual(fine)
         self.down = nn.Conv2d(fine, middle, 2, 2)
@@ -89,9 +114,11 @@ class PhotographUNet(PhotographAttacker):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
-        x = F.pixel_unshuffle(x, CELL).contiguous(memory_format=torch.channels_last)
-        fine = self.fine(self.stem(x))  # (n, fine, 20, 20)
+    def change(
+        self, x: Float[Tensor, "n 4 60 60"], tokens: Float[Tensor, "n channels 20 20"] | None
+    ) -> Float[Tensor, "n 3 60 60"]:
+        x = self.stem(F.pixel_unshuffle(x, CELL).contiguous(memory_format=torch.channels_last))
+        fine = self.fine(x if tokens is None else x + self.tokens(tokens))  # (n, fine, 20, 20)
         middle = self.middle(self.down(fine))  # (n, middle, 10, 10)
         x = self.coarse(self.lower(middle))  # (n, coarse, 5, 5)
         x = self.middle_up(torch.cat([self.higher(x), middle], dim=1))
@@ -120,7 +147,7 @@ class PhotographTransformer(PhotographAttacker):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def change(self, x: Float[Tensor, "n 4 60 60"]) -> Float[Tensor, "n 3 60 60"]:
+    def change(self, x: Float[Tensor, "n 4 60 60"], tokens: None) -> Float[Tensor, "n 3 60 60"]:
         x = F.pixel_unshuffle(x, PATCH).flatten(2).transpose(1, 2)  # (n, patches, 4 · 36)
         x = self.head(self.layers(self.embed(x) + self.position))
         x = x.transpose(1, 2).unflatten(2, (SIDE // PATCH, SIDE // PATCH))

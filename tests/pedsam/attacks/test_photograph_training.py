@@ -1,3 +1,4 @@
+import argparse
 import io
 import json
 import sys
@@ -10,12 +11,17 @@ from PIL import Image
 from pyarrow import parquet
 
 from paperlib.data.photographs import read_photographs
+from paperlib.models.checkpoints import load_card
 from paperlib.models.resume import Resume
+from paperlib.models.sam import IMAGE, WIDTH, load_sam
 from paperlib.pedsam.attacks import photograph_data as data
 from paperlib.pedsam.attacks import photograph_training as training
-from paperlib.pedsam.attacks.networks import GRID, SIZE, build_attack, checkpoint_name
+from paperlib.pedsam.attacks.images import shrink
+from paperlib.pedsam.attacks.inversion import second_round_tokens
+from paperlib.pedsam.attacks.networks import GRID, SAM, SIZE, build_attack, checkpoint_name
 from paperlib.pedsam.attacks.photographic import SIDE
 from paperlib.pedsam.attacks.reconstruction import mean_fill, rebuild
+from paperlib.pedsam.attacks.views import to_pixels
 from paperlib.pedsam.split.partition import SERVERS
 
 NETWORKS = ("unet", "transformer")
@@ -171,3 +177,69 @@ def test_rebuild_keeps_what_was_seen():
     images, seen = torch.rand(1, 3, SIZE, SIZE), torch.rand(1, SIZE, SIZE) < 0.5
     found = rebuild(build_attack("transformer"), images, seen)
     assert torch.equal(found[0, :, seen[0]], images[0, :, seen[0]]) and GRID.count == 16
+
+
+def test_with_tokens_a_network_starts_as_the_one_without_and_reads_those_of_the_view():
+    torch.manual_seed(0)
+    plain, model = build_attack("unet").eval(), build_attack("unet_tokens").eval()
+    plain.head.weight.data.normal_(0, 0.01)
+    left = model.load_state_dict(plain.state_dict(), strict=False)
+    assert left.missing_keys == ["tokens.weight"] and not left.unexpected_keys
+    images, tokens = torch.rand(2, 3, SIZE, SIZE), torch.randn(2, WIDTH, GRID.tokens, GRID.tokens)
+    view = torch.rand(2, GRID.tokens, GRID.tokens) < 0.5
+    seen = to_pixels(view, SIZE)
+    assert torch.equal(model(images, seen, tokens), plain(images, seen))
+    model.tokens.weight.data.normal_(0, 0.01)
+    found = model(images, seen, tokens)
+    assert not torch.allclose(found, plain(images, seen))
+    hidden = torch.where(view[:, None], tokens, torch.randn_like(tokens))
+    torch.testing.assert_close(model(images, seen, hidden), found)
+    one = tokens.clone()
+    place = view[0].nonzero()[0]
+    one[0, :, place[0], place[1]] = one[0, :, place[0], place[1]].flip(0)
+    assert not torch.equal(model(images, seen, one)[0], found[0])
+    with pytest.raises(ValueError, match="tokens: this network takes 160 channels of them"):
+        model(images, seen)
+    with pytest.raises(ValueError, match="tokens: this network takes none"):
+        plain(images, seen, tokens)
+
+
+def test_tokens_are_those_of_their_squares_and_the_twins_of_others():
+    squares = torch.randint(256, (3, 3, IMAGE, IMAGE), dtype=torch.uint8)
+    material = training.Material(squares, squares[:2], "", "", argparse.Namespace())
+    known = training.make_tokens(material, seed=0)
+    assert known.squares.shape == (6, 3, SIDE, SIDE)
+    sam, chosen = load_sam(SAM), torch.tensor([4, 1])
+    both = torch.cat([squares, squares.flip(-1)])
+    expected = second_round_tokens(sam, both[chosen])
+    torch.testing.assert_close(known.own(chosen).float(), expected, rtol=0.01, atol=0.05)
+    small = (255 * shrink(both[chosen], SIDE)).round().byte()
+    assert torch.equal(known.squares[chosen], small)
+    assert torch.equal(known.others(chosen), known.own(known.order[chosen]))
+    assert sorted(known.order.tolist()) == list(range(6)) and known.order.tolist() != list(range(6))
+    torch.testing.assert_close(known.held_out, second_round_tokens(sam, squares[:2]))
+
+
+def test_the_twin_of_a_training_with_tokens_is_in_its_card(sources, tmp_path, monkeypatch):
+    few = training.PhotographRecipe(steps=1, batch_size=4)
+    monkeypatch.setattr(training, "PhotographRecipe", lambda: few)
+    monkeypatch.setattr(training, "DRAWN", 4)
+    monkeypatch.setattr(training, "ENOUGH", -100.0)
+    seen = []
+    whole = training.train_photographic
+
+    def counting(learner, *given, tokens=None, **how):
+        seen.append(tokens.__name__)
+        return whole(learner, *given, tokens=tokens, **how)
+
+    monkeypatch.setattr(training, "train_photographic", counting)
+    command = ["--network", "unet_tokens", "--folder", str(tmp_path), "--work", str(tmp_path)]
+    command += ["--photographs", *map(str, sources)]
+    for stages in ("1", "2"):
+        monkeypatch.setattr(sys, "argv", ["photographs", *command, "--stages", stages])
+        training.main()
+    assert seen == ["own", "others", "others", "own", "others"]  # the twin begins anew
+    card = json.loads((tmp_path / f"{checkpoint_name('unet_tokens')}.json").read_text())
+    assert card["test_psnr_unseen"].keys() == card["test_psnr_unseen_others_tokens"].keys()
+    assert card["test_psnr_unseen"] != card["test_psnr_unseen_others_tokens"]
+    assert card["sam_sha256"] == load_card(SAM)["sha256"] and len(card["stages"]) == 2

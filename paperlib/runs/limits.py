@@ -5,9 +5,9 @@
 A kernel and what it starts run in a control group of their own with `LIMIT` bytes; a process that
 needs more is killed, so what ends well has had enough. The runner stays outside, as JupyterLab
 would. Prints a row as soon as a notebook has ended: how it ended, its minutes here, CPU minutes,
-its peak (proportional set size of kernel and children), and the most that the group held: pages of
-files count too, which the system takes back when memory is short. Needs Linux and the rights to
-make such a group. Results go to a temporary folder.
+its peak (kernel and children, see `paperlib.runs.memory`), and the most that the group held: all
+pages of files count there, which the system takes back when memory is short. Needs Linux and the
+rights to make such a group. Results go to a temporary folder.
 """
 
 import argparse

@@ -10,13 +10,16 @@ group has a limit, it is what the machine has.
 
 Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/memory.html there.
 
-What a kernel and its children have in use is the sum of their proportional set sizes: of a page
-that n processes share, each counts 1/n.
+What a kernel and its children have in use is the sum of the proportional sizes of their own memory:
+of a page that n processes share, each counts 1/n. Pages of files, most of them of libraries, count
+as many as the one of the processes has that has most of them: the others have the same, and what
+has them beside these processes changes nothing, where it halved a proportional size.
 
-Source: https://docs.kernel.org/filesystems/proc.html (smaps_rollup).
+Source: https://docs.kernel.org/filesystems/proc.html (smaps_rollup, status).
 """
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -66,12 +69,25 @@ def in_use(processes: Iterable[psutil.Process]) -> int:
 
     Where the system does not tell proportional sizes (macOS), what each has for itself alone.
     """
+    if not psutil.LINUX:
+        return _total(processes, lambda process: process.memory_full_info().uss)
+    files = [0]
 
-    def proportional(process: psutil.Process) -> int:
-        memory = process.memory_full_info()
-        return getattr(memory, "pss", memory.uss)
+    def own(process: psutil.Process) -> int:
+        place = Path(f"/proc/{process.pid}")
+        with contextlib.suppress(OSError):  # it has ended
+            rollup, status = ((place / name).read_text() for name in ("smaps_rollup", "status"))
+            files.append(_kilobytes(status, "RssFile"))
+            return _kilobytes(rollup, "Pss_Anon") + _kilobytes(rollup, "Pss_Shmem")
+        return 0
 
-    return _total(processes, proportional)
+    return 1024 * (_total(processes, own) + max(files))
+
+
+def _kilobytes(text: str, name: str) -> int:
+    """After its name in a file of a process; 0 where there is none, as of one that is a zombie."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.M)
+    return int(found[1]) if found else 0
 
 
 def _total(processes: Iterable[psutil.Process], memory: Callable[[psutil.Process], int]) -> int:

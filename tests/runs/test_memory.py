@@ -175,6 +175,37 @@ def test_a_page_that_two_processes_share_counts_once():
     assert memory.in_use(both) == 0
 
 
+READER = """
+import mmap
+import sys
+
+file = open(sys.argv[1], "rb")
+pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+sum(pages[place] for place in range(0, len(pages), 4096))
+print("ready", flush=True)
+input()
+"""
+
+
+def test_who_else_has_a_file_in_memory_changes_nothing(tmp_path):
+    """Libraries of torch are 300 MB, and another notebook beside has them too."""
+    (tmp_path / "library").write_bytes(b"x" * (60 * MB))
+    command = [sys.executable, "-c", READER, str(tmp_path / "library")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as first:
+        assert first.stdout.readline() == b"ready\n"
+        alone = memory.in_use([psutil.Process(first.pid)])
+        with subprocess.Popen(command, **pipes) as second:
+            assert second.stdout.readline() == b"ready\n"
+            both = [psutil.Process(each.pid) for each in (first, second)]
+            beside, together = memory.in_use(both[:1]), memory.in_use(both)
+            second.communicate(b"\n")
+        first.communicate(b"\n")
+    assert 60 * MB < alone < 100 * MB
+    assert beside == pytest.approx(alone, abs=MB)
+    assert together < alone + 20 * MB  # the file once, and what a second Python has of its own
+
+
 PEAK = """
 import subprocess
 import sys

@@ -31,6 +31,7 @@ SAM = "sam-small"
 GRID = WindowGrid(tokens=IMAGE // PATCH, window=WINDOW)
 SIZE = IMAGE // 2  # pixels that the rebuilding networks work on
 CLASSIFIER_SIZE = 4 * GRID.tokens
+ENOUGH = 0.05  # dB: a doubling of a training on photographs that gains less ends it
 NETWORKS = ("inpainting", "inversion", "tokens", "classifier")
 PHOTOGRAPHIC = {
     "gaussian": GaussianAttacker,

@@ -9,13 +9,15 @@ pixels $U_i$ of picture $i$,
 $$-\mathrm{PSNR} = \frac1n \sum_i 10 \log_{10} \frac{1}{3|U_i|} \sum_{p \in U_i}
 \lVert x_{ip} - \hat x_{ip} \rVert^2,$$
 
-over views of one server, or of several, of 2, 4, 8 and 16 under all assignments. What takes tokens
-of round two starts as the U-Net that was trained without, and goes on with those of the small SAM,
-of photographs alone that are large enough for it; a twin goes on alike with the tokens of other
-photographs, so that what training on gains is told from what tokens tell. A training doubles
+over views of one server, or of several, of 2, 4, 8 and 16 under all assignments. A training doubles
 its steps, stage by stage, each stage with a learning rate that rises and falls, until a doubling
 gains less than `ENOUGH` on the validation, or `--stages` are done: the card says which, and what
 each has gained. The command goes on from the card that it finds, on a CPU or an accelerator.
+
+What takes tokens of round two starts as the U-Net that was trained without them, and goes on with
+those of the small SAM; name photographs that are not tiny (10,000 squares take 12 GB). A twin goes
+on alike with the tokens of other photographs, so that what tokens tell is told from what further
+training gains.
 """
 
 import argparse
@@ -41,6 +43,7 @@ from paperlib.pedsam.attacks.gaussian import GaussianAttacker, fit_gaussian
 from paperlib.pedsam.attacks.images import shrink
 from paperlib.pedsam.attacks.inversion import second_round_tokens
 from paperlib.pedsam.attacks.networks import (
+    ENOUGH,
     GRID,
     PHOTOGRAPHIC,
     SAM,
@@ -58,7 +61,6 @@ from paperlib.runtime import device, progress, set_threads
 from paperlib.seeds import derive, generator
 
 Attack = Callable[[Tensor, Tensor], Tensor]
-ENOUGH = 0.05  # dB: a doubling that gains less ends the training
 OTHER_GRID = WindowGrid(GRID.tokens, 4)  # 5 × 5 windows, as ViT-B has
 VIEWS = 8  # in a step: the Gaussian computes all pictures of a view at once
 DRAWN = 128  # views of each kind, drawn once, then shared by all steps

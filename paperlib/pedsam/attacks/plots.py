@@ -111,19 +111,20 @@ def collusion(table: pd.DataFrame) -> Figure:
 def later_rounds(table: pd.DataFrame) -> Figure:
     """What an attack gains over unseen pixels by the tokens of round two, against a line at zero.
 
-    At the left for one server by number of servers, a line an assignment, and dashed and grey that
-    of tokens of another picture; at the right for colluding ones of 16, with their pixels and
-    without.
+    First for one server by number of servers, of networks that know drawn scenes and of one that
+    knows photographs, a line an assignment, and dashed and grey that of tokens of another picture;
+    at the right for colluding ones of 16, with their pixels and without.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8, 4.3), sharey=True)
-    alone, joint = (table[table.panel == panel] for panel in table.panel.unique())
-    for kind, part in alone.groupby("assignment", sort=False):
-        look = {"color": GREY, "linestyle": "--"} if kind == BY_OTHERS else {}
-        axes[0].plot(part.servers, part.gain, marker="o", label=kind, **look)
-    _attack_lines(axes[1], joint.rename(columns={"gain": "value"}), joint.colluding, "o-")
-    servers_axis(axes[:1], alone.servers)
-    axes[1].set(xlabel="colluding servers")
-    axes[0].set_ylabel("gain, unseen (dB)")
+    *alone, joint = (table[table.panel == panel] for panel in table.panel.unique())
+    figure, axes = plt.subplots(1, len(alone) + 1, figsize=(10, 4.3), sharey=True)
+    for ax, here in zip(axes, alone, strict=False):
+        for kind, part in here.groupby("assignment", sort=False):
+            look = {"color": GREY, "linestyle": "--"} if kind == BY_OTHERS else {}
+            ax.plot(part.servers, part.gain, marker="o", label=kind, **look)
+        servers_axis([ax], here.servers)
+    _attack_lines(axes[-1], joint.rename(columns={"gain": "value"}), joint.colluding, "o-")
+    axes[-1].set(xlabel="colluding servers")
+    axes[0].set_ylabel("gain over unseen pixels (dB)")
     for ax, title in zip(axes, table.panel.unique(), strict=True):
         ax.set_title(title, fontsize=11)
         ax.axhline(0, color="0.6", linewidth=1)

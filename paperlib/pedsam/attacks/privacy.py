@@ -63,7 +63,14 @@ ATTACKS = {
     "transformer": Attack(
         "transformer of photographs", partial(_learned, "transformer"), photographs=True
     ),
+    "unet_tokens": Attack(
+        "U-Net of photographs, and tokens",
+        partial(_learned, "unet_tokens"),
+        tokens=True,
+        photographs=True,
+    ),
 }
+WITH_TOKENS = [name for name, each in ATTACKS.items() if each.tokens]
 Coalition = tuple[str, int, int]  # assignment, servers, and how many of them collude
 TOGETHER: list[Coalition] = [
     *(("random", 4, colluding) for colluding in (2, 3)),
@@ -72,6 +79,7 @@ TOGETHER: list[Coalition] = [
 KEYS = ["assignment", "servers", "colluding"]
 SHOWN = ("PSNR unseen", "SSIM image")
 BY_OTHERS = "tokens of another picture"
+OF_PHOTOGRAPHS = {False: "one server, drawn scenes", True: "one server, photographs"}
 
 
 def coalitions(servers: Sequence[int]) -> list[Coalition]:
@@ -136,7 +144,9 @@ def held_out_photographs() -> pd.DataFrame:
     rows[f"{ATTACKS['gaussian'].title}, half of them"] = card[f"{found}_half_the_photographs"]
     for name, each in ATTACKS.items():
         if each.photographs:
-            rows[each.title] = load_card(checkpoint_name(name))[found]
+            own = load_card(checkpoint_name(name))
+            rows[each.title] = own[found]
+            rows[f"{each.title} of others"] = own.get(f"{found}_others_tokens")
     return pd.DataFrame.from_dict({title: row for title, row in rows.items() if row}, "index")
 
 
@@ -178,14 +188,17 @@ def fill_by_draw(measured: pd.DataFrame) -> pd.DataFrame:
 def gains(measured: pd.DataFrame) -> pd.DataFrame:
     """PSNR over unseen pixels (dB) of each attack with tokens minus the best one without.
 
-    Of those that know drawn scenes alone, as the attacks with tokens do: with one that has learnt
-    from more beside them, less would seem to leak. A row for each coalition and draw, means over
-    its images.
+    Of those that know drawn scenes alone, where the attack with tokens does too: with one that has
+    learnt from more beside it, less would seem to leak. A row for each coalition and draw, means
+    over its images.
     """
     table = measured.pivot_table("PSNR unseen", [*KEYS, "draw"], "attack", sort=False)
-    table = table.drop(columns=[name for name, each in ATTACKS.items() if each.photographs])
-    using = [name for name, each in ATTACKS.items() if each.tokens]
-    return table[using].sub(table.drop(columns=using).max(axis=1), axis=0)
+    found = {}
+    for name in WITH_TOKENS:
+        known = ATTACKS[name].photographs
+        plain = [n for n, o in ATTACKS.items() if not o.tokens and o.photographs <= known]
+        found[name] = table[name] - table[plain].max(axis=1)
+    return pd.DataFrame(found).rename_axis(columns="attack")
 
 
 def gains_by_others(
@@ -205,14 +218,13 @@ def gains_by_others(
     if any(len(targets.images) < 2 for targets in draws):
         raise ValueError("draws: an image alone has no other for the null control, give two")
     others = [Targets(targets.images, targets.tokens.roll(1, 0)) for targets in draws]
-    names = [name for name, each in ATTACKS.items() if each.tokens]
     alone = measured[(measured.assignment == "random") & (measured.colluding == 1)]
-    fooled = measure(others, [("random", k, 1) for k in servers], seed, names)
-    return gains(pd.concat([alone[~alone.attack.isin(names)], fooled]))
+    fooled = measure(others, [("random", k, 1) for k in servers], seed, WITH_TOKENS)
+    return gains(pd.concat([alone[~alone.attack.isin(WITH_TOKENS)], fooled]))
 
 
 def leak(gain: pd.DataFrame) -> pd.Series:
-    """Gain of the better attack with tokens, by draw: mean over numbers of servers.
+    """Gain of the best attack with tokens, by draw: mean over numbers of servers.
 
     Of one server under a random assignment, of `gains` or `gains_by_others`.
     """
@@ -223,15 +235,16 @@ def leak(gain: pd.DataFrame) -> pd.Series:
 def gains_shown(gain: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """Means of `gains` over the draws in one column, a row a point.
 
-    Of one server under every assignment with its pixels, and with the tokens of other pictures; and
-    of 16 servers that collude.
+    Of one server under every assignment with its pixels, and with the tokens of other pictures, a
+    panel for what attacks have learnt from; and of 16 servers that collude.
     """
     table, control = (
         each.groupby(KEYS, sort=False).mean().reset_index().melt(KEYS, None, "attack", "gain")
         for each in (gain, others)
     )
     control = control.assign(assignment=BY_OTHERS)
-    alone = pd.concat([table[table.colluding == 1], control]).assign(panel="one server")
+    alone = pd.concat([table[table.colluding == 1], control])
+    alone["panel"] = alone.attack.map(lambda name: OF_PHOTOGRAPHS[ATTACKS[name].photographs])
     sighted = alone.attack.map(lambda name: ATTACKS[name].pixels)
     joint = table[(table.assignment == "random") & (table.servers == 16)]
     joint = joint.assign(panel="of 16 servers").sort_values("colluding")

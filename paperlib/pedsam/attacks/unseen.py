@@ -33,7 +33,7 @@ BEST, OTHERS, WHOLE = "best attack", "a view of another picture", "the whole pic
 UNSEEN = ("PSNR unseen", "SSIM unseen")
 SETTING = ["assignment", "servers", "attack"]
 PICTURE = ["draw", "picture"]
-CONTROL = "unet"  # of the attacks that get pixels the best one on the validation of its card
+CONTROL = "unet"  # of the attacks that get pixels alone the best on the validation of its card
 RESAMPLES = 2000
 
 

@@ -9,7 +9,7 @@ from paperlib.notebook.figures import alt_text
 from paperlib.pedsam.attacks import plots, unseen
 from paperlib.pedsam.attacks.active import EVERYWHERE, HONEST, OTHERS, RANDOM
 from paperlib.pedsam.attacks.measures import MEASURES
-from paperlib.pedsam.attacks.privacy import ATTACKS, BY_OTHERS, SHOWN
+from paperlib.pedsam.attacks.privacy import ATTACKS, BY_OTHERS, OF_PHOTOGRAPHS, SHOWN
 from paperlib.pedsam.split.partition import KINDS
 from tests.figures import lines, titles
 
@@ -80,14 +80,18 @@ def test_collusion():
 
 def test_later_rounds():
     names = ["panel", "assignment", "servers", "colluding", "attack", "gain"]
-    rows = [("one server", "contiguous", k, 1, "inversion", 0.1 * k) for k in (2, 4)]
-    rows += [("one server", BY_OTHERS, k, 1, "inversion", -k) for k in (2, 4)]
-    rows += [("of 16 servers", "random", 16, c, "tokens", -c) for c in (1, 8)]
+    panels = [*OF_PHOTOGRAPHS.values(), "of 16 servers"]
+    rows = []
+    for panel, attack, gain in zip(panels, ("inversion", "unet_tokens"), (0.1, 0.2), strict=False):
+        rows += [(panel, "contiguous", k, 1, attack, gain * k) for k in (2, 4)]
+        rows += [(panel, BY_OTHERS, k, 1, attack, -k) for k in (2, 4)]
+    rows += [(panels[-1], "random", 16, c, "tokens", -c) for c in (1, 8)]
     figure = plots.later_rounds(pd.DataFrame(rows, columns=names))
-    assert titles(figure) == ["one server", "of 16 servers"]
-    assert lines(figure.axes[0])["contiguous"] == [[2, 0.2], [4, 0.4]]
-    assert lines(figure.axes[0])[BY_OTHERS] == [[2, -2], [4, -4]]
-    assert lines(figure.axes[1])[ATTACKS["tokens"].title] == [[1, -1], [8, -8]]
+    assert titles(figure) == panels
+    for ax, gain in zip(figure.axes, (0.1, 0.2), strict=False):
+        assert lines(ax)["contiguous"] == [[2, 2 * gain], [4, 4 * gain]]
+        assert lines(ax)[BY_OTHERS] == [[2, -2], [4, -4]]
+    assert lines(figure.axes[-1])[ATTACKS["tokens"].title] == [[1, -1], [8, -8]]
 
 
 def test_active():

@@ -168,15 +168,19 @@ def test_held_out_photographs_are_as_the_cards_have_them():
     assert mean_fill < drawings < gaussian < unet
 
 
-@pytest.mark.parametrize(("network", "least"), [("unet", 0), ("transformer", -0.01)])
-def test_trainings_were_doubled_until_that_gained_little(network, least):
+@pytest.mark.parametrize(
+    ("network", "least", "most"),
+    [("unet", 0, ENOUGH), ("transformer", -0.01, ENOUGH), ("unet_tokens", ENOUGH, 0.2)],
+)
+def test_trainings_were_doubled_until_that_gained_little(network, least, most):
+    """But for the last one, which was stopped for time, as the notebook says."""
     table = privacy.doublings(network)
     whole = load_card(checkpoint_name(network))["training_seconds"]
     assert 60 * table.minutes.iloc[-1] == pytest.approx(whole)  # not the last stage's alone
     assert (table.steps.diff()[1:] == table.steps[:-1].to_numpy()).all()  # each one a doubling
     assert table.minutes.is_monotonic_increasing
     gains = table.gain[1:]
-    assert (gains[:-1] >= ENOUGH).all() and least < gains.iloc[-1] < ENOUGH
+    assert (gains[:-1] >= ENOUGH).all() and least < gains.iloc[-1] < most
 
 
 def test_the_null_controls_attacker_is_the_best_one_on_held_out_photographs():

@@ -20,7 +20,7 @@
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
 # | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU, one core |
-# | paper | photographs; OpenMoji scenes where labels are needed | under 2.4 GB | none | CPU |
+# | paper | photographs; OpenMoji scenes where labels are needed | under 3 GB | none | CPU |
 #
 # *Measured when published: default 5 minutes of one core, 1669 MB; paper 14 minutes, 2684 MB.*
 #
@@ -152,12 +152,14 @@ run.say(f"A Gaussian of photographs gains {more} dB over drawn scenes.")
 # %%
 for title, name in networks.items():
     words = compared(psnr[name], psnr["gaussian"], same="the same as", unit=" dB", digits=4)
-    run.say(f"The {title}, beside the Gaussian from which it starts: {words}.")
+    run.say(f"The {title}, beside the Gaussian: {words}.")
 
 # %%
 twin = held_out["all"][f"{privacy.ATTACKS['unet_tokens'].title} of others"]
 words = compared(psnr["unet_tokens"], twin, same="the same as", unit=" dB", digits=4)
 run.say(f"With tokens of the photograph, beside its twin with those of others: {words}.")
+words = compared(twin, psnr["unet"], same="the same as", unit=" dB", digits=4)
+run.say(f"That twin, beside the U-Net without tokens from which both start: {words}.")
 
 # %%
 stages = {title: privacy.doublings(name) for title, name in networks.items()}
@@ -167,7 +169,7 @@ pd.concat(stages, names=["network", "stage"]).round(3)
 last = "; ".join(f"{title} {number(each.gain.iloc[-1])} dB" for title, each in stages.items())
 going = [title for title, each in stages.items() if each.gain.iloc[-1] >= ENOUGH]
 run.say(f"By the last doubling of each training: {last}. A gain under {ENOUGH} dB ends it.")
-run.say(f"Stopped before that, so that longer training would gain: {', '.join(going) or 'none'}.")
+run.say(f"Stopped before that, so that more training may gain more: {', '.join(going) or 'none'}.")
 
 # %% [markdown]
 # The Gaussian is learnt to the end: twice the photographs change little. Were photographs Gaussian,
@@ -175,11 +177,12 @@ run.say(f"Stopped before that, so that longer training would gain: {', '.join(go
 # how edges and textures go on. The trainings were doubled, stage by stage, until a doubling gained
 # too little or the time for it was over. The transformer never left the Gaussian: the rule ended
 # its training after 3,000 steps, which does not show that no transformer does better. The U-Net
-# with tokens has a twin that was trained alike and always got the tokens of other photographs: what
-# parts them came with the tokens. An attacker with a far larger network, who knows what faces and
-# cups look like, comes nearer. The column *all but one* is a single window of which all others are
-# known: how far the others lie below it is owed to windows that went to other servers. There the
-# hole is narrow, which is what the biharmonic surface is made for.
+# with tokens has a twin that was trained alike and got the tokens of other photographs, but for a
+# few squares: what parts them came with the tokens. What the twin gained came with longer training.
+# An attacker with a far larger network, who knows what faces and cups look like, comes nearer. The
+# column *all but one* is a single window of which all others are known: how far the others lie
+# below it is owed to windows that went to other servers. There the hole is narrow, which is what
+# the biharmonic surface is made for.
 #
 # ## Reconstruction by one server
 #
@@ -240,9 +243,9 @@ run.check("pedsam-rebuilt-fewer", smallest, scale=drawn.scale, source=drawn.sour
 # factor of two in the squared error. The mean colour's error is the variance of what is unseen.
 #
 # Two controls, on the first draw and under random assignments: the U-Net, of the attacks that get
-# pixels the best one on held-out photographs, looks at the view of another picture, and shows what
-# is gained without looking at the picture at all; and the network that was trained on drawn scenes,
-# which keeps detail, is given the whole picture, as plain cloud is, and has to gain a lot.
+# pixels alone the best one on held-out photographs, looks at the view of another picture, and shows
+# what is gained without looking at the picture at all; and the network that was trained on drawn
+# scenes, which keeps detail, is given the whole picture, as plain cloud is, and has to gain a lot.
 
 # %%
 gained = unseen.over_fill(measured)
@@ -258,7 +261,7 @@ run.save_figure(plots.over_fill, table)
 # none. An attack that gains in the first alone has guessed the light and not the things. Intervals
 # are from the bootstrap over pictures, with the best attack chosen anew in each resample. Where the
 # grey line is above zero, the attack knows what pictures are like, whatever it looks at: about what
-# lies above the grey line was found in the picture.
+# lies above the grey line was found in the picture, in its pixels or in tokens of round two.
 
 # %%
 control = table[table.measure == "PSNR unseen"].groupby("fill").gain.agg(["min", "max"])
@@ -305,12 +308,13 @@ run.save_figure(plots.collusion, privacy.shown(joint))
 #
 # ## What later rounds leak
 #
-# The same network, trained alike on the same scenes, once with the pixels alone and once with the
-# tokens of round two as well. What the second gains over unseen pixels, the tokens have brought
+# The same network, trained alike on the same drawn scenes, once with the pixels alone and once with
+# the tokens of round two as well. What the second gains over unseen pixels, the tokens have brought
 # from windows that the coalition never got. Each against the best attack without tokens, those of
 # drawn scenes among their like: beside one that knows more, less would seem to leak. The U-Net of
-# photographs is held against all of them. The null control: the same attacks are given the tokens
-# of another picture, which can tell nothing.
+# photographs with tokens is held against all of them; a small part of its gain is longer training,
+# as its twin above says. The null control: the same attacks are given the tokens of another
+# picture, which can tell nothing.
 
 # %%
 gain = privacy.gains(measured)
@@ -323,15 +327,17 @@ run.save_figure(plots.later_rounds, privacy.gains_shown(gain, by_others))
 
 # %% [markdown]
 # The line at zero is the best attack without tokens. Points above it are information that came with
-# the tokens; points below are an attack that would have done better without its tokens, which is
-# where those should be that were given another picture's. First come single servers, at the right
-# colluding ones. A network does best on pictures like those that it has learnt from: the drawn
-# scenes' panel tells of drawn scenes, the other of photographs.
+# the tokens, but for what is said of the twin; points below are an attack that another one without
+# tokens does better than, which is where those should be that were given another picture's tokens.
+# First come single servers, at the right colluding ones. All panels are of this run's pictures: a
+# network that has learnt from others, drawn scenes or photographs, is not at home there.
 
 # %%
 each = mean_gain.xs(1, level="colluding").to_numpy().ravel()  # by number, assignment, attack
 words = f"{counted(each > 0)} settings of one server an attack is better with tokens"
-run.say(f"In {words}: by {number(each.mean())} dB in the mean, {number(each.max())} at most.")
+run.say(
+    f"In {words}. Over all: {number(each.mean())} dB in the mean, {number(each.max())} at most."
+)
 
 # %%
 note = f"{counted(gain.mean() > 0)} attacks with tokens beat the best one without; "

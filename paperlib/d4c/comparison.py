@@ -218,7 +218,7 @@ def _kept_top1(
         return {"top1": torch.tensor(top1(quantized, texts, test), dtype=torch.double)}
 
     decides = quantized, quantized.settings, texts, test, torch.__version__, texts.device.type
-    return float(cached(folder, make, *decides, made_by=top1)["top1"])
+    return float(cached(folder, make, *decides, made_by=_kept_top1)["top1"])
 
 
 def float_top1(clips: Clips, tests: Sequence[LabelledImages], dataset: str) -> pd.Series:

@@ -1,12 +1,15 @@
 """Plans, what is quantized once for several of them, and the comparison beside plain loops."""
 
+import inspect
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from paperlib.d4c import comparison, quantized_clip, zero_shot
+from paperlib.code import with_imports
+from paperlib.d4c import comparison, quantized_clip, quantized_layers, quantizers, zero_shot
 from paperlib.d4c.comparison import (
     compare,
     decisive_plans,
@@ -171,6 +174,23 @@ def test_an_accuracy_is_kept_for_the_same_model_and_images_alone(
         assert len(measured) == before + 2
     compare(vit_clip, plans, images, tests, "openmoji")
     assert len(measured) == before + 4
+
+
+def test_the_code_of_the_quantized_model_decides_a_kept_accuracy(
+    vit_clip, images, tests, monkeypatch, tmp_path
+):
+    """Its tensors alone do not say what a forward pass does with them."""
+    deciding, whole = [], comparison.cached
+
+    def looking(*given, made_by):
+        deciding.append(with_imports([Path(inspect.getsourcefile(inspect.unwrap(made_by)))]))
+        return whole(*given, made_by=made_by)
+
+    monkeypatch.setattr(comparison, "cached", looking)
+    plans = plans_at("vit", "W4A3", {**TINY, **NEAREST}, [0], 0)
+    compare(vit_clip, plans, images, tests, "openmoji", tmp_path)
+    needed = {Path(each.__file__) for each in (quantized_clip, quantized_layers, quantizers)}
+    assert len(deciding) == 2 and all(needed | {Path(zero_shot.__file__)} <= d for d in deciding)
 
 
 def test_without_asking_nothing_is_measured_without_images(vit_clip, images, tests):

@@ -281,7 +281,8 @@ class Tokens:
     Attributes:
         squares: those and their mirror images.
         of_squares: tokens of each.
-        order: numbers of other squares, whose tokens the twin is given.
+        order: numbers of squares in another order, whose tokens the twin is given; of tens of
+            thousands, a few stand in their own place or by their own photograph.
         held_out: of the photographs for validation.
     """
 
@@ -295,7 +296,7 @@ class Tokens:
         return self.of_squares[chosen]
 
     def others(self, chosen: Int[Tensor, " k"]) -> BFloat16[Tensor, "k channels tokens tokens"]:
-        """Of other squares than these."""
+        """Of other squares, in `order`."""
         return self.of_squares[self.order[chosen]]
 
 
@@ -320,18 +321,21 @@ def train_stages(network: str, material: Material, seed: int, stages: int, folde
     """
     recipe, name, done = PhotographRecipe(), checkpoint_name(network), []
     torch.manual_seed(derive(seed, "weights"))
-    model, known = build_attack(network), None
+    model, known, begun = build_attack(network), None, {}
     if model.tokens is None:
         model.prior.load_state_dict(load_attack("gaussian").state_dict())
     else:
+        unet = load_card(checkpoint_name("unet"))
         model.load_state_dict(load_attack("unet").state_dict(), strict=False)
         known = make_tokens(material, seed)
+        begun = {"sam_sha256": load_card(SAM)["sha256"], "start_sha256": unet["sha256"]}
     twin = copy.deepcopy(model)
     if (folder / f"{name}.json").is_file():
         card = load_card(name, folder)
-        if (card["recipe"], card["data"], card["seed"]) != (asdict(recipe), material.data, seed):
+        decides = {"recipe": asdict(recipe), "data": material.data, "seed": seed} | begun
+        if differ := [key for key, value in decides.items() if card.get(key) != value]:
             raise ValueError(
-                f"{folder / name}.json is of another training (recipe, data or seed): name another "
+                f"{folder / name}.json is of another training ({', '.join(differ)}): name another "
                 "--folder"
             )
         model, done = load_attack(network, folder), card["stages"]
@@ -360,7 +364,7 @@ def train_stages(network: str, material: Material, seed: int, stages: int, folde
             received = known.held_out if known else None
             found = validation(partial(rebuild, model, tokens=received), photographs, seed)
             done.append({"steps": steps, "seconds": seconds, "psnr_unseen": found["all"]})
-            card = {
+            card = begun | {
                 "architecture": type(model).__name__,
                 "seed": seed,
                 "test": material.test,
@@ -373,7 +377,6 @@ def train_stages(network: str, material: Material, seed: int, stages: int, folde
             if known:
                 null = partial(rebuild, twin, tokens=known.held_out.roll(1, 0))
                 card["test_psnr_unseen_others_tokens"] = validation(null, photographs, seed)
-                card["sam_sha256"] = load_card(SAM)["sha256"]
             return card
 
         training.finish(measure)

@@ -79,7 +79,7 @@ TOGETHER: list[Coalition] = [
 KEYS = ["assignment", "servers", "colluding"]
 SHOWN = ("PSNR unseen", "SSIM image")
 BY_OTHERS = "tokens of another picture"
-OF_PHOTOGRAPHS = {False: "one server, drawn scenes", True: "one server, photographs"}
+OF_PHOTOGRAPHS = {False: "one, learnt from drawn scenes", True: "one, learnt from photographs"}
 
 
 def coalitions(servers: Sequence[int]) -> list[Coalition]:

@@ -242,4 +242,15 @@ def test_the_twin_of_a_training_with_tokens_is_in_its_card(sources, tmp_path, mo
     card = json.loads((tmp_path / f"{checkpoint_name('unet_tokens')}.json").read_text())
     assert card["test_psnr_unseen"].keys() == card["test_psnr_unseen_others_tokens"].keys()
     assert card["test_psnr_unseen"] != card["test_psnr_unseen_others_tokens"]
-    assert card["sam_sha256"] == load_card(SAM)["sha256"] and len(card["stages"]) == 2
+    assert len(card["stages"]) == 2
+    own = tmp_path / f"{checkpoint_name('unet_tokens')}.json"
+    own.write_text(own.read_text().replace(card["sam_sha256"], "0" * 64))
+    with pytest.raises(ValueError, match=r"another training \(sam_sha256\)"):
+        training.main()
+
+
+def test_the_committed_network_with_tokens_is_of_todays_sam_and_unet():
+    card = load_card(checkpoint_name("unet_tokens"))
+    assert card["sam_sha256"] == load_card(SAM)["sha256"]
+    assert card["start_sha256"] == load_card(checkpoint_name("unet"))["sha256"]
+    assert card["command"].endswith(f"--stages {len(card['stages'])}")

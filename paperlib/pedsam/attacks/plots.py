@@ -123,7 +123,7 @@ def later_rounds(table: pd.DataFrame) -> Figure:
             ax.plot(part.servers, part.gain, marker="o", label=kind, **look)
         servers_axis([ax], here.servers)
     _attack_lines(axes[-1], joint.rename(columns={"gain": "value"}), joint.colluding, "o-")
-    axes[-1].set(xlabel="colluding servers")
+    axes[-1].set(xlabel="colluding servers", xticks=sorted(joint.colluding.unique()))
     axes[0].set_ylabel("gain over unseen pixels (dB)")
     for ax, title in zip(axes, table.panel.unique(), strict=True):
         ax.set_title(title, fontsize=11)

@@ -19,7 +19,7 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU, one core |
+# | smoke, default | OpenMoji scenes, drawn here | under 1.8 GB | none | CPU, one core |
 # | paper | photographs; OpenMoji scenes where labels are needed | under 3 GB | none | CPU |
 #
 # *Measured when published: default 5 minutes of one core, 1669 MB; paper 15 minutes, 2489 MB.*

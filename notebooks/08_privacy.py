@@ -22,7 +22,7 @@
 # | smoke, default | OpenMoji scenes, drawn here | under 1.8 GB | none | CPU, one core |
 # | paper | photographs; OpenMoji scenes where labels are needed | under 3 GB | none | CPU |
 #
-# *Measured when published: default 5 minutes of one core, 1669 MB; paper 15 minutes, 2489 MB.*
+# *Measured when published: default 6 minutes of one core, 1781 MB; paper 15 minutes, 2489 MB.*
 #
 # The networks of the attacks run on CUDA where there is one; tested on the CPU alone. For
 # photographs, name a folder of images (BSDS500, or any other):

@@ -42,6 +42,7 @@ from paperlib.data.cifar import load_cifar
 from paperlib.data.class_folders import ClassFolders, load_class_folders
 from paperlib.data.class_tars import load_class_tar
 from paperlib.models.clip import (
+    IMAGE_BATCH,
     Tokenizer,
     class_features,
     image_size,
@@ -55,7 +56,6 @@ from paperlib.runtime import device, peak_memory
 SETS = ("cifar10", "cifar100", "openmoji")  # that are named, not given as a folder
 DATA_FREE = tuple(name for name in METHODS if name not in ("real", "scrambled"))
 SYNTHESISED = (*ABLATION, "d4c_clipped")  # that take another start
-BATCH = 64  # images in one forward pass of the measurement
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -288,9 +288,9 @@ def batches(
 ) -> Iterable[tuple[Tensor, Tensor]]:
     """Images as the model takes them, with their labels."""
     if isinstance(data, ClassFolders):
-        return data.batches(transform(clip), BATCH)
+        return data.batches(transform(clip), IMAGE_BATCH)
     size = image_size(clip)
-    parts = zip(data.images.split(BATCH), data.labels.split(BATCH), strict=True)
+    parts = zip(data.images.split(IMAGE_BATCH), data.labels.split(IMAGE_BATCH), strict=True)
     return ((preprocess(images, size), labels) for images, labels in parts)
 
 

@@ -32,14 +32,19 @@ from paperlib.d4c.quantizers import ActivationQuantizer, WeightQuantizer
 from paperlib.d4c.ranges import Range, search_range
 from paperlib.data import LabelledImages
 from paperlib.intervals import student
-from paperlib.models.clip import encode_images, image_size, preprocess, recognised
+from paperlib.models.clip import (
+    IMAGE_BATCH,
+    encode_images,
+    image_size,
+    preprocess,
+    recognised,
+)
 from paperlib.runtime import progress
 from paperlib.seeds import generator
 
 WeightRanges = Mapping[tuple[str, int], Range]  # by layer and bits
 PREFIX = "clip.visual."  # of the image tower's layers
 SAME, CHOSEN, DEALT = "the same", "by cost", "by another layer's cost"  # how layers get their bits
-BATCH = 100  # test images in one forward pass
 
 
 def image_layers(model: QuantizedClip) -> Iterator[tuple[str, QuantizedLayer]]:
@@ -55,9 +60,9 @@ def floating(model: QuantizedClip) -> QuantizedClip:
 
 
 def unit_features(model: nn.Module, test: LabelledImages) -> Float[Tensor, "n features"]:
-    """Of test images, in float32, `BATCH` of them at a time."""
+    """Of test images, in float32, `IMAGE_BATCH` of them at a time."""
     size = image_size(model)
-    parts = test.images.split(BATCH)
+    parts = test.images.split(IMAGE_BATCH)
     return torch.cat([encode_images(model, preprocess(part, size)) for part in parts])
 
 

@@ -13,7 +13,7 @@ from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
 from paperlib.data.openmoji import draw_scenes, load_classes
 from paperlib.data.tiny_imagenet import load_tiny_imagenet
-from paperlib.models.clip import Tokenizer, class_features, zero_shot_top1
+from paperlib.models.clip import IMAGE_BATCH, Tokenizer, class_features, zero_shot_top1
 from paperlib.seeds import draws
 
 SCENES_A_CLASS = 10  # in a split of `load_images`
@@ -35,7 +35,7 @@ def top1(
     model: nn.Module,
     texts: Float[Tensor, "classes features"],
     data: LabelledImages,
-    batch: int = 100,
+    batch: int = IMAGE_BATCH,
 ) -> float:
     """Share of the images that are recognised, 0 to 1.
 

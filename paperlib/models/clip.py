@@ -45,7 +45,8 @@ Tokenizer = Callable[[Sequence[str]], Tensor]  # texts -> token indices (texts, 
 CONTEXT = 16  # tokens of a caption of the small CLIPs, start and end among them
 EMBEDDING = 128
 BYTES = 512  # CLIP's first tokens are all bytes, once inside and once at the end of a word
-TEXT_BATCH = 512  # texts encoded together
+# In one forward pass: more take more memory, and on a CPU no less time.
+IMAGE_BATCH, TEXT_BATCH = 50, 128
 TEXT = {"context_length": CONTEXT, "width": 128, "heads": 2, "layers": 2}
 TOWERS: dict[str, dict[str, Any]] = {
     "resnet": {"layers": [1, 1, 2, 1], "width": 32, "image_size": 64, "patch_size": None},
@@ -258,7 +259,7 @@ def class_features(
 
 
 def encode_images(
-    model: nn.Module, images: Float[Tensor, "n 3 size size"], batch: int = 250
+    model: nn.Module, images: Float[Tensor, "n 3 size size"], batch: int = IMAGE_BATCH
 ) -> Float[Tensor, "n features"]:
     """Unit features of normalised images, in eval mode, `batch` of them at a time."""
     device = next(model.parameters()).device
@@ -278,7 +279,7 @@ def zero_shot_top1(
     texts: Float[Tensor, "classes features"],
     images: UInt8[Tensor, "n 3 height width"],
     labels: Int[Tensor, " n"],
-    batch: int = 250,
+    batch: int = IMAGE_BATCH,
 ) -> float:
     """Share of 8-bit images whose most similar class (as of `class_features`) is theirs."""
     size, right = image_size(model), 0

@@ -5,14 +5,18 @@ write it anew when a claim's wording or the looks have changed and the values ha
 """
 
 import base64
+import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython import get_ipython
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 from matplotlib.figure import Figure
 
@@ -22,6 +26,7 @@ from paperlib.notebook.parameters import CHANGES
 from paperlib.runtime import c_library
 
 KEY = "paperlib"  # of the metadata of an output
+GIVE_BACK_EVERY = 3.0  # seconds of a cell
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if shell := get_ipython():
-            shell.events.register("post_run_cell", give_back)  # once, however often it is told
+            give_back_freed(shell)
 
     @property
     def changes(self) -> Mapping[str, Any]:
@@ -138,13 +143,35 @@ class Run:
         _show(outcomes.outcomes(self.name, self.folder), {"claims": self.name})
 
 
-def give_back(*_: object) -> None:
+@functools.cache
+def give_back_freed(shell: InteractiveShell) -> None:
     """Give what this process has freed back to the system, which Linux's C library is slow to do.
 
-    A notebook shares a small machine with the servers that it starts, and with JupyterLab.
+    After every cell, and every few seconds while one runs: what lies between tensors of many sizes
+    adds up to hundreds of megabytes in a long cell. A notebook shares a small machine with the
+    servers that it starts, and with JupyterLab.
+
+    Args:
+        shell: whose cells they are; told again, nothing changes.
     """
-    if trim := c_library("malloc_trim"):
+    trim = c_library("malloc_trim")
+    if not trim:
+        return
+    running = Event()
+    running.set()  # the cell that tells it
+
+    def end(*_: object) -> None:
+        running.clear()
         trim(0)
+
+    def keep_on() -> None:
+        while running.wait():
+            trim(0)
+            time.sleep(GIVE_BACK_EVERY)
+
+    shell.events.register("pre_run_cell", lambda *_: running.set())
+    shell.events.register("post_run_cell", end)
+    Thread(target=keep_on, daemon=True).start()
 
 
 def figure_outputs(folder: Path, draw: Callable[..., Figure]) -> list[dict[str, Any]]:

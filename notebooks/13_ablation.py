@@ -23,7 +23,7 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 1.7 GB | none | CPU or GPU |
+# | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU or GPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
 # *Measured when published: default 3 minutes of one core, 1632 MB; paper 10 minutes, 1457 MB.*

@@ -26,7 +26,7 @@
 #
 # | profile | data | memory | download | device |
 # |---|---|---|---|---|
-# | smoke, default | OpenMoji scenes, drawn here | under 1.8 GB | none | CPU |
+# | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU |
 #
 # *Measured when published: default 4 minutes of one core, 1725 MB; paper 17 minutes, 1806 MB.*

@@ -22,7 +22,7 @@
 # |---|---|---|---|---|
 # | all | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU; D4C's part: CPU or GPU |
 #
-# *Measured when published: default 50 s of one core, 1363 MB.*
+# *Measured when published: default 56 s of one core, 1442 MB.*
 #
 # The parts of the other two papers stay on the CPU; D4C's takes a GPU where CUDA finds one
 # (untested). Everything is computed in this notebook, from networks and sets that are in the

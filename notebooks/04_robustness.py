@@ -60,8 +60,8 @@ counts.unstack("variant", fill_value=0).T
 # %% [markdown]
 # Of a variant with one training no spread over trainings is known, with two it is known roughly.
 # What is missing awaits an accelerator, or many hours: on one core of a CPU a network of OpenMoji
-# takes seven to sixteen minutes, half of them or more for what is measured. The same command, given
-# the folder `data/freq_zoo`, trains what the tables lack:
+# takes seven minutes to half an hour, half of it or more for what is measured. The same command,
+# given the folder `data/freq_zoo`, trains what the tables lack:
 #
 # ```
 # python -m paperlib.freq.zoo --dataset cifar10 --folder data/freq_zoo --trainings 5
@@ -98,9 +98,9 @@ run.save_figure(plots.zoo, measured[["dataset", *zoo_evidence.KEYS, "training", 
 #
 # ## Is the table right? Two networks, measured again
 #
-# The weights of the first trainings are kept. Twenty other test images of CIFAR-10, which come with
-# the package foolbox, go through two of them here. This is a check of the arithmetic on real
-# images: twenty images say little about a network.
+# The weights of the first trainings of CIFAR-10's ResNet-20s are kept. Twenty other test images of
+# CIFAR-10, which come with the package foolbox, go through two of them here. This is a check of the
+# arithmetic on real images: twenty images say little about a network.
 
 # %%
 again = zoo_evidence.measured_again(foolbox_cifar10(), attacked=20, occluded=10)

@@ -139,10 +139,13 @@ def train_all(
     return failed
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """Of the command line; a card's command is one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dataset", choices=LABELLED, required=True)
-    parser.add_argument("--folder", type=Path, required=True, help="of the tables and weights")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("freq_zoo"), help="of the tables and weights"
+    )
     parser.add_argument("--trainings", type=int, default=5, help="of every variant")
     architectures = sorted({architecture for _, architecture in RECIPES})
     parser.add_argument("--architectures", nargs="+", choices=architectures, default=architectures)
@@ -155,7 +158,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="networks at a time")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin none later")
     parser.add_argument("--commit", default=os.environ.get("PAPERLIB_COMMIT"))
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
     deadline = time.time() + 60 * options.minutes
     options.folder.mkdir(parents=True, exist_ok=True)
     there = done(options.folder)

@@ -13,7 +13,8 @@ Status of a claim:
 
 - ``reproduced``: profile paper, on the paper's data set as published and with its model where the
   claim names models, and the check holds;
-- ``scaled-down``: any other profile, data or model, and the check holds;
+- ``scaled-down``: any other profile, data or model, or a claim of ours that extends the paper's,
+  and the check holds;
 - ``disagrees``: the check does not hold;
 - ``undecided``: it holds in a part of the interval only, or whether anything is at stake is open;
 - ``no stake``: the whole 95 % interval of the stake lies under what the claim asks for;
@@ -128,6 +129,11 @@ class Claim(Record):
     notebook: Annotated[str, StringConstraints(pattern=r"^\d\d_[a-z0-9_]+$")]
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1, strict=False)] = PROFILES
 
+    @property
+    def ours(self) -> bool:
+        """Whether it extends the paper's, which cannot be reproduced then; `where` says so."""
+        return "extension" in self.where
+
     def lost(self, measured: "Measurement") -> bool:
         """Whether the whole interval fails by more than must be at stake."""
         ends = measured.ends
@@ -154,7 +160,7 @@ class Claim(Record):
         same_data = measured.dataset == self.dataset and not measured.altered
         same_model = not self.models or measured.model in self.models
         at_scale = measured.profile == "paper" and same_data and same_model
-        return "reproduced" if at_scale else "scaled-down"
+        return "reproduced" if at_scale and not self.ours else "scaled-down"
 
 
 class Measurement(Record):

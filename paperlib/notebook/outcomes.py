@@ -22,10 +22,11 @@ IN_WORDS: dict[str, str] = {  # what a status says of a claim
 def measured_text(claim: Claim, measurement: Measurement) -> str:
     """Mean ± standard deviation, or mean and 95 % interval, with what that is over.
 
-    To 3 digits of the largest, more where the mean rounds to the limit.
+    To 3 digits of the largest of both, or of the interval's ends where they are 0; more where the
+    mean rounds to the limit.
     """
     mean, std, ends = measurement.mean, measurement.std, measurement.interval
-    largest = max(abs(mean), std or 0)
+    largest = max(abs(mean), std or 0) or max(map(abs, ends or (0,)))
     decimals = min(4, max(0, 2 - math.floor(math.log10(largest)))) if largest else 0
     limits = [claim.check.value + sign * (claim.check.tolerance or 0) for sign in (-1, 1)]
     while decimals < 9 and any(round(mean, decimals) == limit != mean for limit in limits):

@@ -1,5 +1,7 @@
 import csv
+import json
 import math
+import shlex
 import subprocess
 import sys
 import time
@@ -8,6 +10,8 @@ import psutil
 import pytest
 
 from paperlib.freq import zoo
+from paperlib.freq.variants import checkpoint_name
+from paperlib.freq.zoo_evidence import FOLDER
 from paperlib.freq.zoo_training import RINGS, TABLES, pack
 from paperlib.models.checkpoints import load_checkpoint
 
@@ -15,6 +19,17 @@ from paperlib.models.checkpoints import load_checkpoint
 def table(folder, name):
     with (folder / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("card", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
+def test_a_card_s_command_trains_that_network_elsewhere(card):
+    about = json.loads(card.read_text())
+    python, flag, module, *arguments = shlex.split(about["command"])
+    assert (python, flag, module) == ("python", "-m", zoo.__spec__.name)
+    options = zoo.parser().parse_args(arguments)
+    trained = checkpoint_name(options.dataset, *options.architectures, *options.variants)
+    assert trained == card.stem and options.epochs == about["recipe"]["epochs"]
+    assert options.folder.resolve() != FOLDER  # where its row keeps it from being trained
 
 
 def test_what_an_interruption_left_over_is_removed(tmp_path, job):

@@ -9,6 +9,7 @@ from paperlib.freq import zoo_evidence
 from paperlib.freq.zoo_recipes import VARIANTS
 from paperlib.freq.zoo_training import Job
 from paperlib.models.training import Recipe
+from paperlib.names import ROOT
 
 
 def table(low, robust, clean=None, trainings=1, noise=0.0, architectures=("resnet20",)):
@@ -94,6 +95,14 @@ def test_the_committed_tables_belong_together(dataset):
     )
     job = Job(dataset, "resnet20", "pgd", 0, Recipe(1, 0.1))
     assert zoo_evidence.row(trainings, job).variant == "pgd"
+
+
+def test_how_many_trainings_there_are_is_said_as_it_is():
+    there = sum(len(zoo_evidence.trainings(name)) for name in zoo_evidence.NAMES)
+    planned = sum(map(zoo_evidence.planned, zoo_evidence.NAMES))
+    for name in ("data/LICENSES.md", "docs/not_reproduced.md"):
+        words = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+        assert f"{there} of the {planned} trainings" in words, name
 
 
 def test_groups_are_the_architectures_with_and_without_attacks_in_training():

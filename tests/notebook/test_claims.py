@@ -111,6 +111,15 @@ def test_another_model_than_the_papers_reproduces_nothing(project, model, status
     assert claim.status(measured.model_copy(update={"altered": "JPEG"})) == "scaled-down"
 
 
+@pytest.mark.parametrize("where", ["claim 1 (abstract), our extension", "an extension: Table 2"])
+def test_an_extension_of_the_papers_claims_reproduces_nothing(project, where):
+    measured = take([0.1], folder=project, profile="paper", dataset="cifar10")
+    claim = load_claims()["a-1"].model_copy(update={"where": where})
+    assert claim.status(measured) == "scaled-down"
+    wrong = measured.model_copy(update={"values": (-0.1,)})
+    assert claim.status(wrong) == "disagrees"
+
+
 def test_the_check_holds_in_student_s_interval_over_draws(project):
     """A mean alone decides nothing: 0.2 of four draws that differ, and of the same ten times."""
     values, claim = [0.3, -0.1, 0.4, 0.2], load_claims()["a-1"]

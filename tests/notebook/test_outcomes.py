@@ -79,6 +79,14 @@ def test_an_interval_is_shown_with_what_it_is_over(project):
     assert shown == "0.500 [0.250, 1.000] (95 % over variants)"
 
 
+def test_the_interval_of_a_mean_of_zero_keeps_its_digits(project):
+    measured = take([0], folder=project, interval=(-0.0108, 0.0165), over="photographs")
+    shown = measured_text(load_claims()["a-1"], measured)
+    assert shown == "0.0000 [-0.0108, 0.0165] (95 % over photographs)"
+    nothing = take([0], folder=project, interval=(0, 0), over="draws")
+    assert measured_text(load_claims()["a-1"], nothing) == "0 [0, 0] (95 % over draws)"
+
+
 def test_the_outcome_tells_claim_value_and_status(project):
     claim = load_claims()["a-1"]
     text = outcome(claim, take([0.15, 0.2, 0.25], folder=project))

@@ -282,7 +282,7 @@ run.check("pedsam-crops", (opened.share - opened.bound).max(), **told)
 # A reply must be finite, of the right shape, and within the range that the weights allow: LayerNorm
 # bounds what a block can add to a token. That stops what would break SAM's decoder, not a server
 # that answers with zeros. So the edge computes $r$ of the $n$ windows of an image once more,
-# chosen after all have been sent. If $m$ are false, it notices with probability
+# drawn at random, and no server learns which. If $m$ are false, it notices with probability
 #
 # $$1 - \binom{n - m}{r} \Big/ \binom{n}{r}.$$
 #

@@ -7,7 +7,7 @@ Attention mixes values, GELU shrinks them; with the weights of the projections t
 block can add to each feature, and so how far any reply can lie from what was sent.
 
 **Spot checks.** Of the $n$ windows of an image that servers compute in a round, $r$ are computed
-again here, chosen after all have been sent. $m$ false ones are noticed with probability
+again here, drawn at random, and no server learns which. $m$ false ones are noticed with probability
 
 $$1 - \binom{n - m}{r} \Big/ \binom{n}{r}.$$
 

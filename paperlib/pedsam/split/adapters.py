@@ -4,8 +4,10 @@ The split encoder takes segment_anything's ``ImageEncoderViT``. timm's ``VisionT
 (``samvit_base_patch16.sa1b`` and its like) and transformers' ``SamVisionEncoder`` (that of
 ``facebook/sam-vit-base`` and its like, ``SamModel.vision_encoder``) have the same layers under
 other names; where the image size is known and none of their further options is used, they are the
-same function. transformers is needed by the tests alone: an encoder of it is known by its class's
-name and module, and nothing is imported.
+same function. HQ-SAM (Ke et al., arXiv 2306.01567; package ``segment_anything_hq``) has its own
+copy of segment_anything's class, which also gives the outputs of the global blocks. transformers is
+needed by the tests alone, HQ-SAM by nothing: their encoders are known by the class's name and
+module, and nothing is imported.
 """
 
 from collections.abc import Mapping
@@ -32,7 +34,8 @@ TRANSFORMERS = {
 def as_sam_encoder(encoder: nn.Module) -> ImageEncoderViT:
     """The encoder as one of segment_anything, in eval mode, with the same parameters.
 
-    Its output is that of timm's ``forward_features``, of transformers' ``last_hidden_state``.
+    Its output is that of timm's ``forward_features``, of transformers' ``last_hidden_state``, and
+    the first of HQ-SAM's two; split with ``between=True`` it gives both.
 
     Raises:
         ValueError: another class; no image size, or no square one; options that segment_anything's
@@ -45,9 +48,11 @@ def as_sam_encoder(encoder: nn.Module) -> ImageEncoderViT:
     kind = type(encoder)
     if kind.__name__ == "SamVisionEncoder" and kind.__module__.startswith("transformers."):
         return _of_transformers(encoder)
+    if kind.__name__ == "ImageEncoderViT" and kind.__module__.startswith("segment_anything_hq."):
+        return _of_hq(encoder)
     raise ValueError(
-        f"encoder of class {kind.__name__}: supported are segment_anything's ImageEncoderViT, "
-        "timm's VisionTransformerSAM and transformers' SamVisionEncoder"
+        f"encoder of class {kind.__module__}.{kind.__name__}: supported are segment_anything's and "
+        "HQ-SAM's ImageEncoderViT, timm's VisionTransformerSAM and transformers' SamVisionEncoder"
     )
 
 
@@ -100,6 +105,30 @@ def _of_transformers(encoder: nn.Module) -> ImageEncoderViT:
         use_rel_pos=config.use_rel_pos,
         window_size=max(windows, default=0),
         global_attn_indexes=[k for k, b in enumerate(encoder.layers) if b.window_size == 0],
+    )
+
+
+def _of_hq(encoder: nn.Module) -> ImageEncoderViT:
+    first, projection = encoder.blocks[0], encoder.patch_embed.proj
+    windows = {block.window_size for block in encoder.blocks} - {0}
+    act = first.mlp.act
+    return _with_parameters(
+        encoder,
+        {},
+        [] if isinstance(act, nn.GELU) and act.approximate == "none" else [f"activation {act}"],
+        img_size=encoder.img_size,
+        patch_size=projection.kernel_size[0],
+        embed_dim=projection.out_channels,
+        depth=len(encoder.blocks),
+        num_heads=first.attn.num_heads,
+        mlp_ratio=first.mlp.lin1.out_features / projection.out_channels,
+        out_chans=encoder.neck[0].out_channels,
+        qkv_bias=first.attn.qkv.bias is not None,
+        norm_layer=partial(nn.LayerNorm, eps=first.norm1.eps),
+        use_abs_pos=encoder.pos_embed is not None,
+        use_rel_pos=first.attn.use_rel_pos,
+        window_size=max(windows, default=0),
+        global_attn_indexes=[k for k, b in enumerate(encoder.blocks) if b.window_size == 0],
     )
 
 

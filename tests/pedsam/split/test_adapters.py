@@ -1,8 +1,11 @@
-"""Encoders of timm and transformers, split over servers, give what those give."""
+"""Encoders of timm, transformers and HQ-SAM, split over servers, give what those give."""
+
+import inspect
+import types
 
 import pytest
 import torch
-from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling import ImageEncoderViT, image_encoder
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 from transformers.models.sam.configuration_sam import SamVisionConfig
@@ -93,18 +96,65 @@ def test_over_servers_as_transformers_computes_it(in_process, changes):
 @pytest.mark.parametrize(
     ("encoder", "words"),
     [
-        (lambda: nn.Linear(2, 2), "encoder of class Linear: supported are segment_anything's"),
+        (lambda: nn.Linear(2, 2), "encoder of class torch.nn.modules.linear.Linear: supported are"),
         (lambda: samvit(img_size=(72, 64)), "a square image size is needed"),
         (lambda: samvit(qk_norm=True), "differs from segment_anything's: blocks.0.attn.k_norm"),
         (lambda: samvit(init_values=0.1), "differs from segment_anything's: blocks.0.ls1"),
         (lambda: samvit(use_rope=True, use_rel_pos=False), "rotary positions"),
         (lambda: samvit(act_layer=nn.ReLU), "activation ReLU"),
         (lambda: of_transformers(hidden_act="relu"), "activation relu"),
+        (lambda: of_hq(act_layer=nn.ReLU), "activation ReLU"),
     ],
 )
 def test_what_is_not_the_same_function_is_refused(encoder, words):
     with pytest.raises(ValueError, match=words):
         as_sam_encoder(encoder())
+
+
+def of_hq(**changes):
+    """segment_anything's class as HQ-SAM's package has it: its own copy, with a second output."""
+    source = inspect.getsource(image_encoder)
+    source = source.replace("from .common", "from segment_anything.modeling.common")
+    copied = types.ModuleType("segment_anything_hq.modeling.image_encoder")
+    exec(source, vars(copied))  # classes get the module's name
+
+    def forward(self, x):
+        x, between = self.patch_embed(x), []
+        x = x if self.pos_embed is None else x + self.pos_embed
+        for block in self.blocks:
+            x = block(x)
+            if block.window_size == 0:
+                between.append(x)
+        return self.neck(x.permute(0, 3, 1, 2)), between
+
+    copied.ImageEncoderViT.forward = forward
+    torch.manual_seed(0)
+    sizes = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
+    sizes |= {"window_size": 4, "global_attn_indexes": (1, 3), "out_chans": 8}
+    model = copied.ImageEncoderViT(**(sizes | {"use_rel_pos": True} | changes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model.eval()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"use_rel_pos": False, "use_abs_pos": False}, {"qkv_bias": False, "mlp_ratio": 2.0}],
+)
+def test_over_servers_as_hq_sam_computes_it(in_process, changes):
+    model, x = of_hq(**changes), torch.randn(1, 3, SIZE, SIZE)
+    assert type(model) is not ImageEncoderViT
+    encoder = as_sam_encoder(model)
+    addresses = [in_process(WindowService(WindowBlocks(encoder), Limits())) for _ in range(2)]
+    with EdgeCompute(WindowBlocks(encoder), addresses, checks=1) as edge:
+        embeddings, between = PartitionedEncoder(encoder, edge, between=True)(x)
+    assert set(edge.table().status) == {"OK"}
+    expected, outputs = model(x)
+    torch.testing.assert_close(embeddings, expected, atol=1e-4, rtol=1e-4)
+    for ours, theirs in zip(between, outputs, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_segment_anythings_own_stays_itself():

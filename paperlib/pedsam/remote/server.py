@@ -23,7 +23,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -47,6 +47,19 @@ class JsonLines(logging.Formatter):
             line |= {"event": "library", "logger": record.name, "level": record.levelname}
             line |= {"error": record.exc_info[0].__name__} if record.exc_info else {}
         return json.dumps(line)
+
+
+class _Parser(argparse.ArgumentParser):
+    """What is wrong with a command line is a line of JSON, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it and end."""
+        _not_started(f"{message}; --help lists the options")
+        self.exit(2)
+
+
+def _not_started(why: str) -> None:
+    LOG.error("not started", extra={"entry": {"detail": why}})
 
 
 def _log_json() -> None:
@@ -141,7 +154,7 @@ def _end_signal(watched: int | None) -> threading.Event:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m paperlib.pedsam.remote.server",
         description="Serve the windowed blocks of a SAM encoder over gRPC.",
     )
@@ -180,9 +193,8 @@ def main(
     Copies are forked once the weights are loaded, so that they share the memory; each is a server
     of its own. They end with the process that forked them, however that ends.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
     _log_json()
+    options = _parser().parse_args(arguments)
     torch.set_num_threads(1)  # until after the fork, which threads do not survive
     watched = sys.stdin.fileno() if options.until_stdin_closes else None
     try:
@@ -213,7 +225,7 @@ def main(
         also = {} if options.metrics is None else {"metrics": _serve_metrics(options.metrics)}
         server = Server(ready, options.address, options.certificates)
     except (CheckpointError, ValueError, OSError) as error:
-        LOG.error("not started", extra={"entry": {"detail": str(error)}})
+        _not_started(str(error))
         return 2
     return serve(server, watched, **also)
 

@@ -94,9 +94,11 @@ def test_wrong_commands_are_named(model, tmp_path, capsys):
     assert "is not loopback: certificates are needed" in run([*everywhere, "--insecure"], capsys)
     folder = ["--certificates", str(tmp_path)]
     assert "lacks ca.pem, server.pem, server.key" in run([*everywhere, *folder], capsys)
-    with pytest.raises(SystemExit):
-        main(model)
-    assert "--certificates --insecure is required" in capsys.readouterr().err
+    for wrong, why in ([], "--certificates --insecure is required"), (["--x"], "arguments: --x"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*model, *wrong, *(["--insecure"] if wrong else [])])
+        (line,) = capsys.readouterr().err.splitlines()  # and no usage beside it
+        assert json.loads(line)["event"] == "not started" and why in json.loads(line)["detail"]
     assert "queue=-1: valid are numbers from 0" in run(
         [*model, "--insecure", "--queue", "-1"], capsys
     )

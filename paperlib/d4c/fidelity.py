@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from paperlib.models.clip import encode_images
 
+UNLABELLED = -1  # in place of a class
+
 
 @dataclass(frozen=True)
 class Fidelity:
@@ -23,14 +25,15 @@ class Fidelity:
         images: how many there were.
         cosine: mean over images of the cosine between both features, -1 to 1.
         agreement: images that both models give the same class.
-        top1, float_top1: images that the quantized model, and the float one, give their class.
+        top1, float_top1: images that the quantized model, and the float one, give their class; None
+            where no image is labelled.
     """
 
     images: int
     cosine: float
     agreement: float
-    top1: float
-    float_top1: float
+    top1: float | None
+    float_top1: float | None
 
 
 def fidelity(
@@ -46,7 +49,8 @@ def fidelity(
         model: the CLIP in floating point.
         quantized: the quantized one.
         texts, quantized_texts: unit features of the classes by each (see `class_features`).
-        batches: images, normalised as the models take them, and labels.
+        batches: images, normalised as the models take them, and labels, all `UNLABELLED` if there
+            are none.
 
     Raises:
         ValueError: there are no images, or a label is not of a class.
@@ -61,12 +65,13 @@ def fidelity(
     if not labels:
         raise ValueError("batches: there are no images")
     truth, (exactly, nearly) = torch.cat(labels), torch.cat(found, dim=1)
-    if not 0 <= int(truth.min()) <= int(truth.max()) < len(texts):
+    labelled = bool((truth != UNLABELLED).any())
+    if labelled and not 0 <= int(truth.min()) <= int(truth.max()) < len(texts):
         raise ValueError(f"labels {int(truth.min())} to {int(truth.max())}: {len(texts)} classes")
     return Fidelity(
         images=len(truth),
         cosine=float(torch.cat(cosines).mean()),
         agreement=float((exactly == nearly).float().mean()),
-        top1=float((nearly == truth).float().mean()),
-        float_top1=float((exactly == truth).float().mean()),
+        top1=float((nearly == truth).float().mean()) if labelled else None,
+        float_top1=float((exactly == truth).float().mean()) if labelled else None,
     )

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from paperlib.cache import cache_path
-from paperlib.d4c.fidelity import Fidelity, fidelity
+from paperlib.d4c.fidelity import UNLABELLED, Fidelity, fidelity
 from paperlib.d4c.folding import check_foldable, quantize_folded
 from paperlib.d4c.methods import ABLATION, METHODS, calibration_images
 from paperlib.d4c.pipeline import quantize_image, quantize_text
@@ -39,8 +39,15 @@ from paperlib.d4c.synthesis import temperature_of
 from paperlib.d4c.zero_shot import load_images
 from paperlib.data import LabelledImages
 from paperlib.data.cifar import load_cifar
-from paperlib.data.class_folders import ClassFolders, load_class_folders
+from paperlib.data.class_folders import (
+    SUFFIXES,
+    ClassFolders,
+    class_samples,
+    drawn,
+    load_class_folders,
+)
 from paperlib.data.class_tars import load_class_tar
+from paperlib.data.picture import is_hidden
 from paperlib.models.clip import (
     IMAGE_BATCH,
     Tokenizer,
@@ -78,19 +85,21 @@ def parser() -> argparse.ArgumentParser:
     add("--model", required=True, help="RN50, ViT-B/32, openmoji-clip-vit, an open_clip config")
     add("--weights", type=Path, help="its file, or the folder of OpenAI's files")
     add("--bits", default="W4A8", help="W2A2 to W8A8 (default: W4A8)")
-    add(
-        "--images", default="d4c", help=f"{', '.join(DATA_FREE)}, or a folder with a folder a class"
-    )
+    add("--images", default="d4c", help=f"{', '.join(DATA_FREE)}, or a folder of real images")
     add(
         "--data",
         help=f"what to measure on: {', '.join(SETS)}, a folder with a folder a class, a tar of one,"
-        " or ImageNet's tar files as they are",
+        " ImageNet's tar files as they are, or a folder of images without classes",
     )
     add("--pairs", type=Path, help="CSV file with the columns image and text: retrieval on them")
     add("--test-images", type=int, help="draw so many of them (default: all)")
     add("--names", type=Path, help="file of names for the prompts, a line each")
     add("--template", help='of the prompts, such as "ein Foto von {}."')
-    add("--classes", type=Path, help="file of the classes' names, in the order of their folders")
+    add(
+        "--classes",
+        type=Path,
+        help="file of the classes' names, in the order of folders if any",
+    )
     add(
         "--temperature",
         default=str(Settings.temperature),
@@ -171,15 +180,19 @@ def run(options: argparse.Namespace) -> tuple[QuantizedClip, Fidelity | None]:
         print(f"{error.name}: keeps the nearest rounding, {error.undecided:.0%} was undecided")
     measured = None
     if data:
-        with _stage(f"zero-shot Top-1 on {data.source}"):
+        what = "zero-shot Top-1" if data.classes else "fidelity"
+        with _stage(f"{what} on {data.source}"):
             texts = [
                 class_features(model, tokenizer, task.names, task.templates)
                 for model in (clip, quantized)
             ]
             measured = fidelity(clip, quantized, *texts, batches(data, clip))
+        right = ""
+        if measured.top1 is not None:
+            right = f"Top-1 {measured.top1:.1%} (float {measured.float_top1:.1%}), "
         print(
-            f"{measured.images} images: Top-1 {measured.top1:.1%} (float {measured.float_top1:.1%})"
-            f", agreement {measured.agreement:.1%}, cosine {measured.cosine:.4f}"
+            f"{measured.images} images: {right}agreement {measured.agreement:.1%} on "
+            f"{len(task.names)} names, cosine {measured.cosine:.4f}"
         )
     if options.out:
         save_quantized(quantized, options.out)
@@ -217,7 +230,7 @@ def calibration(
         raise ValueError(
             f"--images {images}: valid are {', '.join(DATA_FREE)}, and a folder of real images"
         )
-    found = load_class_folders(Path(images), settings.images, settings.seed)
+    found = load_folder(Path(images), settings.images, settings.seed)
     return next(iter(found.batches(transform(clip), settings.images)))[0]
 
 
@@ -237,8 +250,22 @@ def test_data(
     if not Path(name).exists():
         valid = f"{', '.join(SETS)}, and a folder or a tar of images"
         raise ValueError(f"--data {name}: valid are {valid}")
-    load = load_class_folders if Path(name).is_dir() else load_class_tar
+    load = load_folder if Path(name).is_dir() else load_class_tar
     return load(Path(name), options.test_images, options.seed)
+
+
+def load_folder(folder: Path, count: int | None, seed: int) -> ClassFolders:
+    """The images of a folder: with a folder a class, or those in it, all `UNLABELLED`.
+
+    Args:
+        folder, count, seed: as for `load_class_folders`, which raises what this does.
+    """
+    if class_samples(folder)[1]:
+        return load_class_folders(folder, count, seed)
+    files = [path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES]
+    own = [(path, 0) for path in files if not is_hidden(path, folder)]
+    found = drawn(own, (folder.name,), folder, count, seed)
+    return ClassFolders([(file, UNLABELLED) for file, _ in found.samples], (), found.source)
 
 
 def task_of(
@@ -251,12 +278,15 @@ def task_of(
     Args:
         name: of the set, or the folder or tar that it was read from.
         data: the images.
-        names: of the classes, by the user; empty takes the set's, or those of the folders.
+        names: of the classes, by the user; empty takes the set's, those of the folders, or for
+            images without classes our generic names.
         template: of a folder's classes.
 
     Raises:
         ValueError: names that are not as many as the classes, or WordNet numbers without names.
     """
+    if isinstance(data, ClassFolders) and not data.folders:
+        return ZeroShotTask(tuple(names or GENERIC_NAMES), (template,))
     if names and len(names) != len(data.classes):
         raise ValueError(f"--classes: {len(names)} names for {len(data.classes)} classes")
     if not isinstance(data, ClassFolders):

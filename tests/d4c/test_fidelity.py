@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,6 +41,17 @@ def test_each_number_by_hand(vit, inputs):
     assert (found.float_top1, found.top1, found.agreement) == (9 / 12, 0.0, 0.0)
     opposed = fidelity(vit, Opposed(vit), texts, -texts, batches(images, labels))
     assert opposed.cosine == pytest.approx(-1, abs=1e-6) and opposed.agreement == 1
+
+
+def test_without_labels_the_same_but_for_top1(vit, inputs):
+    images, _ = inputs
+    texts = F.normalize(torch.randn(6, 24, generator=torch.Generator().manual_seed(2)), dim=1)
+    with_labels = fidelity(vit, Opposed(vit), texts, texts, batches(images, torch.zeros(12).long()))
+    without = fidelity(vit, Opposed(vit), texts, texts, batches(images, torch.full((12,), -1)))
+    assert without == replace(with_labels, top1=None, float_top1=None)
+    assert without.agreement < 1 and without.cosine == pytest.approx(-1, abs=1e-6)
+    with pytest.raises(ValueError, match="labels -1 to 0: 6 classes"):  # not some of them
+        fidelity(vit, vit, texts, texts, batches(images, torch.tensor([-1] * 6 + [0] * 6)))
 
 
 class Opposed(torch.nn.Module):

@@ -1,6 +1,7 @@
 """The command that quantizes one's own CLIP: every stage for real, at the smallest sizes."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -91,6 +92,25 @@ def test_images_of_a_folder_and_names_of_ones_own(tmp_path, photographs, monkeyp
         *("--images", str(photographs), "--names", str(names), "--template", "ein Foto von {}."),
     )
     assert seen == {"names": ("Hund", "Katze"), "text": "ein Foto von Hund.", "prompts": 2}
+
+
+def test_images_without_classes_calibrate_and_are_compared(tmp_path, photographs, capsys):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, file in enumerate(sorted(photographs.rglob("*.png"))):
+        shutil.copy(file, flat / f"{number}.png")
+    (flat / "._0.png").write_bytes(b"of another file system")
+    (flat / "notes.txt").write_text("no image")
+    _, measured = call(tmp_path, "--images", str(flat), "--data", str(flat))
+    assert (measured.images, measured.top1, measured.float_top1) == (15, None, None)
+    assert 0 < measured.agreement <= 1 and 0 < measured.cosine <= 1
+    said = capsys.readouterr().out
+    assert "15 images: agreement" in said and "on 170 names, cosine" in said
+    words = tmp_path / "words.txt"
+    words.write_text("dog\ncat\n", encoding="utf-8")
+    given = ("--classes", str(words), "--test-images", "4")
+    _, few = call(tmp_path, "--images", str(flat), "--data", str(flat), *given)
+    assert few.images == 4 and "on 2 names" in capsys.readouterr().out
 
 
 def test_other_words_give_other_images(tmp_path, tokenizer):

@@ -19,7 +19,7 @@
 # | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU or GPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# *Measured when published: default 28 s of one core, 1217 MB; paper 26 s, 1523 MB.*
+# *Measured when published: default 28 s of one core, 1217 MB; paper 37 s, 1528 MB.*
 #
 # `model="RN50"` or another of OpenAI's CLIPs (`weights` names its file, if there is a copy), or a
 # config of open_clip with its file, takes that CLIP in place of the small ones, in profile paper

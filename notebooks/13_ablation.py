@@ -26,7 +26,7 @@
 # | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU or GPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU or GPU |
 #
-# *Measured when published: default 4 minutes of one core, 1499 MB; paper 10 minutes, 1457 MB.*
+# *Measured when published: default 4 minutes of one core, 1499 MB; paper 16 minutes, 1488 MB.*
 #
 # `model="RN50"` or another of OpenAI's CLIPs (`weights` names its file, if there is a copy), or a
 # config of open_clip with its file, takes that CLIP in place of the small ones, in profile paper

@@ -29,7 +29,7 @@
 # | smoke, default | OpenMoji scenes, drawn here | under 1.6 GB | none | CPU |
 # | paper | CIFAR-10 | under 4 GB | CIFAR-10, if no copy is given | CPU |
 #
-# *Measured when published: default 4 minutes of one core, 1569 MB; paper 17 minutes, 1806 MB.*
+# *Measured when published: default 4 minutes of one core, 1569 MB; paper 19 minutes, 1510 MB.*
 #
 # `model="RN50"` or another of OpenAI's CLIPs (`weights` names its file, if there is a copy), or a
 # config of open_clip with its file, takes that CLIP in place of the small ones, in profile paper

@@ -131,6 +131,7 @@ def test_frames_of_a_video_keep_their_assignment(encoder, worker, addresses, ima
 
 
 def test_the_predictor_works_over_servers(encoder, worker, addresses):
+    torch.manual_seed(0)  # of the decoder's weights
     sam = build_small_sam()
     sam.image_encoder.load_state_dict(encoder.state_dict())
     picture = np.random.default_rng(0).integers(0, 256, (200, 256, 3), dtype=np.uint8)
@@ -141,8 +142,12 @@ def test_the_predictor_works_over_servers(encoder, worker, addresses):
             sam.image_encoder = image_encoder
             predictor = SamPredictor(sam)
             predictor.set_image(picture)
-            masks.append(predictor.predict(box=box)[0])
-    np.testing.assert_array_equal(*masks)
+            masks.append(predictor.predict(box=box, return_logits=True)[0])
+    own, ours = masks
+    np.testing.assert_allclose(ours, own, rtol=0, atol=1e-5 * np.abs(own).max())
+    clear = np.abs(own) > 1e-5 * np.abs(own).max()  # of a mask's edge, where rounding decides
+    assert clear.mean() > 0.999 and 0.01 < (own > 0).mean() < 0.99
+    np.testing.assert_array_equal((ours > 0)[clear], (own > 0)[clear])
 
 
 def test_the_ledger_stops_what_must_not_be_sent(encoder, worker, addresses, image):

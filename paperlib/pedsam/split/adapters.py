@@ -10,7 +10,7 @@ needed by the tests alone, HQ-SAM by nothing: their encoders are known by the cl
 module, and nothing is imported.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -57,36 +57,24 @@ def as_sam_encoder(encoder: nn.Module) -> ImageEncoderViT:
 
 
 def _of_timm(encoder: VisionTransformerSAM) -> ImageEncoderViT:
-    size, projection = encoder.patch_embed.img_size, encoder.patch_embed.proj
+    size = encoder.patch_embed.img_size
     if size is None or size[0] != size[1]:
         raise ValueError(f"encoder for images of {size}: a square image size is needed")
-    first, windows = encoder.blocks[0], {block.window_size for block in encoder.blocks} - {0}
-    other = ["rotary positions"] if encoder.rope_global is not None else []
-    if not isinstance(first.mlp.act, nn.GELU) or first.mlp.act.approximate != "none":
-        other.append(f"activation {first.mlp.act}")
+    rotary = ["rotary positions"] if encoder.rope_global is not None else []
     return _with_parameters(
         encoder,
         TIMM,
-        other,
+        [*rotary, *_other_activation(encoder)],
         img_size=size[0],
-        patch_size=projection.kernel_size[0],
         embed_dim=encoder.embed_dim,
-        depth=len(encoder.blocks),
-        num_heads=first.attn.num_heads,
-        mlp_ratio=first.mlp.fc1.out_features / encoder.embed_dim,
+        mlp_ratio=encoder.blocks[0].mlp.fc1.out_features / encoder.embed_dim,
         out_chans=encoder.num_features,
-        qkv_bias=first.attn.qkv.bias is not None,
-        norm_layer=partial(nn.LayerNorm, eps=first.norm1.eps),
-        use_abs_pos=encoder.pos_embed is not None,
-        use_rel_pos=first.attn.use_rel_pos,
-        window_size=max(windows, default=0),
-        global_attn_indexes=[k for k, b in enumerate(encoder.blocks) if b.window_size == 0],
+        **_sizes_in_common(encoder),
     )
 
 
 def _of_transformers(encoder: nn.Module) -> ImageEncoderViT:
     config, first = encoder.config, encoder.layers[0]
-    windows = {layer.window_size for layer in encoder.layers} - {0}
     act = config.hidden_act
     return _with_parameters(
         encoder,
@@ -95,7 +83,6 @@ def _of_transformers(encoder: nn.Module) -> ImageEncoderViT:
         img_size=config.image_size,
         patch_size=config.patch_size,
         embed_dim=config.hidden_size,
-        depth=len(encoder.layers),
         num_heads=config.num_attention_heads,
         mlp_ratio=first.mlp.lin1.out_features / config.hidden_size,
         out_chans=config.output_channels,
@@ -103,33 +90,52 @@ def _of_transformers(encoder: nn.Module) -> ImageEncoderViT:
         norm_layer=partial(nn.LayerNorm, eps=config.layer_norm_eps),
         use_abs_pos=config.use_abs_pos,
         use_rel_pos=config.use_rel_pos,
-        window_size=max(windows, default=0),
-        global_attn_indexes=[k for k, b in enumerate(encoder.layers) if b.window_size == 0],
+        **_windows(encoder.layers),
     )
 
 
 def _of_hq(encoder: nn.Module) -> ImageEncoderViT:
-    first, projection = encoder.blocks[0], encoder.patch_embed.proj
-    windows = {block.window_size for block in encoder.blocks} - {0}
-    act = first.mlp.act
+    width = encoder.patch_embed.proj.out_channels
     return _with_parameters(
         encoder,
         {},
-        [] if isinstance(act, nn.GELU) and act.approximate == "none" else [f"activation {act}"],
+        _other_activation(encoder),
         img_size=encoder.img_size,
-        patch_size=projection.kernel_size[0],
-        embed_dim=projection.out_channels,
-        depth=len(encoder.blocks),
-        num_heads=first.attn.num_heads,
-        mlp_ratio=first.mlp.lin1.out_features / projection.out_channels,
+        embed_dim=width,
+        mlp_ratio=encoder.blocks[0].mlp.lin1.out_features / width,
         out_chans=encoder.neck[0].out_channels,
-        qkv_bias=first.attn.qkv.bias is not None,
-        norm_layer=partial(nn.LayerNorm, eps=first.norm1.eps),
-        use_abs_pos=encoder.pos_embed is not None,
-        use_rel_pos=first.attn.use_rel_pos,
-        window_size=max(windows, default=0),
-        global_attn_indexes=[k for k, b in enumerate(encoder.blocks) if b.window_size == 0],
+        **_sizes_in_common(encoder),
     )
+
+
+def _sizes_in_common(encoder: nn.Module) -> dict[str, Any]:
+    """What timm and HQ-SAM keep where segment_anything does."""
+    first = encoder.blocks[0]
+    return _windows(encoder.blocks) | {
+        "patch_size": encoder.patch_embed.proj.kernel_size[0],
+        "num_heads": first.attn.num_heads,
+        "qkv_bias": first.attn.qkv.bias is not None,
+        "norm_layer": partial(nn.LayerNorm, eps=first.norm1.eps),
+        "use_abs_pos": encoder.pos_embed is not None,
+        "use_rel_pos": first.attn.use_rel_pos,
+    }
+
+
+def _windows(blocks: Iterable[nn.Module]) -> dict[str, Any]:
+    """How many blocks there are, which of them are global, and the window of the others."""
+    sizes = [block.window_size for block in blocks]
+    return {
+        "depth": len(sizes),
+        "window_size": max(sizes, default=0),
+        "global_attn_indexes": [k for k, size in enumerate(sizes) if size == 0],
+    }
+
+
+def _other_activation(encoder: nn.Module) -> list[str]:
+    """In what the activation differs, in words; in nothing if it is the exact GELU."""
+    act = encoder.blocks[0].mlp.act
+    exact = isinstance(act, nn.GELU) and act.approximate == "none"
+    return [] if exact else [f"activation {act}"]
 
 
 def _with_parameters(

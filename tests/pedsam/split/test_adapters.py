@@ -18,17 +18,22 @@ from paperlib.pedsam.split.encoder import PartitionedEncoder
 from paperlib.pedsam.split.worker import WindowBlocks
 
 SIZE = 72  # 9 × 9 tokens in windows of 4
+SIZES = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
+SIZES |= {"window_size": 4, "global_attn_indexes": (1, 3), "use_rel_pos": True}
 
 
-def samvit(**changes):
+def drawn(model):
+    """With large random parameters, in eval mode."""
     torch.manual_seed(0)
-    sizes = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
-    sizes |= {"window_size": 4, "global_attn_indexes": (1, 3), "neck_chans": 8}
-    model = VisionTransformerSAM(**(sizes | {"use_rel_pos": True, "num_classes": 0} | changes))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
     return model.eval()
+
+
+def samvit(**changes):
+    sizes = SIZES | {"neck_chans": 8, "num_classes": 0} | changes
+    return drawn(VisionTransformerSAM(**sizes))
 
 
 @torch.inference_mode()
@@ -59,15 +64,10 @@ def test_the_parameters_are_the_same_ones():
 
 
 def of_transformers(**changes):
-    torch.manual_seed(0)
     sizes = {"image_size": SIZE, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 4}
     sizes |= {"num_attention_heads": 2, "output_channels": 8, "window_size": 4, "mlp_dim": 64}
     config = SamVisionConfig(**(sizes | {"global_attn_indexes": [1, 3]} | changes))
-    model = SamVisionEncoder(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    return model.eval()
+    return drawn(SamVisionEncoder(config))
 
 
 @torch.inference_mode()
@@ -128,14 +128,7 @@ def of_hq(**changes):
         return self.neck(x.permute(0, 3, 1, 2)), between
 
     copied.ImageEncoderViT.forward = forward
-    torch.manual_seed(0)
-    sizes = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2}
-    sizes |= {"window_size": 4, "global_attn_indexes": (1, 3), "out_chans": 8}
-    model = copied.ImageEncoderViT(**(sizes | {"use_rel_pos": True} | changes))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    return model.eval()
+    return drawn(copied.ImageEncoderViT(**(SIZES | {"out_chans": 8} | changes)))
 
 
 @torch.inference_mode()

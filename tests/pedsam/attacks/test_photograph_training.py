@@ -15,6 +15,7 @@ from paperlib.models.checkpoints import load_card
 from paperlib.models.resume import Resume
 from paperlib.models.sam import IMAGE, WIDTH, load_sam
 from paperlib.pedsam.attacks import photograph_data as data
+from paperlib.pedsam.attacks import photograph_stage as stage
 from paperlib.pedsam.attacks import photograph_training as training
 from paperlib.pedsam.attacks.images import shrink
 from paperlib.pedsam.attacks.inversion import second_round_tokens
@@ -69,7 +70,7 @@ def test_what_is_wrong_with_a_source_is_said(tmp_path):
 
 
 def test_views_of_single_servers_are_the_most_of_them():
-    views = training.training_views(8, seed=0)
+    views = stage.training_views(8, seed=0)
     shares = views.flatten(1).float().mean(1)
     assert len(views) == 12 * 8 + 12 * 2 + 24 * 8 // 4
     assert shares[:96].max() < 0.66 and shares.min() > 0
@@ -81,7 +82,7 @@ def test_filling_is_grey_and_known():
     filled = 0
     for seed in range(40):
         torch.manual_seed(seed)
-        images, seen = training.varied(squares, views)
+        images, seen = stage.varied(squares, views)
         assert images.shape == (4, 3, SIDE, SIDE)
         assert torch.equal(images[:, 0] > 0, seen) and seen.float().mean() <= 0.6
         filled += seen.any().item()
@@ -94,7 +95,7 @@ def test_loss_is_minus_the_psnr_over_what_is_unseen():
     seen = torch.zeros(2, 4, 4, dtype=torch.bool)
     seen[0, :2], seen[1] = True, True
     guesses[0, :, :2] = 0.9  # seen, so of no account
-    assert training.negative_psnr(images, guesses, seen).item() == pytest.approx(-20, abs=0.1)
+    assert stage.negative_psnr(images, guesses, seen).item() == pytest.approx(-20, abs=0.1)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -118,8 +119,8 @@ def test_a_stage_trains_all_but_the_gaussian(network):
     model = build_attack(network)
     squares = torch.randint(256, (8, 3, 64, 64), dtype=torch.uint8)
     before = {name: value.clone() for name, value in model.named_parameters()}
-    recipe = training.PhotographRecipe(batch_size=4)
-    training.train_photographic(model, squares, training.training_views(4, 0), recipe, 3, seed=0)
+    recipe = stage.PhotographRecipe(batch_size=4)
+    stage.train_photographic(model, squares, stage.training_views(4, 0), recipe, 3, seed=0)
     same = {n for n, value in model.named_parameters() if torch.equal(value, before[n])}
     assert same == {"prior.mean", "prior.factors", "prior.noise"} and not model.training
 
@@ -127,15 +128,15 @@ def test_a_stage_trains_all_but_the_gaussian(network):
 def test_validation_knows_a_perfect_attacker_from_the_mean():
     photographs = torch.rand(2, 3, SIZE, SIZE)
     truth = photographs + 0.01
-    perfect = training.validation(lambda images, seen: truth, photographs, 0)
-    poor = training.validation(mean_fill, photographs, 0)
+    perfect = stage.validation(lambda images, seen: truth, photographs, 0)
+    poor = stage.validation(mean_fill, photographs, 0)
     assert set(perfect) == {*map(str, SERVERS), "all", "all but one"}
     assert all(value == pytest.approx(40, abs=0.01) for value in perfect.values())
     assert all(value < 12 for value in poor.values())
 
 
 def test_the_command_goes_on_from_its_card(sources, tmp_path, monkeypatch, capsys):
-    few = training.PhotographRecipe(steps=1, batch_size=4)
+    few = stage.PhotographRecipe(steps=1, batch_size=4)
     monkeypatch.setattr(training, "PhotographRecipe", lambda: few)
     monkeypatch.setattr(training, "DRAWN", 4)
     monkeypatch.setattr(training, "ENOUGH", -100.0)
@@ -221,12 +222,12 @@ def test_tokens_are_those_of_their_squares_and_the_twins_of_others():
 
 
 def test_the_twin_of_a_training_with_tokens_is_in_its_card(sources, tmp_path, monkeypatch):
-    few = training.PhotographRecipe(steps=1, batch_size=4)
+    few = stage.PhotographRecipe(steps=1, batch_size=4)
     monkeypatch.setattr(training, "PhotographRecipe", lambda: few)
     monkeypatch.setattr(training, "DRAWN", 4)
     monkeypatch.setattr(training, "ENOUGH", -100.0)
     seen = []
-    whole = training.train_photographic
+    whole = stage.train_photographic
 
     def counting(learner, *given, tokens=None, **how):
         seen.append(tokens.__name__)
